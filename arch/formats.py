@@ -57,7 +57,9 @@ class RequantScale:
 
     def __post_init__(self) -> None:
         if not (1 << (MANTISSA_BITS - 1)) <= self.mantissa < (1 << MANTISSA_BITS):
-            raise ValueError(f"Mantissa must have its bit 23 set and none above, not {self.mantissa:#x}")
+            raise ValueError(
+                f"Mantissa must have its bit 23 set and none above, not {self.mantissa:#x}"
+            )
         if not 0 <= self.shift <= MAX_SHIFT:
             raise ValueError(f"Shift must be 0 to {MAX_SHIFT}, not {self.shift}")
 
@@ -89,5 +91,5 @@ class RequantScale:
 
 
 def adc_bits_needed(rows_per_read: int, cell_bits: int) -> int:
-    """Bits of an ADC that never clips an ideal column sum: ``rows_per_read`` cells, all at the top."""
+    """Bits of an ADC that never clips an ideal sum of ``rows_per_read`` cells at top level."""
     return (rows_per_read * ((1 << cell_bits) - 1)).bit_length()
