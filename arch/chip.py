@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration of a chip: what the RTL is elaborated with and what the compiler maps to."""
+
+import hashlib
+import json
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .errors import ConfigError
+from .formats import WEIGHT_BITS, adc_bits_needed
+from .tomlconfig import load_model
+
+__all__ = ["Chip", "RowSchedule", "chip_names", "load_chip"]
+
+
+class RowSchedule(StrEnum):
+    """How a core picks the rows of its reads (Crafton et al. 2021, Fig. 11)."""
+
+    BASELINE = "baseline"
+    """N consecutive rows a read, whatever their bits."""
+
+    ZERO_SKIP = "zero_skip"
+    """The next N rows whose bit is set."""
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+class Chip(BaseModel):
+    """One chip configuration.
+
+    Fields marked (run time) are registers of the tile: chips that differ in nothing else share one
+    RTL, one Verilated model and one :attr:`structure_hash`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "custom"
+    """Shown in reports; no part of the hash."""
+
+    cores: int = Field(default=4, ge=1, le=32)
+    """Cores (arrays with their periphery) in the tile."""
+
+    rows: int = Field(default=128, ge=8, le=256, multiple_of=8)
+    """Rows of an array."""
+
+    cols: int = Field(default=128, ge=8, le=512, multiple_of=8)
+    """Columns of an array."""
+
+    cell_bits: int = Field(default=2)
+    """Bits a cell holds: 1, 2 or 4."""
+
+    lanes: int = Field(default=8, ge=1, le=64)
+    """ADCs a core has; a beat converts this many neighbouring columns."""
+
+    adc_bits: int = Field(default=6, ge=1, le=12)
+    """Width of an ADC code."""
+
+    rows_per_read: int = Field(default=16, ge=1, le=256)
+    """Rows that one read may drive (run time)."""
+
+    row_schedule: RowSchedule = RowSchedule.ZERO_SKIP
+    """How rows are picked (run time)."""
+
+    program_words: int = Field(default=512, ge=16, le=4096)
+    """Instruction memory of the tile, 64-bit words."""
+
+    data_words: int = Field(default=1024, ge=16, le=65536)
+    """Data memory of the tile, 64-bit words of eight activations."""
+
+    param_words: int = Field(default=1024, ge=16, le=65536)
+    """Parameter memory, 64-bit words of bias and requantizer scale, one an output."""
+
+    fifo_words: int = Field(default=512, ge=16, le=4096)
+    """Depth of each of the host FIFOs, 64-bit words."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.cell_bits not in (1, 2, 4):
+            raise ValueError(f"cell_bits must be 1, 2 or 4, not {self.cell_bits}")
+        if not _power_of_two(self.lanes) or self.cols % self.lanes:
+            raise ValueError(
+                f"lanes must be a power of two that divides the columns ({self.cols}), "
+                f"not {self.lanes}"
+            )
+        if self.lanes > 8 * self.slices:
+            raise ValueError(
+                f"lanes must be at most 8 outputs a beat, {8 * self.slices} for "
+                f"{self.cell_bits}-bit cells, not {self.lanes}"
+            )
+        if self.cols % max(self.slices, 8):
+            raise ValueError(
+                f"cols must be a multiple of the {self.slices} slices of a weight, not {self.cols}"
+            )
+        if self.rows_per_read > self.rows:
+            raise ValueError(
+                f"rows_per_read must be at most the rows of an array ({self.rows}), "
+                f"not {self.rows_per_read}"
+            )
+        needed = adc_bits_needed(self.rows_per_read, self.cell_bits)
+        if self.adc_bits < needed:
+            fits = ((1 << self.adc_bits) - 1) // ((1 << self.cell_bits) - 1)
+            raise ValueError(
+                f"{self.rows_per_read} rows of {self.cell_bits}-bit cells need an ADC of {needed} "
+                f"bits, {self.adc_bits} were given; raise adc_bits to {needed}"
+                + (f" or lower rows_per_read to {fits}" if fits else "")
+            )
+        for key in ("program_words", "data_words", "param_words", "fifo_words"):
+            if not _power_of_two(getattr(self, key)):
+                raise ValueError(f"{key} must be a power of two, not {getattr(self, key)}")
+        return self
+
+    # What follows from the fields. Every part of the twin reads these; none computes them again.
+
+    @property
+    def slices(self) -> int:
+        """Neighbouring columns that hold one weight, least significant first."""
+        return WEIGHT_BITS // self.cell_bits
+
+    @property
+    def outputs(self) -> int:
+        """Weights in a row of an array, hence outputs of a core."""
+        return self.cols // self.slices
+
+    @property
+    def beats(self) -> int:
+        """Beats that convert all columns."""
+        return self.cols // self.lanes
+
+    @property
+    def outputs_per_beat(self) -> int:
+        """W: outputs in an accumulator word, and lanes of the vector unit."""
+        return max(1, self.lanes // self.slices)
+
+    @property
+    def beats_per_word(self) -> int:
+        """Beats that make one accumulator word; above 1 where slices outnumber lanes."""
+        return max(1, self.slices // self.lanes)
+
+    @property
+    def acc_words(self) -> int:
+        """Accumulator words of a core."""
+        return self.outputs // self.outputs_per_beat
+
+    @property
+    def planner_group(self) -> int:
+        """Rows that the row scheduler looks at in a cycle.
+
+        The smallest power of two from 16 up for which planning any read takes no more cycles
+        than converting all columns, so that the ADC does not wait.
+        """
+        group = 16
+        while group < self.rows and -(-self.rows // group) > self.beats:
+            group *= 2
+        return group
+
+    @property
+    def structure(self) -> dict[str, int]:
+        """The fields that shape the RTL."""
+        free = {"name", "rows_per_read", "row_schedule"}
+        return {k: v for k, v in self.model_dump().items() if k not in free}
+
+    @property
+    def structure_hash(self) -> int:
+        """64-bit hash of :attr:`structure`, held by the CHIP_HASH register."""
+        text = json.dumps(self.structure, sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+    def with_(self, **changes: object) -> "Chip":
+        """A validated copy with some fields changed."""
+        return Chip.model_validate({**self.model_dump(), **changes})
+
+
+def chip_names() -> list[str]:
+    """Names of the standard chips, smallest first."""
+    folder = resources.files(__package__) / "chips"
+    chips = [
+        load_model(Path(str(f)), Chip, "chip") for f in folder.iterdir() if f.name.endswith(".toml")
+    ]
+    return [chip.name for chip in sorted(chips, key=lambda chip: (chip.cores, chip.name))]
+
+
+def load_chip(name: str | Path) -> Chip:
+    """A standard chip by name, or one from a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such chip or file, or the file is wrong.
+    """
+    text = str(name)
+    if text.endswith(".toml"):
+        return load_model(Path(text), Chip, "chip")
+    known = chip_names()
+    if text not in known:
+        raise ConfigError(
+            f"There is no standard chip '{text}'; choose one of {', '.join(known)}, "
+            f"or give a file that ends in .toml"
+        )
+    folder = resources.files(__package__) / "chips"
+    return load_model(Path(str(folder / f"{text}.toml")), Chip, "chip")

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages on the word stream between host and chip.
+
+A message is a 64-bit header and ``length`` payload words::
+
+    [7:0] kind   [15:8] tile   [31:16] length   [63:32] address
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = ["MAX_LENGTH", "Header", "Kind", "message"]
+
+MAX_LENGTH = (1 << 16) - 1
+
+
+class Kind(IntEnum):
+    """Host to chip below 16, chip to host from 16 on."""
+
+    WRITE_PROGRAM = 1
+    """Payload to instruction memory from address on."""
+    WRITE_PARAMS = 2
+    """Payload to parameter memory from address on."""
+    WRITE_TABLE = 3
+    """Payload to the tables: word address ``table * 32 + code / 8``, eight entries a word."""
+    WRITE_DATA = 4
+    """Payload to data memory from address on; only while the tile does not run."""
+    WRITE_REG = 5
+    """Payload to registers from address on."""
+    READ_REG = 6
+    """No payload: asks for ``length`` registers from address on."""
+    INPUT = 7
+    """Payload to the input FIFO."""
+
+    REPLY = 16
+    """Registers that were asked for."""
+    OUTPUT = 17
+    """Words from the output FIFO."""
+
+
+@dataclass(frozen=True)
+class Header:
+    kind: Kind
+    length: int
+    address: int = 0
+    tile: int = 0
+
+    def __post_init__(self) -> None:
+        for name, width in (("tile", 8), ("length", 16), ("address", 32)):
+            value = getattr(self, name)
+            if not 0 <= value < 1 << width:
+                raise ValueError(f"Header field {name} has {width} bits, {value} does not fit")
+
+    def encode(self) -> int:
+        return int(self.kind) | self.tile << 8 | self.length << 16 | self.address << 32
+
+    @classmethod
+    def decode(cls, word: int) -> "Header":
+        """Raises ``ValueError`` if the kind is unknown."""
+        return cls(Kind(word & 0xFF), word >> 16 & 0xFFFF, word >> 32, word >> 8 & 0xFF)
+
+
+def message(kind: Kind, payload: Sequence[int], address: int = 0, tile: int = 0) -> list[int]:
+    """The words of a message; a payload too long for one header makes several messages."""
+    words: list[int] = []
+    for start in range(0, len(payload), MAX_LENGTH):
+        part = payload[start : start + MAX_LENGTH]
+        words.append(Header(kind, len(part), address + start, tile).encode())
+        words.extend(part)
+    return words

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixed latencies of the tile, in cycles: read by the RTL's properties and by the fast machine.
+
+``docs/tile.md`` tells from which cycle to which each one counts. A change here is a change of both
+sides; tests hold them equal.
+"""
+
+from .chip import Chip
+
+__all__ = ["CORE_TAIL", "FETCH", "reduction_stages", "vector_latency"]
+
+FETCH = 1
+"""Cycles before an instruction's first cycle of execution."""
+
+CORE_TAIL = 2
+"""Cycles a core stays busy after its last beat, until the sum is in the accumulators."""
+
+_VECTOR_STAGES = 8
+"""Accumulator read, bias, round, multiply, round, shift, table, store."""
+
+
+def reduction_stages(chip: Chip) -> int:
+    """Register stages of the adder tree over the cores."""
+    return (chip.cores - 1).bit_length()
+
+
+def vector_latency(chip: Chip) -> int:
+    """Cycles from the issue of an accumulator word to its codes standing in data memory."""
+    return _VECTOR_STAGES + reduction_stages(chip)
