@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A core's bit-serial matrix-vector product over one array: results, reads and cycles.
+
+The plain reference, to be read beside the RTL. Inputs go in one bit plane at a time, least
+significant first (ISAAC, section III); the row scheduler splits a plane into reads of at most
+``rows_per_read`` rows, either all rows in turn or only those whose bit is set (zero-skipping:
+Crafton et al. 2021, Fig. 11).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .crossbar import Crossbar
+
+__all__ = ["MvmConfig", "MvmResult", "check_mvm", "core_mvm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MvmConfig:
+    """How a core works through a matrix-vector product.
+
+    Parameters
+    ----------
+    rows_used : int
+        Inputs; rows 0 to ``rows_used - 1`` hold weights.
+    outputs : int
+        Outputs; output j is sliced over the columns ``j * slices`` and up.
+    rows_per_read : int
+        Most rows driven at once.
+    zero_skip : bool
+        Spend reads on set bits only.
+    group : int
+        Rows that the planner looks at in a cycle.
+    slices, cell_bits : int
+        Slice s of a weight carries the weight bits from ``s * cell_bits`` up.
+    beats : int
+        Cycles that converting a read takes: columns over lanes.
+    planes : int
+        Bits of an input, 1 to 8.
+    tail : int
+        Cycles from the last beat (or planner step) to the end of the operation.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    rows_used: int
+    outputs: int
+    rows_per_read: int
+    zero_skip: bool
+    group: int
+    slices: int
+    cell_bits: int
+    beats: int
+    planes: int = 8
+    tail: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("rows_used", 1, 256),
+            ("outputs", 1, 512),
+            ("rows_per_read", 1, 256),
+            ("group", 1, 256),
+            ("slices", 1, 16),
+            ("cell_bits", 1, 8),
+            ("beats", 1, 512),
+            ("planes", 1, 8),
+            ("tail", 0, 1 << 16),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"MVM parameter {name} must be {low} to {high}, not {value}")
+        if (self.slices - 1) * self.cell_bits > 15:
+            raise ValueError(
+                f"MVM slices end at weight bit 15, but slice {self.slices - 1} of"
+                f" {self.cell_bits}-bit cells starts at {(self.slices - 1) * self.cell_bits}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class MvmResult:
+    """What a batch of products gave.
+
+    Parameters
+    ----------
+    acc : int32 array [batch, outputs]
+        Sums, modulo ``2**32``.
+    reads, active, stall : uint32 arrays [batch]
+        Reads made; cycles from start to end; cycles in which the ADC waited for the planner.
+    """
+
+    acc: NDArray[np.int32]
+    reads: NDArray[np.uint32]
+    active: NDArray[np.uint32]
+    stall: NDArray[np.uint32]
+
+
+def check_mvm(x: NDArray[np.uint8], config: MvmConfig, rows: int, cols: int) -> None:
+    """Refuse inputs or a configuration that do not fit an array of ``rows`` by ``cols``.
+
+    Raises
+    ------
+    ValueError
+        With what does not fit.
+    """
+    if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != rows:
+        raise ValueError(f"MVM inputs must be uint8 [batch, {rows}], not {x.dtype} {list(x.shape)}")
+    if config.rows_used > rows:
+        raise ValueError(f"MVM uses {config.rows_used} rows of an array that has {rows}")
+    if config.outputs * config.slices > cols:
+        raise ValueError(
+            f"MVM needs {config.outputs} x {config.slices} columns of an array that has {cols}"
+        )
+
+
+def plan_plane(candidates: NDArray[np.intp], n: int, group: int) -> Iterator[tuple[list[int], int]]:
+    """Split the candidate rows of a plane into reads, as ``(rows, planner steps)``.
+
+    The planner spends one step on each group of rows that a read takes from.
+    """
+    for start in range(0, len(candidates), n):
+        taken = [int(r) for r in candidates[start : start + n]]
+        yield taken, len({r // group for r in taken})
+
+
+def core_mvm(crossbar: Crossbar, x: NDArray[np.uint8], config: MvmConfig) -> MvmResult:
+    """Multiply a batch of vectors with the array's weights, one after another.
+
+    Parameters
+    ----------
+    crossbar : Crossbar
+        Read in order; its read number advances.
+    x : uint8 array [batch, rows]
+        Inputs; those of unused rows are ignored.
+    config : MvmConfig
+
+    Raises
+    ------
+    ValueError
+        See :func:`check_mvm`.
+    """
+    check_mvm(x, config, crossbar.image.rows, crossbar.image.cols)
+    batch = len(x)
+    result = MvmResult(
+        np.zeros((batch, config.outputs), dtype=np.int32),
+        *(np.zeros(batch, dtype=np.uint32) for _ in range(3)),
+    )
+    for i in range(batch):
+        acc, result.reads[i], result.active[i], result.stall[i] = _product(crossbar, x[i], config)
+        result.acc[i] = acc.astype(np.uint32).view(np.int32)
+    return result
+
+
+def _product(
+    crossbar: Crossbar, x: NDArray[np.uint8], config: MvmConfig
+) -> tuple[NDArray[np.int64], int, int, int]:
+    weights = 1 << (np.arange(config.slices, dtype=np.int64) * config.cell_bits)
+    columns = config.outputs * config.slices
+    acc = np.zeros(config.outputs, dtype=np.int64)
+    reads = stall = 0
+    planned = 0  # s: the cycle of the planner's last step
+    accepted = 0  # a: the cycle in which the macro took the last read
+    waiting = 0  # steps spent on empty planes, not yet placed on the clock
+    for plane in range(config.planes):
+        bits = (x >> plane & 1).astype(np.bool_)
+        bits[config.rows_used :] = False
+        candidates = np.flatnonzero(bits) if config.zero_skip else np.arange(config.rows_used)
+        if len(candidates) == 0:
+            waiting += 1
+        for taken, steps in plan_plane(candidates, config.rows_per_read, config.group):
+            driven = np.zeros_like(bits)
+            driven[taken] = bits[taken]
+            codes = crossbar.read(driven, columns).astype(np.int64)
+            acc += (codes.reshape(config.outputs, config.slices) @ weights) << plane
+            # The plan slot holds one read: it is free once the previous read was accepted.
+            planned = planned + waiting + steps
+            if reads:
+                planned = max(planned, accepted)
+                free = accepted + config.beats  # when the previous conversion has ended
+                accepted = max(planned + 1, free)
+                stall += accepted - free
+            else:
+                accepted = planned + 1
+            reads += 1
+            waiting = 0
+    end = planned + waiting
+    if reads:
+        end = max(end, accepted + config.beats)
+    return acc, reads, end + config.tail, stall

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The readable reference of a crossbar read, in NumPy.
+
+Read next to :class:`~.image.ArrayImage`, which states the arithmetic. The C engine and the FPGA
+emulator are held equal to this file.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .gaussian import gaussian
+from .image import ArrayImage
+from .threefry import column_words
+
+__all__ = ["READ_LIMIT", "Analog", "Crossbar", "check_columns", "check_key", "check_masks"]
+
+READ_LIMIT = 1 << 64
+"""The read number is a uint64 that wraps; noise repeats after ``2**56`` reads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Analog:
+    """What happens on the wires during reads, before the ADC; int64 arrays [n, columns].
+
+    ``x = current + noise - reference``, all 4096 to a level step.
+    """
+
+    current: NDArray[np.int64]
+    noise: NDArray[np.int64]
+    reference: NDArray[np.int64]
+    x: NDArray[np.int64]
+
+
+class Crossbar:
+    """One array with its own noise.
+
+    Parameters
+    ----------
+    image : ArrayImage
+        What was programmed.
+    seed, array : int
+        Key of the noise, uint32 each. Arrays of one chip share the seed and differ in ``array``.
+
+    Raises
+    ------
+    ValueError
+        If a part of the key is no uint32.
+    """
+
+    def __init__(self, image: ArrayImage, seed: int, array: int) -> None:
+        check_key(seed, array)
+        self.image = image
+        self.seed = seed
+        self.array = array
+        self._reads = 0
+
+    @property
+    def reads(self) -> int:
+        """Number of the next read. Settable: a read of a given number always gives the same."""
+        return self._reads
+
+    @reads.setter
+    def reads(self, number: int) -> None:
+        if not 0 <= number < READ_LIMIT:
+            raise ValueError(f"A read number must be 0 to 2**64 - 1, not {number}")
+        self._reads = number
+
+    def read(self, row_mask: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
+        """Drive some rows and convert the first ``columns`` columns (all by default).
+
+        Parameters
+        ----------
+        row_mask : bool array [rows]
+        columns : int, optional
+
+        Returns
+        -------
+        uint16 array [columns]
+            ADC codes.
+
+        Raises
+        ------
+        ValueError
+            If the mask has another shape or ``columns`` does not fit.
+        """
+        return self.read_many(np.asarray(row_mask)[None, :], columns)[0]
+
+    def read_many(self, masks: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
+        """Make reads one after another: bool [n, rows] in, uint16 codes [n, columns] out."""
+        analog = self.analog(masks, columns)
+        image = self.image
+        ideal = np.clip((analog.x + 2048) >> 12, 0, (1 << image.adc_bits) - 1)
+        self._reads = (self._reads + len(ideal)) % READ_LIMIT
+        if image.adc_table is None:
+            return ideal.astype(np.uint16)
+        lane = np.arange(ideal.shape[1]) % image.lanes
+        return image.adc_table[lane[None, :], ideal]
+
+    def analog(self, masks: NDArray[np.bool_], columns: int | None = None) -> Analog:
+        """Show what the next reads would see, without making them.
+
+        Parameters
+        ----------
+        masks : bool array [n, rows]
+        columns : int, optional
+            As in :meth:`read`.
+        """
+        image = self.image
+        masks = check_masks(masks, image.rows)
+        k = check_columns(columns, image.cols)
+        # float64 products are exact here (every sum is below 2**53) and BLAS makes them fast.
+        driven = masks.astype(np.float64)
+        current = (driven @ image.g[:, :k].astype(np.float64)).astype(np.int64)
+        reference = (driven @ image.ref.astype(np.float64)).astype(np.int64)[:, None]
+        reference = np.broadcast_to(reference, current.shape)
+        noise = np.zeros_like(current)
+        if image.noisy:
+            variance = image.v0 + ((image.v1 * np.maximum(current, 0)) >> 16)
+            if image.q is not None:
+                cells = (driven @ image.q[:, :k].astype(np.float64)).astype(np.int64)
+                variance = variance + np.maximum(cells, 0)
+            # IEEE square roots round correctly, so this is the integer one below 2**52.
+            sigma = np.sqrt(variance.astype(np.float64)).astype(np.int64)
+            numbers = ((self._reads + i) % READ_LIMIT for i in range(len(masks)))
+            z = gaussian(column_words(self.seed, self.array, numbers, k)).astype(np.int64)
+            noise = (sigma * z + 2048) >> 12
+        return Analog(current, noise, reference, current + noise - reference)
+
+
+def check_key(seed: int, array: int) -> None:
+    """Refuse a noise key whose parts are no uint32."""
+    for name, value in (("Seed", seed), ("Array number", array)):
+        if not 0 <= value < 1 << 32:
+            raise ValueError(f"{name} must be 0 to 2**32 - 1, not {value}")
+
+
+def check_columns(columns: int | None, cols: int) -> int:
+    """Return how many columns to convert: all of ``cols`` if None."""
+    if columns is None:
+        return cols
+    if not 1 <= columns <= cols:
+        raise ValueError(f"Columns to convert must be 1 to {cols}, not {columns}")
+    return columns
+
+
+def check_masks(masks: NDArray[np.bool_], rows: int) -> NDArray[np.bool_]:
+    """Refuse row masks that are not bool [n, rows]."""
+    masks = np.asarray(masks)
+    if masks.dtype != np.bool_ or masks.ndim != 2 or masks.shape[1] != rows:
+        raise ValueError(
+            f"Row masks must be bool [n, {rows}], not {masks.dtype} {list(masks.shape)}"
+        )
+    return masks
