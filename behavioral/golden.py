@@ -122,7 +122,8 @@ def requantize(
     product = _to_significand(_to_significand(np.abs(a)) * m)
     magnitude = _shift_right_even(product, np.broadcast_to(s, product.shape))
     scaled = np.where(a < 0, -magnitude, magnitude)
-    return np.clip(scaled + zero_point, low, high).astype(np.uint8)
+    codes: NDArray[np.uint8] = np.clip(scaled + zero_point, low, high).astype(np.uint8)
+    return codes
 
 
 def dense_accumulate(codes: NDArray[np.uint8], layer: DenseLike) -> NDArray[np.int32]:
@@ -153,7 +154,7 @@ def dense_accumulate(codes: NDArray[np.uint8], layer: DenseLike) -> NDArray[np.i
     exact32 = inputs * 255 * 128 < 1 << 24
     kind = np.float32 if exact32 else np.float64
     total = (codes.astype(kind) @ layer.weights.T.astype(kind)).astype(np.int64) + layer.bias
-    result = total.astype(np.int32)
+    result: NDArray[np.int32] = total.astype(np.int32)
     if not np.array_equal(result, total):
         raise ValueError(f"A sum of layer {layer.name!r} ({outputs} outputs) leaves 32 bits")
     return result

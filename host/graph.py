@@ -69,7 +69,8 @@ class Quantization:
         scaled = np.rint(np.asarray(x, dtype=np.float32) / np.float32(self.scale))
         # Clipping in float first: values beyond 2**31 have no integer counterpart.
         codes = np.clip(scaled, -256.0, 256.0).astype(np.int32) + self.internal_zero_point
-        return np.clip(codes, 0, 255).astype(np.uint8)
+        result: NDArray[np.uint8] = np.clip(codes, 0, 255).astype(np.uint8)
+        return result
 
     def dequantize(self, codes: ArrayLike) -> NDArray[np.float32]:
         """Internal codes to real values, float32, as ONNX DequantizeLinear."""

@@ -7,7 +7,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
 from ohmtwin.arch.formats import RequantScale
 from ohmtwin.behavioral.golden import dense_accumulate, requantize, run_network
 
@@ -187,7 +186,7 @@ def test_dense_refuses_a_wrong_shape_and_an_overflow() -> None:
         "big", "x", "y", np.full((1, 4), 127, np.int8), np.full(1, (1 << 31) - 1, np.int32),
         layer.mantissa[:1], layer.shift[:1],
     )  # fmt: skip
-    with pytest.raises(ValueError, match="layer 'big' .* leaves 32 bits"):
+    with pytest.raises(ValueError, match=r"layer 'big' .* leaves 32 bits"):
         dense_accumulate(np.full((1, 4), 255, np.uint8), full)
 
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read an ONNX file from disk, and say in one sentence why it cannot be read."""
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+from onnx.external_data_helper import load_external_data_for_tensor
+
+from ..arch.errors import ModelError
+
+__all__ = ["MAX_BYTES", "read_model"]
+
+MAX_BYTES = (1 << 31) - 1
+"""Protocol Buffers cannot hold more in one message."""
+
+
+def read_model(path: str | Path) -> onnx.ModelProto:
+    """Read a model with all its weights in memory.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file, it is a directory, too large, empty, truncated or not ONNX, or if
+        its external data are missing or lie outside the model's folder.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise ModelError(f"{path} is a directory, not an ONNX file; name the .onnx file in it")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelError(
+                f"{path} has {size} bytes, more than the {MAX_BYTES} an ONNX file can have; "
+                "store large weights as external data"
+            )
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"There is no file {path}; check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelError(f"{path} cannot be read: {reason}") from None
+    if not data:
+        raise ModelError(f"{path} is empty; export or copy the model again")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError:
+        raise ModelError(
+            f"{path} is not an ONNX file, or it is truncated; export or copy the model again"
+        ) from None
+    # Almost any short string parses as some message, and a truncated one may parse as well.
+    if not model.ir_version or not model.opset_import or not model.graph.node:
+        raise ModelError(
+            f"{path} holds no ONNX graph (no version, operator set or node); it is truncated or "
+            "another kind of file, so export or copy the model again"
+        )
+    _load_external_data(model, path)
+    return model
+
+
+def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Read external tensors into the model; only files in or below the model's folder."""
+    folder = path.resolve().parent
+    for tensor in model.graph.initializer:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        target = (folder / location).resolve()
+        where = f"external data {location!r} of tensor {tensor.name!r} in {path}"
+        if not location or not target.is_relative_to(folder) or target == folder:
+            raise ModelError(
+                f"The {where} lie outside the model's folder, and are not read; save the model "
+                "with its data beside it"
+            )
+        if not target.is_file():
+            raise ModelError(f"The {where} are missing; copy them beside the model")
+        try:
+            load_external_data_for_tensor(tensor, str(folder))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            reason = (str(error).splitlines() or ["unknown"])[0]
+            raise ModelError(f"The {where} cannot be read: {reason}") from None
+        tensor.data_location = TensorProto.DEFAULT
+        del tensor.external_data[:]
