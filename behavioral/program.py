@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A compiled tile program: what the compiler makes and every target runs.
+
+The same object drives the fast machine, the Verilated model, a netlist and a board: it holds what
+the host writes to the tile once (instructions, parameters, tables, cells), how a sample becomes
+input words, and what the words that come back mean.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.chip import Chip
+from ..arch.errors import InputError
+from ..arch.isa import Instruction
+
+__all__ = [
+    "ArraySpec",
+    "InputLayout",
+    "OutputSegment",
+    "ProgramError",
+    "TileProgram",
+]
+
+_SLOTS: Mapping[str, int] = MappingProxyType({"int32": 2, "uint8": 8})
+"""Elements that a 64-bit word holds."""
+
+
+class ProgramError(InputError):
+    """A tile program cannot run; the message names the instruction."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySpec:
+    """The cells of one core in use.
+
+    Parameters
+    ----------
+    core : int
+        Which core.
+    levels : uint8 array [rows, cols]
+        Cell levels, ``0 .. 2**cell_bits - 1``.
+    """
+
+    core: int
+    levels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class InputLayout:
+    """Which input element goes to which byte of a sample's words.
+
+    Parameters
+    ----------
+    order : int64 array [8 * words]
+        For each byte, the first of a word in bits 7:0, the input element; -1 is a zero byte.
+    inputs : int
+        Elements of a sample.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no whole number of words or an element is out of range.
+    """
+
+    order: NDArray[np.int64]
+    inputs: int
+
+    def __post_init__(self) -> None:
+        if self.order.ndim != 1 or self.order.size % 8 or not self.order.size:
+            raise ValueError(f"An input layout fills whole words, not {self.order.shape} bytes")
+        if self.order.min() < -1 or self.order.max() >= self.inputs:
+            raise ValueError(f"An input layout names elements -1 to {self.inputs - 1} only")
+
+    @property
+    def words(self) -> int:
+        """64-bit words of a sample."""
+        return self.order.size // 8
+
+    @classmethod
+    def plain(cls, inputs: int) -> "InputLayout":
+        """Elements in order; the last word is filled up with zeros."""
+        order = np.full(-(-inputs // 8) * 8, -1, dtype=np.int64)
+        order[:inputs] = np.arange(inputs)
+        return cls(order, inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class OutputSegment:
+    """Consecutive output words of a sample that hold elements of one tensor.
+
+    Parameters
+    ----------
+    tensor : str
+        Its name; several segments may share a tensor.
+    dtype : str
+        "int32" (two elements a word, the first in the low half) or "uint8" (eight a word).
+    words : int
+        64-bit words.
+    index : int64 array [words * elements of a word]
+        Flat element of the tensor that each slot holds; -1 is padding to drop.
+
+    Raises
+    ------
+    ValueError
+        If the dtype is another, or ``index`` does not have one entry a slot.
+    """
+
+    tensor: str
+    dtype: Literal["int32", "uint8"]
+    words: int
+    index: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _SLOTS:
+            raise ValueError(f"Output words hold int32 or uint8 elements, not {self.dtype}")
+        slots = self.words * _SLOTS[self.dtype]
+        if self.words < 1 or self.index.shape != (slots,):
+            raise ValueError(
+                f"A segment of {self.words} words of '{self.tensor}' has {slots} slots, "
+                f"its index has the shape {self.index.shape}"
+            )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TileProgram:
+    """All that a target needs to run a network on one tile.
+
+    The instructions run once up to the first SYNC that waits for input words; from there on each
+    sample takes them back to such a SYNC, for ever.
+
+    Parameters
+    ----------
+    chip : Chip
+        What it was compiled for.
+    instructions : tuple of Instruction
+        From address 0.
+    params : uint64 array [n]
+        Parameter memory from address 0.
+    tables : uint8 array [4, 256]
+        The code-to-code tables.
+    arrays : tuple of ArraySpec
+        One a core in use.
+    input : InputLayout
+        Words of a sample.
+    outputs : tuple of OutputSegment
+        In the order in which words come out for one sample.
+    shapes : mapping of str to tuple of int
+        Shape of each tensor in ``outputs``, without the sample axis.
+
+    Raises
+    ------
+    ValueError
+        If the parts do not fit each other: a tensor without a shape, of two dtypes, with an
+        element that comes out never or twice; cells of another shape than the chip's array.
+    ProgramError
+        If the program or its parameters do not fit the chip's memories.
+    """
+
+    chip: Chip
+    instructions: tuple[Instruction, ...]
+    params: NDArray[np.uint64]
+    tables: NDArray[np.uint8]
+    arrays: tuple[ArraySpec, ...]
+    input: InputLayout
+    outputs: tuple[OutputSegment, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        chip = self.chip
+        if len(self.instructions) > chip.program_words:
+            raise ProgramError(
+                f"The program has {len(self.instructions)} instructions, chip '{chip.name}' holds "
+                f"{chip.program_words}; raise program_words"
+            )
+        if self.params.dtype != np.uint64 or self.params.ndim != 1:
+            raise ValueError(f"Parameters must be uint64 [n], not {self.params.dtype}")
+        if len(self.params) > chip.param_words:
+            raise ProgramError(
+                f"The program has {len(self.params)} parameter words, chip '{chip.name}' holds "
+                f"{chip.param_words}; raise param_words"
+            )
+        if self.tables.dtype != np.uint8 or self.tables.shape != (4, 256):
+            raise ValueError(f"Tables must be uint8 [4, 256], not {self.tables.shape}")
+        self._check_arrays()
+        self._check_outputs()
+        object.__setattr__(self, "shapes", MappingProxyType(dict(self.shapes)))
+
+    def _check_arrays(self) -> None:
+        chip = self.chip
+        cores = [spec.core for spec in self.arrays]
+        if len(set(cores)) != len(cores) or not all(0 <= c < chip.cores for c in cores):
+            raise ValueError(f"Arrays belong to different cores 0 to {chip.cores - 1}, not {cores}")
+        for spec in self.arrays:
+            levels = spec.levels
+            if levels.dtype != np.uint8 or levels.shape != (chip.rows, chip.cols):
+                raise ValueError(
+                    f"Levels of core {spec.core} must be uint8 [{chip.rows}, {chip.cols}], "
+                    f"not {levels.dtype} {list(levels.shape)}"
+                )
+            if levels.max() >> chip.cell_bits:
+                raise ValueError(
+                    f"Core {spec.core} has a cell of level {levels.max()}, a cell holds "
+                    f"{chip.cell_bits} bits"
+                )
+
+    def _check_outputs(self) -> None:
+        for name, segments in self._tensors().items():
+            if name not in self.shapes:
+                raise ValueError(f"Tensor '{name}' has no shape")
+            if len({s.dtype for s in segments}) > 1:
+                raise ValueError(f"Tensor '{name}' has segments of two dtypes")
+            index = np.concatenate([s.index for s in segments])
+            found = np.sort(index[index >= 0])
+            size = int(np.prod(self.shapes[name], dtype=np.int64))
+            if not np.array_equal(found, np.arange(size)) or index.min() < -1:
+                raise ValueError(
+                    f"Tensor '{name}' has {size} elements, each of which must come out once"
+                )
+
+    def _tensors(self) -> dict[str, list[OutputSegment]]:
+        tensors: dict[str, list[OutputSegment]] = {}
+        for segment in self.outputs:
+            tensors.setdefault(segment.tensor, []).append(segment)
+        return tensors
+
+    @property
+    def input_words(self) -> int:
+        """64-bit words that go in for a sample."""
+        return self.input.words
+
+    @property
+    def output_words(self) -> int:
+        """64-bit words that come out for a sample."""
+        return sum(segment.words for segment in self.outputs)
+
+    @property
+    def encoded(self) -> NDArray[np.uint64]:
+        """The instructions as uint64 words for the instruction memory."""
+        return np.array([i.encode() for i in self.instructions], dtype=np.uint64)
+
+    @property
+    def table_words(self) -> NDArray[np.uint64]:
+        """The tables as uint64 [4 * 32] words, as a WRITE_TABLE message carries them."""
+        return np.ascontiguousarray(self.tables).reshape(-1).view("<u8").astype(np.uint64)
+
+    def pack_inputs(self, codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+        """Lay out samples as input words.
+
+        Parameters
+        ----------
+        codes : uint8 [n, ...]
+            Internal codes of the input tensor; the axes after the first are flattened.
+
+        Returns
+        -------
+        uint64 [n, input_words]
+
+        Raises
+        ------
+        InputError
+            If type or number of elements do not fit.
+        """
+        flat = codes.reshape(len(codes), -1) if codes.ndim and codes.size else codes
+        if codes.ndim < 2 or codes.dtype != np.uint8 or flat.shape[1] != self.input.inputs:
+            raise InputError(
+                f"Input codes must be uint8 with {self.input.inputs} elements a sample, "
+                f"not {codes.dtype} {list(codes.shape)}"
+            )
+        # Index -1 takes the last column, which is the zero byte.
+        padded = np.concatenate([flat, np.zeros((len(flat), 1), dtype=np.uint8)], axis=1)
+        data = np.take(padded, self.input.order, axis=1)
+        return data.view("<u8").astype(np.uint64, copy=False)
+
+    def unpack_outputs(self, words: NDArray[np.uint64]) -> dict[str, NDArray[Any]]:
+        """Gather tensors from output words.
+
+        Parameters
+        ----------
+        words : uint64 [n, output_words]
+
+        Returns
+        -------
+        dict
+            Tensor name to an int32 or uint8 array [n, *shape], in order of first appearance.
+
+        Raises
+        ------
+        InputError
+            If the words have another type or shape.
+        """
+        if words.dtype != np.uint64 or words.ndim != 2 or words.shape[1] != self.output_words:
+            raise InputError(
+                f"Output words must be uint64 [n, {self.output_words}], "
+                f"not {words.dtype} {list(words.shape)}"
+            )
+        n = len(words)
+        data = np.ascontiguousarray(words).astype("<u8", copy=False)
+        starts = _starts(self.outputs)
+        result: dict[str, NDArray[Any]] = {}
+        for start, segment in zip(starts, self.outputs, strict=True):
+            shape = self.shapes[segment.tensor]
+            if segment.tensor not in result:
+                size = int(np.prod(shape, dtype=np.int64))
+                result[segment.tensor] = np.empty((n, size), dtype=segment.dtype)
+            part = np.ascontiguousarray(data[:, start : start + segment.words])
+            kind = "<i4" if segment.dtype == "int32" else "u1"
+            kept = np.flatnonzero(segment.index >= 0)
+            values = part.view(kind)
+            result[segment.tensor][:, segment.index[kept]] = values[:, kept]
+        return {name: a.reshape(n, *self.shapes[name]) for name, a in result.items()}
+
+
+def _starts(segments: Sequence[OutputSegment]) -> list[int]:
+    """First word of each segment."""
+    starts = [0]
+    for segment in segments:
+        starts.append(starts[-1] + segment.words)
+    return starts[:-1]
