@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network, a chip, a device and a seed, made into programs and programmed arrays."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.chip import Chip, load_chip
+from ..arch.errors import CapacityError, ConfigError
+from ..arch.formats import ACTIVATION_BITS
+from ..behavioral.devices import Device
+from ..behavioral.devices import load as load_device
+from ..behavioral.image import ArrayImage
+from ..behavioral.program import ArraySpec, InputLayout, TileProgram
+from ..behavioral.programming import program as program_array
+from .codegen import generate
+from .graph import Network
+from .mapping import LayerMap, Mapping, choose_chip, map_network, reads_bound
+from .onnx_import import load_network
+
+__all__ = ["MAX_SEED", "CompiledNetwork", "compile_network"]
+
+MAX_SEED = (1 << 32) - 1
+"""A seed is one key word of Threefry-2x32."""
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledNetwork:
+    """All that a target needs: it runs the same on every one of them."""
+
+    network: Network
+    mapping: Mapping
+    device: Device
+    seed: int
+    program: TileProgram
+    notes: dict[int, str]
+
+    @property
+    def chip(self) -> Chip:
+        return self.mapping.chip
+
+    @cached_property
+    def images(self) -> tuple[ArrayImage, ...]:
+        """The arrays as programmed, one a core in use: floats happen here and nowhere later."""
+        chip = self.chip
+        return tuple(
+            program_array(
+                spec.levels,
+                self.device,
+                cell_bits=chip.cell_bits,
+                seed=self.seed,
+                array=spec.core,
+                adc_bits=chip.adc_bits,
+                lanes=chip.lanes,
+            )
+            for spec in self.program.arrays
+        )
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors that a run returns, in the order of the network."""
+        sent = {segment.tensor for segment in self.program.outputs}
+        names = [
+            name for m in self.mapping.layers for name in (f"{m.layer.name}.acc", m.layer.name)
+        ]
+        return tuple(name for name in names if name in sent)
+
+    def layer_of(self, tensor: str) -> LayerMap:
+        """The layer that a tensor of a run belongs to."""
+        return self.mapping.layer(tensor.removesuffix(".acc"))
+
+    def reads_bound(self, codes: NDArray[np.uint8], tensors: dict[str, NDArray[np.generic]]) -> int:
+        """Fewest reads that a run could have taken, from its input codes and its tensors."""
+        values: dict[str, NDArray[np.generic]] = {self.network.input_name: codes}
+        values |= {m.layer.output: tensors[m.layer.name] for m in self.mapping.layers}
+        return sum(
+            reads_bound(m, values[m.layer.input].astype(np.uint8), self.chip)
+            for m in self.mapping.layers
+        )
+
+    def listing(self) -> Iterator[str]:
+        """The program as text, what each part does beside it; the assembler takes it back."""
+        for address, instruction in enumerate(self.program.instructions):
+            if address in self.notes:
+                yield f"# {self.notes[address]}"
+            yield f"{instruction!s:<90} # {address}"
+
+
+def _check_sums(mapping: Mapping) -> None:
+    """Prove that no noise, however large, can carry an accumulator out of 32 bits.
+
+    Every conversion is taken at full scale: the sum of the offset-encoded products is then at its
+    largest, and the offset that REQ takes off only lowers it.
+    """
+    chip = mapping.chip
+    full = sum(((1 << chip.adc_bits) - 1) << (s * chip.cell_bits) for s in range(chip.slices))
+    planes = (1 << ACTIVATION_BITS) - 1
+    for m in mapping.layers:
+        reads = sum(math.ceil(len(row[0].rows) / chip.rows_per_read) for row in m.blocks)
+        bias = int(np.abs(m.layer.bias.astype(np.int64)).max())
+        worst = full * reads * planes + bias
+        if worst >= 1 << 31:
+            raise CapacityError(
+                f"With every conversion at full scale, layer '{m.layer.name}' could sum to "
+                f"{worst}, more than 32-bit accumulators hold; use fewer adc_bits than "
+                f"{chip.adc_bits} or more rows_per_read than {chip.rows_per_read}"
+            )
+
+
+def compile_network(
+    network: Network | str | Path,
+    *,
+    chip: Chip | str | Path = "auto",
+    device: Device | str | Path = "rram",
+    seed: int = 1,
+    trace: bool = True,
+) -> CompiledNetwork:
+    """Map a network to a chip and generate the tile's program.
+
+    Parameters
+    ----------
+    network : Network or path of an ONNX file
+    chip : Chip, name of a standard chip, path of a TOML file, or ``"auto"``
+        ``auto`` takes the smallest standard chip that holds the network.
+    device : Device, name, or path of a TOML file
+    seed : int
+        Of programming and noise, 0 to 2**32 - 1.
+    trace : bool
+        Whether runs return every tensor, or only the last codes.
+
+    Raises
+    ------
+    ModelError, ConfigError, CapacityError
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"A seed must be 0 to {MAX_SEED}, not {seed}")
+    if not isinstance(network, Network):
+        network = load_network(Path(network))
+    if not isinstance(chip, Chip):
+        chip = choose_chip(network) if str(chip) == "auto" else load_chip(chip)
+    if not isinstance(device, Device):
+        device = load_device(device)
+    mapping = map_network(network, chip)
+    _check_sums(mapping)
+    code = generate(mapping, trace=trace)
+    tables = np.zeros((4, 256), dtype=np.uint8)
+    for number, table in enumerate(code.memories.tables):
+        tables[number] = table
+    program = TileProgram(
+        chip=chip,
+        instructions=code.instructions,
+        params=np.array(code.memories.params, dtype=np.uint64),
+        tables=tables,
+        arrays=tuple(
+            ArraySpec(core=block.core, levels=m.levels(block, chip))
+            for m in mapping.layers
+            for block in m
+        ),
+        input=InputLayout.plain(math.prod(network.input_shape)),
+        outputs=code.outputs,
+        shapes={
+            segment.tensor: (mapping.layer(segment.tensor.removesuffix(".acc")).layer.outputs,)
+            for segment in code.outputs
+        },
+    )
+    return CompiledNetwork(network, mapping, device, seed, program, code.notes)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chip configuration: validation, what follows from it, the standard chips."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from ohmtwin.arch.chip import Chip, RowSchedule, chip_names, load_chip
+from ohmtwin.arch.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"adc_bits": 5},
+            "16 rows of 2-bit cells need an ADC of 6 bits, 5 were given; raise adc_bits to 6 or "
+            "lower rows_per_read to 10",
+        ),
+        ({"cell_bits": 3}, "cell_bits must be 1, 2 or 4, not 3"),
+        ({"lanes": 12}, "lanes must be a power of two that divides the columns (128), not 12"),
+        ({"lanes": 64}, "lanes must be at most 8 outputs a beat, 32 for 2-bit cells, not 64"),
+        ({"rows_per_read": 200}, "rows_per_read must be at most the rows of an array (128)"),
+        ({"data_words": 100}, "data_words must be a power of two, not 100"),
+        ({"cores": 33}, "less than or equal to 32"),
+        ({"rows": 100}, "multiple of 8"),
+    ],
+)
+def test_refusals_name_the_limit(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        Chip(**changes)
+
+
+def test_hash_covers_structure_only() -> None:
+    chip = Chip()
+    assert chip.structure_hash == chip.with_(name="other").structure_hash
+    assert chip.structure_hash == chip.with_(row_schedule=RowSchedule.BASELINE).structure_hash
+    assert chip.structure_hash == chip.with_(rows_per_read=8).structure_hash
+    for change in ({"cores": 5}, {"lanes": 4}, {"adc_bits": 7}, {"rows": 120}, {"fifo_words": 256}):
+        assert chip.structure_hash != chip.with_(**change).structure_hash
+
+
+@pytest.mark.parametrize(
+    ("lanes", "cell_bits", "width", "words", "beats_per_word"),
+    [(8, 2, 2, 16, 1), (1, 2, 1, 32, 4), (2, 1, 1, 16, 4), (16, 4, 8, 8, 1), (8, 1, 1, 16, 1)],
+)
+def test_accumulator_words(
+    lanes: int, cell_bits: int, width: int, words: int, beats_per_word: int
+) -> None:
+    chip = Chip(lanes=lanes, cell_bits=cell_bits, adc_bits=8)
+    assert (chip.outputs_per_beat, chip.acc_words, chip.beats_per_word) == (
+        width,
+        words,
+        beats_per_word,
+    )
+    assert chip.acc_words * chip.beats_per_word == chip.beats
+
+
+@pytest.mark.parametrize(("lanes", "group"), [(1, 16), (8, 16), (32, 32)])
+def test_planning_never_takes_longer_than_converting(lanes: int, group: int) -> None:
+    chip = Chip(lanes=lanes)
+    assert chip.planner_group == group
+    assert -(-chip.rows // group) <= chip.beats
+
+
+def test_standard_chips_load_in_order_of_size() -> None:
+    names = chip_names()
+    sizes = [load_chip(name).cores for name in names]
+    assert names[0] == "tile4"
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 32
+
+
+def test_unknown_standard_chip() -> None:
+    with pytest.raises(ConfigError, match="There is no standard chip 'tile5'; choose one of tile4"):
+        load_chip("tile5")
+
+
+def test_unknown_key_names_line_and_neighbour(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text("cores = 4\n\nrow_per_read = 16\n")
+    with pytest.raises(ConfigError, match=r"line 3.*'row_per_read'.*'rows_per_read'"):
+        load_chip(path)
+
+
+def test_wrong_adc_in_a_file_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "narrow.toml"
+    path.write_text("adc_bits = 4\n")
+    with pytest.raises(ConfigError, match="16 rows of 2-bit cells need an ADC of 6 bits") as error:
+        load_chip(path)
+    assert "narrow.toml" in str(error.value)
+    assert "\n" not in str(error.value)
