@@ -85,7 +85,8 @@ class Crossbar:
         ValueError
             If the mask has another shape or ``columns`` does not fit.
         """
-        return self.read_many(np.asarray(row_mask)[None, :], columns)[0]
+        codes: NDArray[np.uint16] = self.read_many(np.asarray(row_mask)[None, :], columns)[0]
+        return codes
 
     def read_many(self, masks: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
         """Make reads one after another: bool [n, rows] in, uint16 codes [n, columns] out."""
@@ -93,10 +94,11 @@ class Crossbar:
         image = self.image
         ideal = np.clip((analog.x + 2048) >> 12, 0, (1 << image.adc_bits) - 1)
         self._reads = (self._reads + len(ideal)) % READ_LIMIT
-        if image.adc_table is None:
-            return ideal.astype(np.uint16)
-        lane = np.arange(ideal.shape[1]) % image.lanes
-        return image.adc_table[lane[None, :], ideal]
+        codes: NDArray[np.uint16] = ideal.astype(np.uint16)
+        if image.adc_table is not None:
+            lane = np.arange(ideal.shape[1]) % image.lanes
+            codes = image.adc_table[lane[None, :], ideal]
+        return codes
 
     def analog(self, masks: NDArray[np.bool_], columns: int | None = None) -> Analog:
         """Show what the next reads would see, without making them.

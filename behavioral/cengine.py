@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fast crossbar: the C of ``csrc/`` behind the interface of :class:`~.crossbar.Crossbar`.
+
+The library is compiled for this very processor on first use and kept in the build cache.
+"""
+
+import ctypes
+import functools
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.errors import ToolError
+from .buildcache import build_once, file_parts
+from .core import MvmConfig, MvmResult, check_mvm
+from .crossbar import READ_LIMIT, Analog, check_columns, check_key, check_masks
+from .image import ArrayImage
+
+__all__ = ["FLAGS", "SOURCES", "CCrossbar", "build", "core_mvm", "library"]
+
+_CSRC = Path(__file__).parent / "csrc"
+
+SOURCES = (
+    _CSRC / "ohm_crossbar.c",
+    _CSRC / "ohm_crossbar.h",
+    _CSRC / "gaussian_table.h",
+)
+
+FLAGS = (
+    "-std=c11",
+    "-O3",
+    "-march=native",
+    "-fPIC",
+    "-shared",
+    # Square roots become vector instructions only if nobody asks for errno or traps. Contraction
+    # is off so that no compiler fuses float operations differently; -ffast-math would change bits.
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+)
+
+
+_CONFIG_FIELDS = (
+    "rows_used",
+    "outputs",
+    "rows_per_read",
+    "zero_skip",
+    "group",
+    "slices",
+    "cell_bits",
+    "beats",
+    "planes",
+    "tail",
+)
+
+
+class _Config(ctypes.Structure):
+    """``ohm_mvm_config``."""
+
+    _fields_ = tuple((name, ctypes.c_int32) for name in _CONFIG_FIELDS)
+
+
+_SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
+    "ohm_array_new": (ctypes.c_void_p, (ctypes.c_int, ctypes.c_int, *[ctypes.c_uint32] * 2)),
+    "ohm_array_free": (None, (ctypes.c_void_p,)),
+    "ohm_array_program": (
+        ctypes.c_int,
+        (*[ctypes.c_void_p] * 4, ctypes.c_int64, ctypes.c_int64),
+    ),
+    "ohm_array_set_adc": (
+        ctypes.c_int,
+        (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
+    ),
+    "ohm_array_reads": (ctypes.c_uint64, (ctypes.c_void_p,)),
+    "ohm_array_set_reads": (None, (ctypes.c_void_p, ctypes.c_uint64)),
+    "ohm_array_is_narrow": (ctypes.c_int, (ctypes.c_void_p,)),
+    "ohm_array_read_many": (
+        ctypes.c_int,
+        (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p),
+    ),
+    "ohm_array_analog": (
+        ctypes.c_int,
+        (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 4),
+    ),
+    "ohm_core_mvm": (
+        ctypes.c_int,
+        (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 5),
+    ),
+    "ohm_threefry2x32": (
+        ctypes.c_int,
+        (ctypes.c_int, *[ctypes.c_uint32] * 4, ctypes.c_void_p),
+    ),
+    "ohm_gaussian": (None, (ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)),
+    "ohm_isqrt31": (None, (ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)),
+}
+
+
+def declare(lib: ctypes.CDLL) -> ctypes.CDLL:
+    """Tell ctypes the signatures of the ``ohm_`` functions of a loaded library."""
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(lib, name)
+        function.restype = result
+        function.argtypes = arguments
+    return lib
+
+
+def find_compiler() -> str:
+    """Return the path of a C compiler.
+
+    Raises
+    ------
+    ToolError
+        If there is none, with how to install one.
+    """
+    for name in ("cc", "gcc", "clang"):
+        path = shutil.which(name)
+        if path:
+            return path
+    raise ToolError(
+        "No C compiler was found (cc, gcc or clang), which the fast crossbar needs; install one"
+        " with `apt-get install gcc` (Debian, Ubuntu) or `xcode-select --install` (macOS)"
+    )
+
+
+def build(flags: Sequence[str] = FLAGS) -> Path:
+    """Compile the C sources into a shared library, unless the cache has it.
+
+    Parameters
+    ----------
+    flags : sequence of str
+        Compiler flags.
+
+    Returns
+    -------
+    Path
+        The shared library.
+
+    Raises
+    ------
+    ToolError
+        If there is no compiler or it fails.
+    """
+    compiler = find_compiler()
+    version = _run([compiler, "--version"])
+
+    def compile_into(folder: Path) -> None:
+        # libm last: linkers take what is still missing when they come to it.
+        _run([compiler, *flags, str(SOURCES[0]), "-o", str(folder / "libohm.so"), "-lm"])
+
+    key: list[str | bytes] = ["crossbar", *file_parts(SOURCES), *flags, version, _processor()]
+    return build_once(key, compile_into) / "libohm.so"
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """Return the library for this machine, compiled on first use."""
+    return declare(ctypes.CDLL(str(build())))
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        first = next((line for line in lines if "error" in line), lines[0])
+        raise ToolError(f"The C compiler failed: {' '.join(command[:1])}: {first}")
+    return done.stdout
+
+
+def _processor() -> str:
+    """Describe the processor as far as -march=native can tell it from others."""
+    parts = [platform.machine(), platform.processor()]
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        wanted = ("flags", "Features", "model name", "CPU part")
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        parts += sorted({line for line in lines if line.startswith(wanted)})
+    return "\n".join(parts)
+
+
+class CCrossbar:
+    """One array with its own noise, in C; the same results as :class:`~.crossbar.Crossbar`.
+
+    Parameters
+    ----------
+    image : ArrayImage
+        What was programmed.
+    seed, array : int
+        Key of the noise, uint32 each.
+    lib : CDLL, optional
+        A loaded library that exports the ``ohm_`` functions (a Verilated model does); by default
+        the one of :func:`library`.
+
+    Raises
+    ------
+    ValueError
+        If a part of the key is no uint32.
+    ToolError
+        If the library cannot be built.
+    """
+
+    def __init__(
+        self, image: ArrayImage, seed: int, array: int, lib: ctypes.CDLL | None = None
+    ) -> None:
+        check_key(seed, array)
+        self._lib = library() if lib is None else declare(lib)
+        self._free = self._lib.ohm_array_free
+        self._handle = self._lib.ohm_array_new(image.rows, image.cols, seed, array)
+        if not self._handle:
+            raise MemoryError("No memory for a crossbar array")
+        self.seed = seed
+        self.array = array
+        self._words = (image.rows + 31) // 32
+        self._image = image
+        self.program(image)
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._free(self._handle)
+            self._handle = None
+
+    def program(self, image: ArrayImage) -> None:
+        """Load another image of the same shape; the read number stays.
+
+        Raises
+        ------
+        ValueError
+            If the shape differs.
+        """
+        if image.g.shape != self._image.g.shape:
+            raise ValueError(
+                f"The array is {self._image.g.shape}, so an image {image.g.shape} cannot be loaded"
+            )
+        _done(
+            self._lib.ohm_array_program(
+                self._handle,
+                image.g.ctypes.data,
+                image.ref.ctypes.data,
+                None if image.q is None else image.q.ctypes.data,
+                image.v0,
+                image.v1,
+            )
+        )
+        table = None if image.adc_table is None else image.adc_table.ctypes.data
+        _done(self._lib.ohm_array_set_adc(self._handle, image.adc_bits, image.lanes, table))
+        self._image = image
+
+    @property
+    def image(self) -> ArrayImage:
+        """What is loaded."""
+        return self._image
+
+    @property
+    def handle(self) -> int:
+        """The ``ohm_array *``, for code that passes it on to C; valid as long as this object."""
+        return int(self._handle)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the image is computed in 32 bits."""
+        return bool(self._lib.ohm_array_is_narrow(self._handle))
+
+    @property
+    def reads(self) -> int:
+        """Number of the next read; settable."""
+        return int(self._lib.ohm_array_reads(self._handle))
+
+    @reads.setter
+    def reads(self, number: int) -> None:
+        if not 0 <= number < READ_LIMIT:
+            raise ValueError(f"A read number must be 0 to 2**64 - 1, not {number}")
+        self._lib.ohm_array_set_reads(self._handle, number)
+
+    def read(self, row_mask: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
+        """As :meth:`.crossbar.Crossbar.read`."""
+        codes: NDArray[np.uint16] = self.read_many(np.asarray(row_mask)[None, :], columns)[0]
+        return codes
+
+    def read_many(self, masks: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
+        """As :meth:`.crossbar.Crossbar.read_many`."""
+        words = self._row_words(masks)
+        k = check_columns(columns, self.image.cols)
+        codes = np.empty((len(words), k), dtype=np.uint16)
+        _done(
+            self._lib.ohm_array_read_many(
+                self._handle, len(words), words.ctypes.data, k, codes.ctypes.data
+            )
+        )
+        return codes
+
+    def analog(self, masks: NDArray[np.bool_], columns: int | None = None) -> Analog:
+        """As :meth:`.crossbar.Crossbar.analog`."""
+        words = self._row_words(masks)
+        k = check_columns(columns, self.image.cols)
+        out = np.empty((4, len(words), k), dtype=np.int64)
+        first = self.reads
+        for i, row in enumerate(words):
+            self.reads = (first + i) % READ_LIMIT
+            outputs = (out[j, i].ctypes.data for j in range(4))
+            _done(self._lib.ohm_array_analog(self._handle, row.ctypes.data, k, *outputs))
+        self.reads = first
+        return Analog(out[0], out[1], out[2], out[3])
+
+    def _row_words(self, masks: NDArray[np.bool_]) -> NDArray[np.uint32]:
+        masks = check_masks(masks, self.image.rows)
+        packed = np.zeros((len(masks), self._words * 4), dtype=np.uint8)
+        packed[:, : self.image.rows // 8] = np.packbits(masks, axis=1, bitorder="little")
+        return packed.view(np.uint32)
+
+
+def core_mvm(crossbar: CCrossbar, x: NDArray[np.uint8], config: MvmConfig) -> MvmResult:
+    """As :func:`.core.core_mvm`, in C."""
+    check_mvm(x, config, crossbar.image.rows, crossbar.image.cols)
+    x = np.ascontiguousarray(x)
+    batch = len(x)
+    acc = np.empty((batch, config.outputs), dtype=np.int32)
+    counts = np.empty((3, batch), dtype=np.uint32)
+    parameters = _Config(*(int(getattr(config, name)) for name in _CONFIG_FIELDS))
+    _done(
+        crossbar._lib.ohm_core_mvm(
+            crossbar.handle,
+            ctypes.byref(parameters),
+            batch,
+            x.ctypes.data,
+            acc.ctypes.data,
+            *(counts[i].ctypes.data for i in range(3)),
+        )
+    )
+    return MvmResult(acc, counts[0], counts[1], counts[2])
+
+
+def _done(status: int) -> None:
+    if status == -2:
+        raise MemoryError("No memory for a crossbar array")
+    if status:
+        raise ValueError(f"The crossbar library refused its arguments (status {status})")

@@ -1,0 +1,635 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See ohm_crossbar.h for the interface and behavioral/image.py for the arithmetic.
+ *
+ * Loops are written for the compiler's vectorizer; only the row sums use vector types, because they
+ * must keep their accumulators in registers. No result depends on the instruction set.
+ */
+#include "ohm_crossbar.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "ohm_crossbar needs a little-endian machine"
+#endif
+
+#if defined(__AVX512F__)
+#define OHM_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define OHM_VECTOR_BYTES 32
+#else
+#define OHM_VECTOR_BYTES 16
+#endif
+
+#define OHM_LANES (OHM_VECTOR_BYTES / 4)
+#define OHM_ALIGNED __attribute__((aligned(64)))
+#define OHM_WORDS (OHM_MAX_ROWS / 32)
+#define OHM_NIBBLES (OHM_MAX_ROWS / 4)
+
+/* Above this many driven rows a sum over 4-row tables touches fewer cache lines than the rows do.
+ * Tables are four times the size of the image, so they are built only once this many such reads
+ * were made: few arrays of a chip ever need them. */
+#define OHM_DENSE_ROWS 24
+#define OHM_DENSE_READS 32
+
+typedef int32_t ohm_vec __attribute__((vector_size(OHM_VECTOR_BYTES), may_alias));
+
+struct ohm_array {
+    int rows, cols, stride, words;
+    uint32_t seed, array;
+    uint64_t reads;
+    int noisy, narrow, has_ref;
+    int64_t v0, v1;
+    int32_t *g;        /* [rows][stride], columns padded with zeros to a multiple of 16 */
+    int32_t *q;        /* likewise, or NULL */
+    int32_t *g_table;  /* [rows / 4][16][stride]: sums of every choice of 4 rows, or NULL */
+    int32_t *q_table;
+    int dense_reads;
+    int bits, lanes;
+    uint16_t *adc;     /* [lanes][1 << bits], or NULL */
+    int32_t ref[OHM_MAX_ROWS];
+};
+
+static const int32_t ohm_gaussian_table[512] = {
+#include "gaussian_table.h"
+};
+
+/* ---------------------------------------------------------------- random numbers */
+
+static inline uint32_t ohm_rotl(uint32_t x, int n) { return (x << n) | (x >> (32 - n)); }
+
+#define OHM_ROUND(r) \
+    x0 += x1;        \
+    x1 = ohm_rotl(x1, r) ^ x0;
+
+/* 13 rounds, spelled out so that a loop over counters becomes straight vector code. */
+static inline void ohm_threefry13(uint32_t k0, uint32_t k1, uint32_t k2, uint32_t c0, uint32_t c1,
+                                  uint32_t *o0, uint32_t *o1) {
+    uint32_t x0 = c0 + k0, x1 = c1 + k1;
+    OHM_ROUND(13) OHM_ROUND(15) OHM_ROUND(26) OHM_ROUND(6)
+    x0 += k1, x1 += k2 + 1u;
+    OHM_ROUND(17) OHM_ROUND(29) OHM_ROUND(16) OHM_ROUND(24)
+    x0 += k2, x1 += k0 + 2u;
+    OHM_ROUND(13) OHM_ROUND(15) OHM_ROUND(26) OHM_ROUND(6)
+    x0 += k0, x1 += k1 + 3u;
+    OHM_ROUND(17)
+    *o0 = x0;
+    *o1 = x1;
+}
+
+int ohm_threefry2x32(int rounds, uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1,
+                     uint32_t out[2]) {
+    static const int rotations[8] = {13, 15, 26, 6, 17, 29, 16, 24};
+    const uint32_t key[3] = {k0, k1, 0x1BD11BDAu ^ k0 ^ k1};
+    uint32_t x0 = c0 + k0, x1 = c1 + k1;
+    if (rounds < 1 || rounds > 20) return OHM_EINVAL;
+    for (int r = 0; r < rounds; r++) {
+        OHM_ROUND(rotations[r % 8])
+        if (r % 4 == 3) {
+            const uint32_t step = (uint32_t)(r / 4 + 1);
+            x0 += key[step % 3];
+            x1 += key[(step + 1) % 3] + step;
+        }
+    }
+    out[0] = x0;
+    out[1] = x1;
+    return OHM_OK;
+}
+
+static inline int32_t ohm_gaussian1(uint32_t u) {
+    const int32_t m = (int32_t)(u & 0x7FFFFFFFu);
+    /* Only the top 17 bits matter, so the bits that would round on the way to a float go first:
+     * its exponent is then the bit length and its fraction the segment and the position in it. */
+    const float f = (float)(m & ~((m >> 24) ? 0x7F : 0));
+    int32_t raw;
+    memcpy(&raw, &f, 4);
+    const int32_t octave = (raw >> 19) - (126 << 4);
+    const int32_t entry = ohm_gaussian_table[octave < 0 ? 0 : octave];
+    const int32_t frac = (raw >> 7) & 0xFFF;
+    const int32_t z = ((entry & ~0xFFF) - (entry & 0xFFF) * frac + (1 << 15)) >> 16;
+    const int32_t sign = (int32_t)u >> 31;
+    return (z ^ sign) - sign;
+}
+
+void ohm_gaussian(int64_t n, const uint32_t *words, int32_t *z) {
+    for (int64_t i = 0; i < n; i++) z[i] = ohm_gaussian1(words[i]);
+}
+
+/* z of the first n columns (n a multiple of 16) of a read. */
+static void ohm_noise_words(const ohm_array *a, uint64_t read, int n, int32_t *z) {
+    OHM_ALIGNED uint32_t u[OHM_MAX_COLS];
+    const uint32_t k0 = a->seed, k1 = a->array, k2 = 0x1BD11BDAu ^ k0 ^ k1;
+    const uint32_t c0 = (uint32_t)read, high = (uint32_t)(read >> 32) << 8;
+    for (int i = 0; i < n / 2; i++)
+        ohm_threefry13(k0, k1, k2, c0, high | (uint32_t)i, &u[2 * i], &u[2 * i + 1]);
+    for (int i = 0; i < n; i++) z[i] = ohm_gaussian1(u[i]);
+}
+
+/* Exact below 2**31: the float root is off by less than one, which one step each way repairs. */
+static inline uint32_t ohm_isqrt31_1(uint32_t v) {
+    uint32_t r = (uint32_t)(int32_t)sqrtf((float)(int32_t)v);
+    r -= r * r > v;
+    r += (r + 1) * (r + 1) <= v;
+    return r;
+}
+
+void ohm_isqrt31(int64_t n, const uint32_t *values, uint32_t *roots) {
+    for (int64_t i = 0; i < n; i++) roots[i] = ohm_isqrt31_1(values[i]);
+}
+
+/* ---------------------------------------------------------------- making and loading */
+
+static int32_t *ohm_words(size_t count) {
+    const size_t bytes = (count * 4 + 63) / 64 * 64;
+    int32_t *p = (int32_t *)aligned_alloc(64, bytes);
+    if (p) memset(p, 0, bytes);
+    return p;
+}
+
+static void ohm_drop_tables(ohm_array *a) {
+    free(a->g_table);
+    free(a->q_table);
+    a->g_table = a->q_table = NULL;
+    a->dense_reads = 0;
+}
+
+ohm_array *ohm_array_new(int rows, int cols, uint32_t seed, uint32_t array) {
+    if (rows < 8 || rows > OHM_MAX_ROWS || rows % 8) return NULL;
+    if (cols < 8 || cols > OHM_MAX_COLS || cols % 8) return NULL;
+    ohm_array *a = (ohm_array *)calloc(1, sizeof *a);
+    if (!a) return NULL;
+    a->rows = rows;
+    a->cols = cols;
+    a->stride = (cols + 15) / 16 * 16;
+    a->words = (rows + 31) / 32;
+    a->seed = seed;
+    a->array = array;
+    a->narrow = 1;
+    a->bits = 6;
+    a->lanes = 1;
+    a->g = ohm_words((size_t)rows * (size_t)a->stride);
+    if (!a->g) {
+        free(a);
+        return NULL;
+    }
+    return a;
+}
+
+void ohm_array_free(ohm_array *a) {
+    if (!a) return;
+    ohm_drop_tables(a);
+    free(a->g);
+    free(a->q);
+    free(a->adc);
+    free(a);
+}
+
+/* Largest sum over any choice of rows in any column, and largest sum of magnitudes. */
+static void ohm_bounds(const ohm_array *a, const int32_t *m, int64_t *top, int64_t *size) {
+    *top = *size = 0;
+    for (int c = 0; c < a->cols; c++) {
+        int64_t positive = 0, magnitude = 0;
+        for (int r = 0; r < a->rows; r++) {
+            const int64_t v = m[(size_t)r * (size_t)a->cols + (size_t)c];
+            positive += v > 0 ? v : 0;
+            magnitude += v < 0 ? -v : v;
+        }
+        if (positive > *top) *top = positive;
+        if (magnitude > *size) *size = magnitude;
+    }
+}
+
+static void ohm_copy(const ohm_array *a, const int32_t *from, int32_t *to) {
+    for (int r = 0; r < a->rows; r++)
+        memcpy(to + (size_t)r * (size_t)a->stride, from + (size_t)r * (size_t)a->cols,
+               (size_t)a->cols * 4);
+}
+
+int ohm_array_program(ohm_array *a, const int32_t *g, const int32_t *ref, const int32_t *q,
+                      int64_t v0, int64_t v1) {
+    const size_t cells = (size_t)a->rows * (size_t)a->cols;
+    const int64_t limit = (int64_t)1 << 52, int32 = (int64_t)1 << 31;
+    int64_t g_top, g_size, q_top = 0, q_size = 0, ref_size = 0;
+    for (size_t i = 0; i < cells; i++)
+        if (g[i] <= -(1 << 22) || g[i] >= 1 << 22) return OHM_EINVAL;
+    for (int r = 0; r < a->rows; r++) {
+        if (ref[r] <= -(1 << 30) || ref[r] >= 1 << 30) return OHM_EINVAL;
+        ref_size += ref[r] < 0 ? -(int64_t)ref[r] : ref[r];
+    }
+    if (v0 < 0 || v0 >= limit || v1 < 0 || v1 >= (int64_t)1 << 32) return OHM_EINVAL;
+    ohm_bounds(a, g, &g_top, &g_size);
+    if (q) ohm_bounds(a, q, &q_top, &q_size);
+    const int64_t variance = v0 + ((v1 * g_top) >> 16) + q_top;
+    if (variance >= limit) return OHM_EINVAL;
+
+    int32_t *cells_q = NULL;
+    if (q) {
+        cells_q = ohm_words((size_t)a->rows * (size_t)a->stride);
+        if (!cells_q) return OHM_ENOMEM;
+        ohm_copy(a, q, cells_q);
+    }
+    ohm_drop_tables(a);
+    free(a->q);
+    a->q = cells_q;
+    ohm_copy(a, g, a->g);
+    memcpy(a->ref, ref, (size_t)a->rows * 4);
+    a->has_ref = ref_size != 0;
+    a->v0 = v0;
+    a->v1 = v1;
+    a->noisy = v0 != 0 || v1 != 0 || q != NULL;
+    /* The largest noise in 32 bits: sqrt(2**31) times the largest |z|, rounded up. */
+    const int64_t noise = (46341 * (int64_t)(((ohm_gaussian_table[0] >> 12) + 8) >> 4) >> 12) + 1;
+    a->narrow = variance < int32 && q_size < int32 && g_size + ref_size + noise + 2048 < int32;
+    return OHM_OK;
+}
+
+int ohm_array_set_adc(ohm_array *a, int bits, int lanes, const uint16_t *table) {
+    if (bits < 1 || bits > 16 || lanes < 1 || lanes > a->cols) return OHM_EINVAL;
+    uint16_t *copy = NULL;
+    if (table) {
+        const size_t bytes = ((size_t)lanes << bits) * sizeof *copy;
+        copy = (uint16_t *)malloc(bytes);
+        if (!copy) return OHM_ENOMEM;
+        memcpy(copy, table, bytes);
+    }
+    free(a->adc);
+    a->adc = copy;
+    a->bits = bits;
+    a->lanes = lanes;
+    return OHM_OK;
+}
+
+uint64_t ohm_array_reads(const ohm_array *a) { return a->reads; }
+void ohm_array_set_reads(ohm_array *a, uint64_t number) { a->reads = number; }
+int ohm_array_is_narrow(const ohm_array *a) { return a->narrow; }
+
+/* ---------------------------------------------------------------- row sums */
+
+static int32_t *ohm_make_table(const ohm_array *a, const int32_t *m) {
+    const size_t s = (size_t)a->stride;
+    int32_t *table = ohm_words((size_t)a->rows / 4 * 16 * s);
+    if (!table) return NULL;
+    for (int b = 0; b < a->rows / 4; b++)
+        for (int k = 1; k < 16; k++) {
+            /* The choice without its lowest row was made before. */
+            int32_t *to = table + ((size_t)b * 16 + (size_t)k) * s;
+            const int32_t *rest = table + ((size_t)b * 16 + (size_t)(k & (k - 1))) * s;
+            const int32_t *row = m + (size_t)(b * 4 + __builtin_ctz((unsigned)k)) * s;
+            for (size_t c = 0; c < s; c++) to[c] = rest[c] + row[c];
+        }
+    return table;
+}
+
+/* Sum `count` rows given by their offsets from `base`, columns 0 to n - 1 (n a multiple of 16). */
+static void ohm_sum_rows(const int32_t *base, const uint32_t *offsets, int count, int n,
+                         int32_t *sums) {
+    int c = 0;
+    for (; c + 8 * OHM_LANES <= n; c += 8 * OHM_LANES) {
+        ohm_vec s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, s5 = {0}, s6 = {0}, s7 = {0};
+        for (int i = 0; i < count; i++) {
+            const ohm_vec *p = (const ohm_vec *)(base + offsets[i] + c);
+            s0 += p[0], s1 += p[1], s2 += p[2], s3 += p[3];
+            s4 += p[4], s5 += p[5], s6 += p[6], s7 += p[7];
+        }
+        ohm_vec *o = (ohm_vec *)(sums + c);
+        o[0] = s0, o[1] = s1, o[2] = s2, o[3] = s3;
+        o[4] = s4, o[5] = s5, o[6] = s6, o[7] = s7;
+    }
+    for (; c + 2 * OHM_LANES <= n; c += 2 * OHM_LANES) {
+        ohm_vec s0 = {0}, s1 = {0};
+        for (int i = 0; i < count; i++) {
+            const ohm_vec *p = (const ohm_vec *)(base + offsets[i] + c);
+            s0 += p[0], s1 += p[1];
+        }
+        ohm_vec *o = (ohm_vec *)(sums + c);
+        o[0] = s0, o[1] = s1;
+    }
+    for (; c < n; c += OHM_LANES) {
+        ohm_vec s = {0};
+        for (int i = 0; i < count; i++) s += *(const ohm_vec *)(base + offsets[i] + c);
+        *(ohm_vec *)(sums + c) = s;
+    }
+}
+
+/* Which rows a read drives, and how its sums are made. */
+typedef struct {
+    int count;    /* rows, or 4-row table entries */
+    int tables;
+    int64_t reference;
+    uint32_t offsets[OHM_MAX_ROWS];
+    uint8_t rows[OHM_MAX_ROWS];
+    int row_count;
+} ohm_plan;
+
+static void ohm_plan_rows(ohm_array *a, const uint32_t *row_words, ohm_plan *plan) {
+    const uint32_t stride = (uint32_t)a->stride;
+    uint32_t words[OHM_WORDS];
+    int driven = 0;
+    for (int w = 0; w < a->words; w++) {
+        words[w] = row_words[w];
+        if (a->rows - w * 32 < 32) words[w] &= (1u << (a->rows - w * 32)) - 1u;
+        driven += __builtin_popcount(words[w]);
+    }
+    int64_t reference = 0;
+    if (a->has_ref)
+        for (int w = 0; w < a->words; w++)
+            for (uint32_t bits = words[w]; bits; bits &= bits - 1)
+                reference += a->ref[w * 32 + __builtin_ctz(bits)];
+    plan->reference = reference;
+    plan->tables = 0;
+    if (driven > OHM_DENSE_ROWS && a->narrow) {
+        if (!a->g_table && ++a->dense_reads >= OHM_DENSE_READS) {
+            a->g_table = ohm_make_table(a, a->g);
+            if (a->q) a->q_table = ohm_make_table(a, a->q);
+            if (!a->g_table || (a->q && !a->q_table)) ohm_drop_tables(a); /* slower, still right */
+        }
+        plan->tables = a->g_table != NULL;
+    }
+    int n = 0;
+    if (plan->tables) {
+        for (int b = 0; b < a->rows / 4; b++) {
+            const uint32_t k = words[b >> 3] >> (b & 7) * 4 & 15;
+            plan->offsets[n] = ((uint32_t)b * 16 + k) * stride;
+            n += k != 0;
+        }
+    } else {
+        for (int w = 0; w < a->words; w++)
+            for (uint32_t bits = words[w]; bits; bits &= bits - 1)
+                plan->offsets[n++] = (uint32_t)(w * 32 + __builtin_ctz(bits)) * stride;
+    }
+    plan->count = n;
+}
+
+/* ---------------------------------------------------------------- one read */
+
+/* All outputs have room for n columns, a multiple of 16. */
+typedef struct {
+    OHM_ALIGNED int32_t current[OHM_MAX_COLS];
+    OHM_ALIGNED int32_t cells[OHM_MAX_COLS];
+    OHM_ALIGNED int32_t z[OHM_MAX_COLS];
+    OHM_ALIGNED int32_t x[OHM_MAX_COLS];
+    OHM_ALIGNED int64_t noise[OHM_MAX_COLS];
+} ohm_scratch;
+
+static void ohm_noise_narrow(const ohm_array *a, int n, ohm_scratch *s, int32_t *noise) {
+    /* v1 * I >> 16 without a 64-bit product: with v1 = (h, l) and I = (i, j) in halves of 16 bits
+     * it is h*I + l*i + (l*j >> 16), exactly. */
+    const uint32_t v0 = (uint32_t)a->v0, h = (uint32_t)(a->v1 >> 16), l = (uint32_t)a->v1 & 0xFFFF;
+    const int32_t *q = s->cells;
+    if (!a->q) memset(s->cells, 0, (size_t)n * 4);
+    for (int c = 0; c < n; c++) {
+        const uint32_t current = (uint32_t)(s->current[c] > 0 ? s->current[c] : 0);
+        const uint32_t shot = h * current + l * (current >> 16) + (l * (current & 0xFFFF) >> 16);
+        const uint32_t variance = v0 + shot + (uint32_t)(q[c] > 0 ? q[c] : 0);
+        noise[c] = ((int32_t)ohm_isqrt31_1(variance) * s->z[c] + 2048) >> 12;
+    }
+}
+
+static void ohm_noise_wide(const ohm_array *a, const ohm_plan *plan, int n, ohm_scratch *s) {
+    for (int c = 0; c < n; c++) {
+        int64_t cells = 0;
+        if (a->q)
+            for (int i = 0; i < plan->count; i++) cells += a->q[plan->offsets[i] + (uint32_t)c];
+        const int64_t current = s->current[c] > 0 ? s->current[c] : 0;
+        const int64_t variance = a->v0 + ((a->v1 * current) >> 16) + (cells > 0 ? cells : 0);
+        /* IEEE 754 roots are rounded correctly, so below 2**52 this is the integer root. */
+        const int64_t sigma = (int64_t)sqrt((double)variance);
+        s->noise[c] = (sigma * s->z[c] + 2048) >> 12;
+    }
+}
+
+/* Sums, reference and noise of read number a->reads for n columns. */
+static void ohm_sense(ohm_array *a, const uint32_t *row_words, int n, ohm_plan *plan,
+                      ohm_scratch *s) {
+    ohm_plan_rows(a, row_words, plan);
+    ohm_sum_rows(plan->tables ? a->g_table : a->g, plan->offsets, plan->count, n, s->current);
+    if (!a->noisy) return;
+    ohm_noise_words(a, a->reads, n, s->z);
+    if (a->narrow && a->q)
+        ohm_sum_rows(plan->tables ? a->q_table : a->q, plan->offsets, plan->count, n, s->cells);
+}
+
+/* Codes of the first `columns` columns; `codes` has room for columns rounded up to 16. */
+static void ohm_convert(ohm_array *a, const uint32_t *row_words, int columns, uint16_t *codes) {
+    ohm_plan plan;
+    ohm_scratch s;
+    const int n = (columns + 15) / 16 * 16;
+    const int32_t top = (1 << a->bits) - 1;
+    ohm_sense(a, row_words, n, &plan, &s);
+    a->reads++;
+    if (a->narrow) {
+        const int32_t offset = 2048 - (int32_t)plan.reference;
+        if (a->noisy)
+            ohm_noise_narrow(a, n, &s, s.x);
+        else
+            memset(s.x, 0, (size_t)n * 4);
+        for (int c = 0; c < n; c++) {
+            const int32_t t = (s.current[c] + s.x[c] + offset) >> 12;
+            codes[c] = (uint16_t)(t < 0 ? 0 : t > top ? top : t);
+        }
+    } else {
+        const int64_t offset = 2048 - plan.reference;
+        if (a->noisy)
+            ohm_noise_wide(a, &plan, n, &s);
+        else
+            memset(s.noise, 0, (size_t)n * 8);
+        for (int c = 0; c < n; c++) {
+            const int64_t t = (s.current[c] + s.noise[c] + offset) >> 12;
+            codes[c] = (uint16_t)(t < 0 ? 0 : t > top ? top : t);
+        }
+    }
+    if (a->adc)
+        for (int c = 0, lane = 0; c < columns; c++) {
+            codes[c] = a->adc[((size_t)lane << a->bits) + codes[c]];
+            lane = lane + 1 == a->lanes ? 0 : lane + 1;
+        }
+}
+
+int ohm_array_read_many(ohm_array *a, int64_t n, const uint32_t *row_words, int columns,
+                        uint16_t *codes) {
+    if (columns < 1 || columns > a->cols || n < 0) return OHM_EINVAL;
+    for (int64_t i = 0; i < n; i++, row_words += a->words, codes += columns) {
+        if (columns % 16) {
+            OHM_ALIGNED uint16_t padded[OHM_MAX_COLS];
+            ohm_convert(a, row_words, columns, padded);
+            memcpy(codes, padded, (size_t)columns * sizeof *codes);
+        } else {
+            ohm_convert(a, row_words, columns, codes);
+        }
+    }
+    return OHM_OK;
+}
+
+int ohm_array_read(ohm_array *a, const uint32_t *row_words, int columns, uint16_t *codes) {
+    return ohm_array_read_many(a, 1, row_words, columns, codes);
+}
+
+int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64_t *current,
+                     int64_t *noise, int64_t *reference, int64_t *x) {
+    ohm_plan plan;
+    ohm_scratch s;
+    const int n = (columns + 15) / 16 * 16;
+    if (columns < 1 || columns > a->cols) return OHM_EINVAL;
+    ohm_sense(a, row_words, n, &plan, &s);
+    if (!a->noisy) {
+        memset(s.noise, 0, (size_t)n * 8);
+    } else if (a->narrow) {
+        ohm_noise_narrow(a, n, &s, s.x);
+        for (int c = 0; c < n; c++) s.noise[c] = s.x[c];
+    } else {
+        ohm_noise_wide(a, &plan, n, &s);
+    }
+    for (int c = 0; c < columns; c++) {
+        current[c] = s.current[c];
+        noise[c] = s.noise[c];
+        reference[c] = plan.reference;
+        x[c] = current[c] + noise[c] - plan.reference;
+    }
+    return OHM_OK;
+}
+
+/* ---------------------------------------------------------------- a core's product */
+
+/* Bit plane p of 8 * bytes inputs: the multiplication gathers bit p of 8 bytes into one byte. */
+static void ohm_bit_plane(const uint8_t *x, int bytes, int p, uint64_t *bits) {
+    uint8_t packed[OHM_MAX_ROWS / 8 + 8] = {0};
+    for (int i = 0; i < bytes; i++) {
+        uint64_t v;
+        memcpy(&v, x + 8 * i, 8);
+        v = v >> p & 0x0101010101010101u;
+        packed[i] = (uint8_t)(v * 0x0102040810204080u >> 56);
+    }
+    memcpy(bits, packed, OHM_MAX_ROWS / 8 + 8);
+}
+
+/* Up to 64 bits from bit `low`; the words have one spare at the end. */
+static inline uint64_t ohm_field(const uint64_t *w, int low, int count) {
+    const int i = low >> 6, s = low & 63;
+    uint64_t v = w[i] >> s;
+    if (s) v |= w[i + 1] << (64 - s);
+    return count < 64 ? v & (((uint64_t)1 << count) - 1) : v;
+}
+
+static inline void ohm_put_field(uint64_t *w, int low, uint64_t v) {
+    const int i = low >> 6, s = low & 63;
+    w[i] |= v << s;
+    if (s) w[i + 1] |= v >> (64 - s);
+}
+
+/* The lowest n set bits of v. */
+static inline uint64_t ohm_lowest(uint64_t v, int n) {
+    uint64_t rest = v;
+    for (; n > 0; n--) rest &= rest - 1;
+    return v & ~rest;
+}
+
+#define OHM_PLANE_WORDS (OHM_MAX_ROWS / 64 + 1)
+
+/* Move the next n candidates from `left` to `taken` (ascending rows); returns the planner's steps,
+ * one for each group touched. `from` is the first row that can still hold a candidate. */
+static int ohm_take(uint64_t *left, int rows, int n, int group, int *from, uint64_t *taken) {
+    int steps = 0, last = -1, low = *from;
+    memset(taken, 0, OHM_PLANE_WORDS * 8);
+    while (low < rows && n > 0) {
+        const int g = low / group;
+        int end = (g + 1) * group < rows ? (g + 1) * group : rows;
+        if (end - low > 64) end = low + 64;
+        uint64_t v = ohm_field(left, low, end - low);
+        const int count = __builtin_popcountll(v);
+        if (count > n) v = ohm_lowest(v, n);
+        if (count) {
+            ohm_put_field(taken, low, v);
+            n -= count > n ? n : count;
+            steps += g != last;
+            last = g;
+        }
+        if (n > 0) low = end;
+    }
+    for (int i = 0; i < OHM_PLANE_WORDS; i++) left[i] &= ~taken[i];
+    *from = low;
+    return steps;
+}
+
+/* acc[j] += (sum over s of codes[j * slices + s] << (s * cell_bits)) << plane, modulo 2**32. */
+static inline void ohm_combine_n(const uint16_t *codes, int outputs, int slices, int cell_bits,
+                                 int plane, uint32_t *acc) {
+    for (int j = 0; j < outputs; j++) {
+        uint32_t sum = 0;
+        for (int s = 0; s < slices; s++)
+            sum += (uint32_t)codes[j * slices + s] << (s * cell_bits);
+        acc[j] += sum << plane;
+    }
+}
+
+static void ohm_combine(const uint16_t *codes, const ohm_mvm_config *m, int plane, uint32_t *acc) {
+    /* Constant slice counts let the compiler unroll and vectorize. */
+    if (m->slices == 1)
+        ohm_combine_n(codes, m->outputs, 1, m->cell_bits, plane, acc);
+    else if (m->slices == 2)
+        ohm_combine_n(codes, m->outputs, 2, m->cell_bits, plane, acc);
+    else if (m->slices == 4)
+        ohm_combine_n(codes, m->outputs, 4, m->cell_bits, plane, acc);
+    else if (m->slices == 8)
+        ohm_combine_n(codes, m->outputs, 8, m->cell_bits, plane, acc);
+    else
+        ohm_combine_n(codes, m->outputs, m->slices, m->cell_bits, plane, acc);
+}
+
+static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
+    return m->rows_used >= 1 && m->rows_used <= a->rows && m->outputs >= 1 && m->slices >= 1 &&
+           m->slices <= 16 && m->outputs <= a->cols / m->slices && m->rows_per_read >= 1 &&
+           m->group >= 1 && m->group <= OHM_MAX_ROWS && m->cell_bits >= 1 && m->cell_bits <= 8 &&
+           (m->slices - 1) * m->cell_bits <= 15 && m->beats >= 1 && m->planes >= 1 &&
+           m->planes <= 8 && m->tail >= 0;
+}
+
+int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uint8_t *x,
+                 int32_t *acc, uint32_t *reads, uint32_t *active, uint32_t *stall) {
+    OHM_ALIGNED uint16_t codes[OHM_MAX_COLS];
+    uint64_t used[OHM_PLANE_WORDS] = {0};
+    if (batch < 0 || !ohm_mvm_valid(a, m)) return OHM_EINVAL;
+    const int columns = m->outputs * m->slices;
+    for (int r = 0; r < m->rows_used; r++) used[r >> 6] |= (uint64_t)1 << (r & 63);
+    for (int64_t b = 0; b < batch; b++, x += a->rows, acc += m->outputs) {
+        uint32_t *sums = (uint32_t *)acc;
+        /* s: cycle of the planner's last step; t: cycle in which the macro took the last read */
+        uint32_t s = 0, t = 0, made = 0, stalled = 0, empty = 0;
+        memset(sums, 0, (size_t)m->outputs * 4);
+        for (int p = 0; p < m->planes; p++) {
+            uint64_t bits[OHM_PLANE_WORDS], left[OHM_PLANE_WORDS], taken[OHM_PLANE_WORDS];
+            int from = 0, steps;
+            ohm_bit_plane(x, a->rows / 8, p, bits);
+            for (int i = 0; i < OHM_PLANE_WORDS; i++)
+                left[i] = m->zero_skip ? bits[i] & used[i] : used[i];
+            const uint32_t before = made;
+            while ((steps = ohm_take(left, m->rows_used, m->rows_per_read, m->group, &from,
+                                     taken)) != 0) {
+                uint32_t words[2 * OHM_PLANE_WORDS];
+                for (int i = 0; i < OHM_PLANE_WORDS; i++) taken[i] &= bits[i];
+                memcpy(words, taken, sizeof taken);
+                ohm_convert(a, words, columns, codes);
+                ohm_combine(codes, m, p, sums);
+                s += empty + (uint32_t)steps;
+                empty = 0;
+                if (made) {
+                    const uint32_t free_at = t + (uint32_t)m->beats;
+                    if (s < t) s = t; /* the plan slot was taken until then */
+                    t = s + 1 > free_at ? s + 1 : free_at;
+                    stalled += t - free_at;
+                } else {
+                    t = s + 1;
+                }
+                made++;
+            }
+            empty += made == before;
+        }
+        uint32_t end = s + empty;
+        if (made && t + (uint32_t)m->beats > end) end = t + (uint32_t)m->beats;
+        reads[b] = made;
+        active[b] = end + (uint32_t)m->tail;
+        stall[b] = stalled;
+    }
+    return OHM_OK;
+}

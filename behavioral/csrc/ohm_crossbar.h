@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A noisy resistive crossbar, in integers, bit for bit equal to behavioral/crossbar.py.
+ *
+ * Plain C11 for gcc and clang on little-endian machines, also valid as C++. There is no global
+ * state: an array is an object, and one thread at a time may use it. Functions that return int give
+ * OHM_OK or a negative error and change nothing on an error.
+ *
+ * A row mask is (rows + 31) / 32 words, row 0 in bit 0 of word 0; bits past the last row are
+ * ignored.
+ */
+#ifndef OHM_CROSSBAR_H
+#define OHM_CROSSBAR_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    OHM_MAX_ROWS = 256,
+    OHM_MAX_COLS = 512,
+    OHM_OK = 0,
+    OHM_EINVAL = -1, /* an argument is out of range */
+    OHM_ENOMEM = -2
+};
+
+typedef struct ohm_array ohm_array;
+
+/* An array whose cells are all zero, without noise, with one ideal 6-bit ADC.
+ * rows: 8 to 256, cols: 8 to 512, multiples of 8. NULL if out of range or out of memory. */
+ohm_array *ohm_array_new(int rows, int cols, uint32_t seed, uint32_t array);
+void ohm_array_free(ohm_array *a);
+
+/* Load an image: g [rows][cols] (|g| < 2**22), ref [rows] (|ref| < 2**30), q [rows][cols] or NULL,
+ * v0 below 2**52, v1 below 2**32; no read's variance may reach 2**52. */
+int ohm_array_program(ohm_array *a, const int32_t *g, const int32_t *ref, const int32_t *q,
+                      int64_t v0, int64_t v1);
+
+/* bits: 1 to 16; lanes: 1 to cols; table [lanes][1 << bits] or NULL for ideal ADCs. */
+int ohm_array_set_adc(ohm_array *a, int bits, int lanes, const uint16_t *table);
+
+/* The number of the next read. */
+uint64_t ohm_array_reads(const ohm_array *a);
+void ohm_array_set_reads(ohm_array *a, uint64_t number);
+
+/* 1 if the loaded image is computed in 32 bits, 0 if it needs 64. */
+int ohm_array_is_narrow(const ohm_array *a);
+
+/* Drive rows and convert the first `columns` columns; advances the read number. */
+int ohm_array_read(ohm_array *a, const uint32_t *row_words, int columns, uint16_t *codes);
+
+/* n reads in order: row_words [n][words], codes [n][columns]. */
+int ohm_array_read_many(ohm_array *a, int64_t n, const uint32_t *row_words, int columns,
+                        uint16_t *codes);
+
+/* What the next read would see before the ADC, without making it; each output [columns]:
+ * x = current + noise - reference. */
+int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64_t *current,
+                     int64_t *noise, int64_t *reference, int64_t *x);
+
+/* Parameters of a core's matrix-vector product; see MvmConfig in behavioral/core.py. */
+typedef struct {
+    int32_t rows_used, outputs, rows_per_read, zero_skip, group, slices, cell_bits, beats, planes,
+        tail;
+} ohm_mvm_config;
+
+/* x [batch][rows]; acc [batch][outputs] modulo 2**32; reads, active, stall [batch]. */
+int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *config, int64_t batch, const uint8_t *x,
+                 int32_t *acc, uint32_t *reads, uint32_t *active, uint32_t *stall);
+
+/* The parts, for tests and for other models. */
+int ohm_threefry2x32(int rounds, uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1,
+                     uint32_t out[2]);
+void ohm_gaussian(int64_t n, const uint32_t *words, int32_t *z);
+void ohm_isqrt31(int64_t n, const uint32_t *values, uint32_t *roots); /* values below 2**31 */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
