@@ -117,10 +117,10 @@ def _fold_quantize(graph: GraphView, node: NodeProto) -> Array:
             f"{values.shape[axis]} channels"
         )
     shape = (-1, 1) if axis == 0 else (1, -1)
-    bounds = np.iinfo(zero.dtype)
+    low = -128 if zero.dtype == np.int8 else 0
     codes = np.rint(values.astype(np.float32) / scale.reshape(shape))
     codes = codes + zero.reshape(shape).astype(np.float32)
-    result: Array = np.clip(codes, bounds.min, bounds.max).astype(zero.dtype)
+    result: Array = np.clip(codes, low, low + 255).astype(zero.dtype)
     return result
 
 
