@@ -7,7 +7,7 @@ input words, and what the words that come back mean.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -58,23 +58,25 @@ class InputLayout:
     ----------
     order : int64 array [8 * words]
         For each byte, the first of a word in bits 7:0, the input element; -1 is a zero byte.
-    inputs : int
-        Elements of a sample.
 
     Raises
     ------
     ValueError
-        If the bytes are no whole number of words or an element is out of range.
+        If the bytes are no whole number of words, or an index is below -1.
     """
 
     order: NDArray[np.int64]
-    inputs: int
 
     def __post_init__(self) -> None:
         if self.order.ndim != 1 or self.order.size % 8 or not self.order.size:
             raise ValueError(f"An input layout fills whole words, not {self.order.shape} bytes")
-        if self.order.min() < -1 or self.order.max() >= self.inputs:
-            raise ValueError(f"An input layout names elements -1 to {self.inputs - 1} only")
+        if self.order.min() < -1:
+            raise ValueError(f"An input layout names elements from -1 up, not {self.order.min()}")
+
+    @property
+    def inputs(self) -> int:
+        """Elements of a sample."""
+        return int(self.order.max()) + 1
 
     @property
     def words(self) -> int:
@@ -86,7 +88,7 @@ class InputLayout:
         """Elements in order; the last word is filled up with zeros."""
         order = np.full(-(-inputs // 8) * 8, -1, dtype=np.int64)
         order[:inputs] = np.arange(inputs)
-        return cls(order, inputs)
+        return cls(order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,18 +147,19 @@ class TileProgram:
         The code-to-code tables.
     arrays : tuple of ArraySpec
         One a core in use.
-    input : InputLayout
+    input_layout : InputLayout
         Words of a sample.
     outputs : tuple of OutputSegment
         In the order in which words come out for one sample.
     shapes : mapping of str to tuple of int
-        Shape of each tensor in ``outputs``, without the sample axis.
+        Shape of tensors in ``outputs``, without the sample axis; those that are not named have one
+        axis.
 
     Raises
     ------
     ValueError
-        If the parts do not fit each other: a tensor without a shape, of two dtypes, with an
-        element that comes out never or twice; cells of another shape than the chip's array.
+        If the parts do not fit each other: a tensor of two dtypes, or with an element that comes
+        out never or twice; cells of another shape than the chip's array.
     ProgramError
         If the program or its parameters do not fit the chip's memories.
     """
@@ -166,9 +169,9 @@ class TileProgram:
     params: NDArray[np.uint64]
     tables: NDArray[np.uint8]
     arrays: tuple[ArraySpec, ...]
-    input: InputLayout
+    input_layout: InputLayout
     outputs: tuple[OutputSegment, ...]
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         chip = self.chip
@@ -188,7 +191,6 @@ class TileProgram:
             raise ValueError(f"Tables must be uint8 [4, 256], not {self.tables.shape}")
         self._check_arrays()
         self._check_outputs()
-        object.__setattr__(self, "shapes", MappingProxyType(dict(self.shapes)))
 
     def _check_arrays(self) -> None:
         chip = self.chip
@@ -209,29 +211,29 @@ class TileProgram:
                 )
 
     def _check_outputs(self) -> None:
-        for name, segments in self._tensors().items():
-            if name not in self.shapes:
-                raise ValueError(f"Tensor '{name}' has no shape")
+        tensors: dict[str, list[OutputSegment]] = {}
+        for segment in self.outputs:
+            tensors.setdefault(segment.tensor, []).append(segment)
+        shapes = {}
+        for name, segments in tensors.items():
             if len({s.dtype for s in segments}) > 1:
                 raise ValueError(f"Tensor '{name}' has segments of two dtypes")
             index = np.concatenate([s.index for s in segments])
+            shapes[name] = self.shapes.get(name, (int(index.max()) + 1,))
+            size = int(np.prod(shapes[name], dtype=np.int64))
             found = np.sort(index[index >= 0])
-            size = int(np.prod(self.shapes[name], dtype=np.int64))
             if not np.array_equal(found, np.arange(size)) or index.min() < -1:
                 raise ValueError(
                     f"Tensor '{name}' has {size} elements, each of which must come out once"
                 )
-
-    def _tensors(self) -> dict[str, list[OutputSegment]]:
-        tensors: dict[str, list[OutputSegment]] = {}
-        for segment in self.outputs:
-            tensors.setdefault(segment.tensor, []).append(segment)
-        return tensors
+        if not shapes.keys() >= self.shapes.keys():
+            raise ValueError(f"No output holds {sorted(self.shapes.keys() - shapes.keys())}")
+        object.__setattr__(self, "shapes", MappingProxyType(shapes))
 
     @property
     def input_words(self) -> int:
         """64-bit words that go in for a sample."""
-        return self.input.words
+        return self.input_layout.words
 
     @property
     def output_words(self) -> int:
@@ -266,14 +268,14 @@ class TileProgram:
             If type or number of elements do not fit.
         """
         flat = codes.reshape(len(codes), -1) if codes.ndim and codes.size else codes
-        if codes.ndim < 2 or codes.dtype != np.uint8 or flat.shape[1] != self.input.inputs:
+        if codes.ndim < 2 or codes.dtype != np.uint8 or flat.shape[1] != self.input_layout.inputs:
             raise InputError(
-                f"Input codes must be uint8 with {self.input.inputs} elements a sample, "
+                f"Input codes must be uint8 with {self.input_layout.inputs} elements a sample, "
                 f"not {codes.dtype} {list(codes.shape)}"
             )
         # Index -1 takes the last column, which is the zero byte.
         padded = np.concatenate([flat, np.zeros((len(flat), 1), dtype=np.uint8)], axis=1)
-        data = np.take(padded, self.input.order, axis=1)
+        data = np.take(padded, self.input_layout.order, axis=1)
         return data.view("<u8").astype(np.uint64, copy=False)
 
     def unpack_outputs(self, words: NDArray[np.uint64]) -> dict[str, NDArray[Any]]:
