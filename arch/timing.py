@@ -15,8 +15,8 @@ FETCH = 1
 CORE_TAIL = 2
 """Cycles a core stays busy after its last beat, until the sum is in the accumulators."""
 
-_VECTOR_STAGES = 8
-"""Accumulator read, bias, round, multiply, round, shift, table, store."""
+_VECTOR_STAGES = 11
+"""Select, accumulator read, bias; magnitude, round, multiply, round, shift, clip; table, store."""
 
 
 def reduction_stages(chip: Chip) -> int:
