@@ -26,8 +26,6 @@ __all__ = ["OnnxReference", "ReferenceResult"]
 # changed nothing that an 8-bit network uses.
 _IR_VERSION = 10
 
-_QUANTIZED_PRODUCTS = ("QGemm", "QLinearMatMul", "QLinearConv")
-
 
 @dataclass(frozen=True, eq=False)
 class ReferenceResult:
@@ -86,12 +84,14 @@ class OnnxReference:
         batch = next(i for i in model.graph.input if i.name == self._input)
         self._batch = int(batch.type.tensor_type.shape.dim[0].dim_value)
         model.ir_version = min(model.ir_version, _IR_VERSION)
-        precise = not _signed_products(graph)
+        precise = not _has_signed_products(graph)
         self._plain = self._session(onnxruntime, model, precise)
         self.tensors: tuple[str, ...] = _quantized_tensors(graph)
-        present = {o.name for o in model.graph.output}
+        self._shifted: set[str] = set()
+        if precise and not graph.outputs & set(self.tensors):
+            self._shifted = _make_unsigned(model, graph)
         for name in self.tensors:
-            if name not in present:
+            if name not in graph.outputs:
                 model.graph.output.append(onnx.ValueInfoProto(name=name))
         self._tapped = self._session(onnxruntime, model, precise)
 
@@ -156,7 +156,10 @@ class OnnxReference:
                     "intermediate tensors are read, so they cannot be compared"
                 )
         outputs = {name: array[:count] for name, array in plain.items()}
-        return outputs, {name: tapped[name][:count] for name in self.tensors}
+        codes = {name: tapped[name][:count] for name in self.tensors}
+        for name in self._shifted:
+            codes[name] = (codes[name].astype(np.int16) - 128).astype(np.int8)
+        return outputs, codes
 
     def _run_session(self, session: Any, x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         names = [o.name for o in session.get_outputs()]
@@ -187,14 +190,50 @@ def _quantized_tensors(graph: GraphView) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _signed_products(graph: GraphView) -> bool:
-    """Whether a QOperator product has int8 activations.
+def _has_signed_products(graph: GraphView) -> bool:
+    """Whether a QOperator node has int8 activations.
 
     Such models do not load with ``session.x64quantprecision``, and are exact without it.
     """
     for node in graph.nodes:
-        if node.op_type in _QUANTIZED_PRODUCTS and graph.operand(node, 2):
+        if node.op_type in ("QGemm", "QLinearMatMul") and graph.operand(node, 2):
             zero = graph.zero_point(node, 2)
             if zero is not None and zero.dtype == np.int8:
                 return True
     return False
+
+
+def _make_unsigned(model: onnx.ModelProto, graph: GraphView) -> set[str]:
+    """Turn the int8 activations of a QDQ model into uint8 ones, ``q + 128`` with ``z + 128``.
+
+    ONNX Runtime does the same on x86 before it fuses, but not to a tensor that is an output: read
+    as it is, an int8 tensor would make it compute the layer in float. The model is changed in
+    place; constants (weights, biases) and tensors that are outputs already stay.
+
+    Returns
+    -------
+    set of str
+        Names of the tensors that changed.
+    """
+    changed: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or not node.input:
+            continue
+        source = graph.producers.get(node.input[0])
+        is_weight = graph.is_constant(node.input[0]) or (
+            source is not None
+            and source.op_type == "QuantizeLinear"
+            and graph.is_constant(source.input[0])
+        )
+        zero = None if is_weight else graph.zero_point(node, 2)
+        if zero is None or zero.dtype != np.int8 or zero.size != 1:
+            continue
+        shifted = np.array(int(zero[0]) + 128, np.uint8)
+        name = f"{node.input[2]}__as_uint8"
+        if all(t.name != name for t in model.graph.initializer):
+            model.graph.initializer.append(onnx.numpy_helper.from_array(shifted, name))
+        node.input[2] = name
+        if node.op_type == "QuantizeLinear":
+            changed.add(node.output[0])
+    del model.graph.value_info[:]  # it may name the old types
+    return changed
