@@ -147,7 +147,7 @@ class TileProgram:
         The code-to-code tables.
     arrays : tuple of ArraySpec
         One a core in use.
-    input_layout : InputLayout
+    input : InputLayout
         Words of a sample.
     outputs : tuple of OutputSegment
         In the order in which words come out for one sample.
@@ -169,7 +169,7 @@ class TileProgram:
     params: NDArray[np.uint64]
     tables: NDArray[np.uint8]
     arrays: tuple[ArraySpec, ...]
-    input_layout: InputLayout
+    input: InputLayout
     outputs: tuple[OutputSegment, ...]
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -233,7 +233,7 @@ class TileProgram:
     @property
     def input_words(self) -> int:
         """64-bit words that go in for a sample."""
-        return self.input_layout.words
+        return self.input.words
 
     @property
     def output_words(self) -> int:
@@ -268,14 +268,14 @@ class TileProgram:
             If type or number of elements do not fit.
         """
         flat = codes.reshape(len(codes), -1) if codes.ndim and codes.size else codes
-        if codes.ndim < 2 or codes.dtype != np.uint8 or flat.shape[1] != self.input_layout.inputs:
+        if codes.ndim < 2 or codes.dtype != np.uint8 or flat.shape[1] != self.input.inputs:
             raise InputError(
-                f"Input codes must be uint8 with {self.input_layout.inputs} elements a sample, "
+                f"Input codes must be uint8 with {self.input.inputs} elements a sample, "
                 f"not {codes.dtype} {list(codes.shape)}"
             )
         # Index -1 takes the last column, which is the zero byte.
         padded = np.concatenate([flat, np.zeros((len(flat), 1), dtype=np.uint8)], axis=1)
-        data = np.take(padded, self.input_layout.order, axis=1)
+        data = np.take(padded, self.input.order, axis=1)
         return data.view("<u8").astype(np.uint64, copy=False)
 
     def unpack_outputs(self, words: NDArray[np.uint64]) -> dict[str, NDArray[Any]]:
