@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slice combine and accumulators: from ADC codes to the sums of a product."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.chip import Chip
+from ..arch.formats import ACC_BITS, WEIGHT_BITS
+from .checks import check_chip
+
+__all__ = ["SliceAccumulator"]
+
+
+class SliceAccumulator(wiring.Component):
+    """Weigh the codes of a beat by slice and bit plane and add them to the sums of their outputs.
+
+    ``sum over planes and reads of (sum over slices of code << (slice * cell_bits)) << plane``
+    (``docs/tile.md``, "Numbers"; shift-and-add as in ISAAC, section III). The first read of a
+    product overwrites what the words held; words that it does not reach keep it. A product that has
+    made no read drains as zeros.
+
+    Latency: :attr:`latency` cycles from a beat to its sum being readable. Throughput: a beat a
+    cycle. Draining shares the memory's read port: not while beats are under way.
+
+    Parameters
+    ----------
+    chip : Chip
+        ``lanes``, ``adc_bits``, ``cell_bits`` and what follows from them are used.
+
+    Members
+    -------
+    reset : In(1)
+        Nothing has been read yet: a product starts.
+    begin : In(1)
+        The beats of a read start in the next cycle, from column 0 on.
+    plane : In(3)
+        Bit plane of that read, valid with ``begin``.
+    beat : In(1)
+        Take ``codes``.
+    codes : In(lanes * adc_bits)
+        One code a lane, lane 0 lowest.
+    drain_select, drain_sum : In(1)
+        Show in the next cycle the word at ``drain_addr``, or ``sum`` in its place.
+    drain_addr : In(range(acc_words))
+        Accumulator word: outputs ``W * drain_addr`` and up.
+    sum : In(16)
+        Sum of the activations.
+    drain_data : Out(W * 32)
+        W sums modulo ``2**32``, the first lowest, a cycle after ``drain_select``; otherwise 0.
+
+    Raises
+    ------
+    TypeError
+        If ``chip`` is no Chip.
+    """
+
+    def __init__(self, *, chip: Chip) -> None:
+        self._chip = check_chip(chip)
+        super().__init__(
+            {
+                "reset": In(1),
+                "begin": In(1),
+                "plane": In(3),
+                "beat": In(1),
+                "codes": In(chip.lanes * chip.adc_bits),
+                "drain_select": In(1),
+                "drain_sum": In(1),
+                "drain_addr": In(range(chip.acc_words)),
+                "sum": In(16),
+                "drain_data": Out(chip.outputs_per_beat * ACC_BITS),
+            }
+        )
+
+    @property
+    def chip(self) -> Chip:
+        return self._chip
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the beat that ends a word to the first in which the word can be drained."""
+        return 2
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        chip = self._chip
+        outputs = chip.outputs_per_beat
+        parts = chip.beats_per_word
+        per_part = chip.slices // parts  # slices of one output in a beat
+        width = chip.adc_bits + WEIGHT_BITS + 7  # widest sum over slices, moved up by plane 7
+
+        m.submodules.sums = sums = memory.Memory(
+            shape=outputs * ACC_BITS, depth=chip.acc_words, init=[]
+        )
+        write = sums.write_port()
+        read = sums.read_port(domain="comb")
+
+        plane = Signal(3)
+        word = Signal(range(chip.acc_words))
+        part = Signal(range(parts))
+        nothing = Signal(init=1)  # no read yet
+        overwrite = Signal()  # the read under way is the first
+
+        # First stage: the slices of each output, moved up by the plane.
+        valid = Signal()
+        valid_word = Signal.like(word)
+        valid_overwrite = Signal()
+        values = [Signal(width, name=f"value{i}") for i in range(outputs)]
+        last_part = part == parts - 1
+
+        m.d.sync += valid.eq(self.beat & last_part)
+        with m.If(self.beat):
+            m.d.sync += [valid_word.eq(word), valid_overwrite.eq(overwrite)]
+            for i, value in enumerate(values):
+                combined = Const(0)
+                for s in range(per_part):
+                    code = self.codes.word_select(i * per_part + s, chip.adc_bits)
+                    combined = combined + (code << (s * chip.cell_bits))
+                moved = (combined << plane)[:width]
+                if parts > 1:
+                    placed = Signal(width, name=f"placed{i}")
+                    with m.Switch(part):
+                        for p in range(parts):
+                            with m.Case(p):
+                                m.d.comb += placed.eq(moved << (p * per_part * chip.cell_bits))
+                    moved = Mux(part == 0, 0, value) + placed
+                m.d.sync += value.eq(moved)
+            if parts > 1:
+                m.d.sync += part.eq(Mux(last_part, 0, part + 1))
+            with m.If(last_part):
+                m.d.sync += word.eq(word + 1)
+        with m.If(self.begin):
+            m.d.sync += [
+                plane.eq(self.plane),
+                word.eq(0),
+                part.eq(0),
+                overwrite.eq(nothing),
+                nothing.eq(0),
+            ]
+        with m.If(self.reset):
+            m.d.sync += nothing.eq(1)
+
+        # Second stage: add to memory.
+        m.d.comb += read.addr.eq(Mux(self.drain_select, self.drain_addr, valid_word))
+        m.d.comb += write.addr.eq(valid_word)
+        with m.If(valid):
+            m.d.comb += write.en.eq(1)
+            old = Mux(valid_overwrite, 0, read.data)
+            m.d.comb += write.data.eq(
+                Cat(
+                    (old.word_select(i, ACC_BITS) + value)[:ACC_BITS]
+                    for i, value in enumerate(values)
+                )
+            )
+
+        m.d.sync += self.drain_data.eq(0)
+        with m.If(self.drain_select):
+            with m.If(self.drain_sum):
+                m.d.sync += self.drain_data.eq(self.sum)
+            with m.Elif(~nothing):
+                m.d.sync += self.drain_data.eq(read.data)
+        return m

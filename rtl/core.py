@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A core: the digital periphery of one array."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.chip import Chip
+from ..arch.formats import ACC_BITS
+from ..arch.timing import CORE_TAIL
+from .checks import check_chip
+from .combine import SliceAccumulator
+from .counters import COUNTER_BITS, CoreCounters
+from .macro import BEAT_BITS, command_layout
+from .planes import PlaneRegisters
+from .scheduler import RowScheduler
+
+__all__ = ["Core"]
+
+
+class Core(wiring.Component):
+    """Row registers, row scheduler, slice combine, accumulators and counters of one array.
+
+    ``docs/tile.md``, section "A core", is the specification, to the cycle: started in cycle T, the
+    core is busy from T + 1 on, until :data:`~ohmtwin.arch.timing.CORE_TAIL` cycles after the last
+    beat or the last step of the planner.
+
+    Loads, drains and starts are the controller's to order: it makes them only while ``busy`` is 0.
+
+    Parameters
+    ----------
+    chip : Chip
+
+    Members
+    -------
+    start : In(1)
+        Begin a product with the five inputs below, which are taken in this cycle.
+    rows : In(9)
+        Rows in use; more than the array has means all.
+    beats : In(10)
+        Beats of a read, a multiple of ``beats_per_word``.
+    zero_skip : In(1)
+        Row schedule: 0 baseline, 1 zero-skip.
+    rows_per_read : In(9)
+        Candidates of a read; 0 acts as 1.
+    planes : In(4)
+        Bit planes to stream; more than 8 acts as 8.
+    busy : Out(1)
+        A product runs.
+    stop : In(1)
+        Abort to idle: sums and sum of activations are forgotten, beats still to come are dropped.
+    load_valid, load_word, load_planes, load_sum : In(1), In(5), In(64), In(11)
+        As in :class:`~.planes.PlaneRegisters`.
+    drain_select, drain_sum, drain_addr : In(1), In(1), In(range(acc_words))
+        As in :class:`~.combine.SliceAccumulator`.
+    drain_data : Out(W * 32)
+        W sums, the first lowest, a cycle after ``drain_select``; otherwise 0.
+    clear : In(1)
+        Set the counters to 0.
+    counter_select : In(2)
+        A :class:`~ohmtwin.arch.registers.CoreCounter`.
+    counter : Out(48)
+        The selected counter, a cycle later.
+    cmd : Out(stream of {rows, beats})
+        Reads, to the macro.
+    codes : In(stream of lanes * adc_bits)
+        Beats, from the macro; always taken.
+
+    Raises
+    ------
+    TypeError
+        If ``chip`` is no Chip.
+    """
+
+    def __init__(self, *, chip: Chip) -> None:
+        self._chip = check_chip(chip)
+        super().__init__(
+            {
+                "start": In(1),
+                "rows": In(9),
+                "beats": In(BEAT_BITS),
+                "zero_skip": In(1),
+                "rows_per_read": In(9),
+                "planes": In(4),
+                "busy": Out(1),
+                "stop": In(1),
+                "load_valid": In(1),
+                "load_word": In(5),
+                "load_planes": In(64),
+                "load_sum": In(11),
+                "drain_select": In(1),
+                "drain_sum": In(1),
+                "drain_addr": In(range(chip.acc_words)),
+                "drain_data": Out(chip.outputs_per_beat * ACC_BITS),
+                "clear": In(1),
+                "counter_select": In(2),
+                "counter": Out(COUNTER_BITS),
+                "cmd": Out(stream.Signature(command_layout(chip))),
+                "codes": In(stream.Signature(chip.lanes * chip.adc_bits)),
+            }
+        )
+
+    @property
+    def chip(self) -> Chip:
+        return self._chip
+
+    @property
+    def drain_latency(self) -> int:
+        """Cycles from ``drain_select`` to ``drain_data``."""
+        return 1
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.registers = registers = PlaneRegisters(chip=self._chip)
+        m.submodules.scheduler = scheduler = RowScheduler(chip=self._chip)
+        m.submodules.combine = combine = SliceAccumulator(chip=self._chip)
+        m.submodules.counters = counters = CoreCounters()
+
+        beats = Signal(BEAT_BITS)
+        left = Signal(BEAT_BITS)  # beats of the read under way still to come
+        discard = Signal()  # they belong to a product that was stopped
+        tail = Signal(range(CORE_TAIL))  # cycles since the last beat or step
+
+        accept = Signal()
+        beat = Signal()
+        m.d.comb += [
+            self.cmd.valid.eq(scheduler.o.valid),
+            self.cmd.payload.rows.eq(scheduler.o.payload.rows),
+            self.cmd.payload.beats.eq(beats),
+            scheduler.o.ready.eq(self.cmd.ready),
+            self.codes.ready.eq(1),
+            accept.eq(self.cmd.valid & self.cmd.ready),
+            beat.eq(self.codes.valid & ~discard),
+        ]
+        with m.If(self.codes.valid):
+            m.d.sync += left.eq(left - 1)
+        with m.If(accept):
+            m.d.sync += [left.eq(beats), discard.eq(0)]
+
+        with m.If(self.busy & ~scheduler.busy & ~scheduler.o.valid & (left == 0)):
+            m.d.sync += tail.eq(tail + 1)
+            with m.If(tail == CORE_TAIL - 1):
+                m.d.sync += self.busy.eq(0)
+        with m.If(self.start):
+            m.d.sync += [self.busy.eq(1), beats.eq(self.beats), tail.eq(0)]
+        with m.If(self.stop):
+            m.d.sync += [self.busy.eq(0), discard.eq(1)]
+
+        m.d.comb += [
+            registers.load_valid.eq(self.load_valid),
+            registers.load_word.eq(self.load_word),
+            registers.load_planes.eq(self.load_planes),
+            registers.load_sum.eq(self.load_sum),
+            registers.clear.eq(self.stop),
+            registers.index.eq(scheduler.index),
+            scheduler.start.eq(self.start),
+            scheduler.rows.eq(self.rows),
+            scheduler.zero_skip.eq(self.zero_skip),
+            scheduler.rows_per_read.eq(self.rows_per_read),
+            scheduler.planes.eq(self.planes),
+            scheduler.stop.eq(self.stop),
+            scheduler.plane.eq(registers.plane),
+            combine.reset.eq(self.start | self.stop),
+            combine.begin.eq(accept),
+            combine.plane.eq(scheduler.o.payload.plane),
+            combine.beat.eq(beat),
+            combine.codes.eq(self.codes.payload),
+            combine.drain_select.eq(self.drain_select),
+            combine.drain_sum.eq(self.drain_sum),
+            combine.drain_addr.eq(self.drain_addr),
+            combine.sum.eq(registers.sum),
+            self.drain_data.eq(combine.drain_data),
+            counters.clear.eq(self.clear),
+            counters.start.eq(self.start),
+            counters.busy.eq(self.busy),
+            counters.accept.eq(accept),
+            counters.beat.eq(beat),
+            counters.idle.eq(self.busy & (left <= self.codes.valid)),
+            counters.select.eq(self.counter_select),
+            self.counter.eq(counters.count),
+        ]
+        return m

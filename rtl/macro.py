@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The crossbar macro: the latency-insensitive seam between the digital and the analog world.
+
+A command stream in (rows to drive, beats to convert), a stream of ADC codes out. A macro takes a
+command when it converts nothing, or in the cycle in which the last beat of the read before is
+transferred, and offers the first beat not before the next cycle; beats may come as late as they
+like. The macros here offer beat k of a read accepted in cycle ``a`` in ``a + 1 + k``, as long as
+no beat has to wait.
+"""
+
+from collections.abc import Sequence
+from operator import index
+
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.chip import Chip
+from .checks import check_chip
+
+__all__ = ["BEAT_BITS", "CrossbarMacro", "IdealMacro", "MacroSignature", "command_layout"]
+
+BEAT_BITS = 10
+"""Width of a count of beats."""
+
+
+def command_layout(chip: Chip) -> data.StructLayout:
+    """A read: bit r of ``rows`` drives row r, the first ``beats * lanes`` columns are converted."""
+    return data.StructLayout({"rows": chip.rows, "beats": BEAT_BITS})
+
+
+class MacroSignature(wiring.Signature):
+    """The ports of a macro.
+
+    Parameters
+    ----------
+    chip : Chip
+        ``rows``, ``lanes`` and ``adc_bits`` are used.
+
+    Members
+    -------
+    cmd : In(stream of {rows, beats})
+        Reads, in order.
+    codes : Out(stream of lanes * adc_bits)
+        Beats: the codes of ``lanes`` neighbouring columns, the first lowest.
+    """
+
+    def __init__(self, chip: Chip) -> None:
+        check_chip(chip)
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(command_layout(chip))),
+                "codes": Out(stream.Signature(chip.lanes * chip.adc_bits)),
+            }
+        )
+
+
+class CrossbarMacro(wiring.Component):
+    """The Verilog module ``crossbar_macro``, whichever implementation is built in.
+
+    ``rtl/sv`` holds a model in C behind DPI, one that a cocotb test drives, and a stub. Amaranth's
+    own simulator runs none of them: it leaves outputs of an instance at zero without a word.
+
+    Parameters
+    ----------
+    chip : Chip
+        Becomes the parameters ROWS, COLS, LANES, ADC_BITS.
+    id : int
+        Becomes the parameter ID: which array of the tile this is.
+
+    Members
+    -------
+    See :class:`MacroSignature`.
+
+    Raises
+    ------
+    TypeError
+        If ``chip`` is no Chip or ``id`` no integer.
+    ValueError
+        If ``id`` is negative.
+    """
+
+    def __init__(self, *, chip: Chip, id: int) -> None:
+        self._chip = check_chip(chip)
+        if not isinstance(id, int):
+            raise TypeError(f"Macro id must be an integer, not {id!r}")
+        if id < 0:
+            raise ValueError(f"Macro id must not be negative, not {id}")
+        self._id = id
+        super().__init__(MacroSignature(chip))
+
+    @property
+    def chip(self) -> Chip:
+        return self._chip
+
+    @property
+    def id(self) -> int:
+        return self._id
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.macro = Instance(
+            "crossbar_macro",
+            p_ID=self._id,
+            p_ROWS=self._chip.rows,
+            p_COLS=self._chip.cols,
+            p_LANES=self._chip.lanes,
+            p_ADC_BITS=self._chip.adc_bits,
+            i_clk=ClockSignal(),
+            i_rst=ResetSignal(),
+            i_cmd_valid=self.cmd.valid,
+            o_cmd_ready=self.cmd.ready,
+            i_cmd_rows=self.cmd.payload.rows,
+            i_cmd_beats=self.cmd.payload.beats,
+            o_code_valid=self.codes.valid,
+            i_code_ready=self.codes.ready,
+            o_code_data=self.codes.payload,
+        )
+        return m
+
+
+class IdealMacro(wiring.Component):
+    """An array without any analog limit but the range of its ADC, as gates.
+
+    For unit simulations and proofs of small configurations: all columns are summed at once. A
+    read's beats appear from the cycle after its acceptance on, one a cycle.
+
+    Parameters
+    ----------
+    chip : Chip
+        ``rows``, ``cols``, ``lanes``, ``adc_bits`` and ``cell_bits`` are used.
+    levels : sequence of rows of int
+        Level of each cell, [rows][cols], 0 to ``2**cell_bits - 1``.
+
+    Members
+    -------
+    See :class:`MacroSignature`.
+
+    Raises
+    ------
+    TypeError
+        If ``chip`` is no Chip or a level no integer.
+    ValueError
+        If the levels have another shape or range.
+    """
+
+    def __init__(self, *, chip: Chip, levels: Sequence[Sequence[int]]) -> None:
+        self._chip = check_chip(chip)
+        table = [[index(level) for level in row] for row in levels]
+        if len(table) != chip.rows or any(len(row) != chip.cols for row in table):
+            raise ValueError(
+                f"Levels must be {chip.rows} rows of {chip.cols}, not {len(table)} of "
+                f"{sorted({len(row) for row in table})}"
+            )
+        highest = (1 << chip.cell_bits) - 1
+        for r, row in enumerate(table):
+            for c, level in enumerate(row):
+                if not 0 <= level <= highest:
+                    raise ValueError(
+                        f"Level of row {r}, column {c} must be 0 to {highest}, not {level}"
+                    )
+        self._levels = table
+        super().__init__(MacroSignature(chip))
+
+    @property
+    def chip(self) -> Chip:
+        return self._chip
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a command to its first beat."""
+        return 1
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        chip = self._chip
+        highest = (1 << chip.adc_bits) - 1
+        columns = []
+        for c in range(chip.cols):
+            total = sum(
+                (
+                    Mux(self.cmd.payload.rows[r], self._levels[r][c], 0)
+                    for r in range(chip.rows)
+                    if self._levels[r][c]
+                ),
+                Const(0),
+            )
+            columns.append(Mux(total > highest, highest, total)[: chip.adc_bits])
+        left = Signal(BEAT_BITS)  # beats not yet transferred
+        held = Signal(chip.cols * chip.adc_bits)  # their codes, the next lowest
+
+        m.d.comb += [
+            self.cmd.ready.eq((left == 0) | ((left == 1) & self.codes.ready)),
+            self.codes.valid.eq(left != 0),
+            self.codes.payload.eq(held),
+        ]
+        with m.If(self.codes.valid & self.codes.ready):
+            m.d.sync += [left.eq(left - 1), held.eq(held >> len(self.codes.payload))]
+        with m.If(self.cmd.valid & self.cmd.ready):
+            m.d.sync += [left.eq(self.cmd.payload.beats), held.eq(Cat(columns))]
+        return m

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Row registers that hold activations as bit planes."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.chip import Chip
+from ..arch.formats import ACTIVATION_BITS
+from .checks import check_chip
+
+__all__ = ["PlaneRegisters"]
+
+_WORD_ROWS = 8
+"""Rows whose activations one word of data memory holds."""
+
+
+class PlaneRegisters(wiring.Component):
+    """The activations of the next product, readable one bit plane at a time, and their sum.
+
+    Words come already transposed, so that a load is a plain write of 64 bits. A plane is picked
+    by index: the rows keep their place, and a product over fewer than eight planes leaves the
+    registers as they were for the next one.
+
+    A loaded word can be read in the next cycle; ``plane`` is combinational in ``index``.
+
+    Parameters
+    ----------
+    chip : Chip
+        ``rows`` is used.
+
+    Members
+    -------
+    load_valid : In(1)
+        Write a word in this cycle.
+    load_word : In(5)
+        Which: rows ``8 * load_word`` and up. A word past the last row is dropped.
+    load_planes : In(64)
+        Bit ``8 * p + r`` is bit p of the activation of row ``8 * load_word + r``.
+    load_sum : In(11)
+        The eight activations added up. Word 0 starts a new sum, all others add to it.
+    clear : In(1)
+        Set the sum to 0.
+    index : In(3)
+        The plane to show.
+    plane : Out(rows)
+        Bit r is bit ``index`` of row r.
+    sum : Out(16)
+        Sum of the activations loaded since word 0.
+
+    Raises
+    ------
+    TypeError
+        If ``chip`` is no Chip.
+    """
+
+    def __init__(self, *, chip: Chip) -> None:
+        self._chip = check_chip(chip)
+        super().__init__(
+            {
+                "load_valid": In(1),
+                "load_word": In(5),
+                "load_planes": In(_WORD_ROWS * ACTIVATION_BITS),
+                "load_sum": In(11),
+                "clear": In(1),
+                "index": In(3),
+                "plane": Out(chip.rows),
+                "sum": Out(16),
+            }
+        )
+
+    @property
+    def chip(self) -> Chip:
+        return self._chip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # One register a word, in the order of the load: a simulator writes and reads it whole.
+        words = [
+            Signal(_WORD_ROWS * ACTIVATION_BITS, name=f"word{i}")
+            for i in range(self._chip.rows // _WORD_ROWS)
+        ]
+        with m.If(self.load_valid):
+            base = Mux(self.load_word == 0, 0, self.sum)
+            m.d.sync += self.sum.eq(base + self.load_sum)
+            with m.Switch(self.load_word):
+                for i, word in enumerate(words):
+                    with m.Case(i):
+                        m.d.sync += word.eq(self.load_planes)
+        with m.Elif(self.clear):
+            m.d.sync += self.sum.eq(0)
+        m.d.comb += self.plane.eq(Cat(word.word_select(self.index, _WORD_ROWS) for word in words))
+        return m

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The crossbar macro as a shell that a cocotb test drives: its outputs are registers written
+// through VPI, its inputs are there to be read. Plain Verilog-2001 for any simulator.
+module crossbar_macro #(
+    parameter ID = 0,
+    parameter ROWS = 128,
+    parameter COLS = 128,
+    parameter LANES = 8,
+    parameter ADC_BITS = 6
+) (
+    input  wire                      clk  /*verilator public_flat_rd*/,
+    input  wire                      rst  /*verilator public_flat_rd*/,
+    input  wire                      cmd_valid  /*verilator public_flat_rd*/,
+    output reg                       cmd_ready  /*verilator public_flat_rw*/,
+    input  wire [          ROWS-1:0] cmd_rows  /*verilator public_flat_rd*/,
+    input  wire [               9:0] cmd_beats  /*verilator public_flat_rd*/,
+    output reg                       code_valid  /*verilator public_flat_rw*/,
+    input  wire                      code_ready  /*verilator public_flat_rd*/,
+    output reg  [LANES*ADC_BITS-1:0] code_data  /*verilator public_flat_rw*/
+);
+  initial begin
+    cmd_ready  = 1'b0;
+    code_valid = 1'b0;
+    code_data  = {(LANES * ADC_BITS) {1'b0}};
+  end
+endmodule

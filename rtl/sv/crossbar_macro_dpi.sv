@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// The crossbar macro as a model in C (ohm_dpi.c). ID picks the array among those that the
+// simulation has bound; state is kept by an object an instance, never by a static id.
+//
+// A command is taken when nothing is converted, or in the cycle in which the last beat of the read
+// before is transferred; beats follow from the next cycle on, one a cycle unless they must wait.
+module crossbar_macro #(
+    parameter int ID = 0,
+    parameter int ROWS = 128,
+    parameter int COLS = 128,
+    parameter int LANES = 8,
+    parameter int ADC_BITS = 6
+) (
+    input  logic                      clk,
+    input  logic                      rst,
+    input  logic                      cmd_valid,
+    output logic                      cmd_ready,
+    input  logic [          ROWS-1:0] cmd_rows,
+    input  logic [               9:0] cmd_beats,
+    output logic                      code_valid,
+    input  logic                      code_ready,
+    output logic [LANES*ADC_BITS-1:0] code_data
+);
+  localparam int WIDTH = LANES * ADC_BITS;
+
+  import "DPI-C" function chandle ohm_dpi_attach(
+    input string path,
+    input int id,
+    input int cols,
+    input int lanes,
+    input int adc_bits
+  );
+  import "DPI-C" function void ohm_dpi_read(
+    input chandle macro,
+    input bit [ROWS-1:0] rows,
+    input int beats
+  );
+  import "DPI-C" function longint unsigned ohm_dpi_beat(input chandle macro);
+  import "DPI-C" function void ohm_dpi_beat_wide(
+    input chandle macro,
+    output bit [WIDTH-1:0] codes
+  );
+
+  chandle macro;
+  initial macro = ohm_dpi_attach($sformatf("%m"), ID, COLS, LANES, ADC_BITS);
+
+  logic [9:0] left = '0;  // beats not yet transferred
+  wire transfer = code_valid && code_ready;
+  wire accept = cmd_valid && cmd_ready;
+  assign code_valid = left != 0;
+  assign cmd_ready  = left == 0 || (left == 1 && code_ready);
+
+  bit [WIDTH-1:0] codes;
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      left <= '0;
+    end else begin
+      if (transfer) left <= left - 10'd1;
+      if (accept) begin
+        left <= cmd_beats;
+        ohm_dpi_read(macro, cmd_rows, int'({22'd0, cmd_beats}));
+      end
+      if (accept || (transfer && left != 1)) begin
+        if (WIDTH <= 64) begin
+          code_data <= WIDTH'(ohm_dpi_beat(macro));
+        end else begin
+          codes = '0;
+          ohm_dpi_beat_wide(macro, codes);
+          code_data <= codes;
+        end
+      end
+    end
+  end
+endmodule

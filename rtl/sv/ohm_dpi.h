@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The C side of crossbar_macro_dpi.sv: which array answers for which macro.
+ *
+ * Arrays are bound before a model is constructed, and the macros of that model attach to them in
+ * its first evaluation, on the same thread. From then on the binding may change: each macro keeps
+ * its own object. Nothing here ends the process or prints: what goes wrong is kept in the session,
+ * and a macro that has no array answers with zeros.
+ */
+#ifndef OHM_DPI_H
+#define OHM_DPI_H
+
+#include <stdint.h>
+
+#include "ohm_crossbar.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ohm_dpi_session ohm_dpi_session;
+
+/* Macros that attach on this thread from now on take arrays[ID]; n arrays, which stay the caller's
+ * and must outlive the session. NULL if memory is short: then nothing is bound. */
+ohm_dpi_session *ohm_dpi_bind(ohm_array **arrays, int n);
+
+/* The first thing that went wrong, or NULL. Valid until ohm_dpi_free(). */
+const char *ohm_dpi_error(const ohm_dpi_session *session);
+
+/* Macros that attached. */
+int ohm_dpi_attached(const ohm_dpi_session *session);
+
+/* Only once the model is gone. */
+void ohm_dpi_free(ohm_dpi_session *session);
+
+/* Called by the macro. `rows` as in ohm_array_read(); beats come in order, lane 0 in the lowest
+ * bits, a word of 64 bits or several of 32. */
+void *ohm_dpi_attach(const char *path, int id, int cols, int lanes, int adc_bits);
+void ohm_dpi_read(void *macro, const uint32_t *rows, int beats);
+uint64_t ohm_dpi_beat(void *macro);
+void ohm_dpi_beat_wide(void *macro, uint32_t *words);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
