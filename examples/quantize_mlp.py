@@ -6,7 +6,9 @@ weights, so that a dataset file holds plain pixels.
 """
 
 import argparse
+import logging
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from onnxruntime.quantization import (
     QuantType,
     quantize_static,
 )
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 __all__ = ["MODELS", "Calibration", "float_mlp", "output_folder", "quantize", "train"]
@@ -29,20 +32,25 @@ MODELS = Path(__file__).parent / "models"
 Layers = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
-def train(x: NDArray[np.float32], y: NDArray[np.int64], hidden: int, peak: float) -> Layers:
+def train(
+    x: NDArray[np.float32], y: NDArray[np.int64], *, hidden: int, peak: float, epochs: int
+) -> Layers:
     """Train ``inputs-hidden-classes`` with ReLU; returns (weights [out, in], bias [out]) a layer.
 
     ``peak`` is the largest pixel value; the network is trained on ``x / peak``, and its first
     weights are divided by ``peak`` afterwards.
     """
-    mlp = MLPClassifier((hidden,), alpha=1e-3, batch_size=64, max_iter=60, random_state=0, tol=0.0)
-    mlp.set_params(n_iter_no_change=60).fit(x / peak, y)
+    mlp = MLPClassifier((hidden,), alpha=1e-2, batch_size=64, max_iter=epochs, random_state=0)
+    with warnings.catch_warnings():
+        # The number of epochs is fixed, so that the result does not hang on a stopping rule.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mlp.set_params(n_iter_no_change=epochs).fit(x / np.float32(peak), y)
     layers = [
         (w.T.astype(np.float32), b.astype(np.float32))
         for w, b in zip(mlp.coefs_, mlp.intercepts_, strict=True)
     ]
     first, bias = layers[0]
-    return [((first / np.float32(peak)), bias), *layers[1:]]
+    return [(first / np.float32(peak), bias), *layers[1:]]
 
 
 def float_mlp(layers: Layers, name: str) -> onnx.ModelProto:
@@ -92,6 +100,8 @@ def quantize(
     signed: bool = False,
 ) -> None:
     """Quantize ``model`` statically to int8 weights and 8-bit activations, and write ``path``."""
+    # The quantizer advises a pre-processing step that changes nothing in Gemm and Relu.
+    logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "float.onnx"
         onnx.save(model, source)

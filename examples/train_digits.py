@@ -27,7 +27,7 @@ def main() -> None:
     folder = output_folder("Train and quantize the digits network")
     (x, y), _ = split(*digits())
     pixels = x.astype(np.float32)
-    model = float_mlp(train(pixels, y, hidden=32, peak=16.0), "digits")
+    model = float_mlp(train(pixels, y, hidden=32, peak=16.0, epochs=60), "digits")
     for name, options in VARIANTS.items():
         path = folder / f"{name}.onnx"
         quantize(model, pixels[:500], path, **options)
