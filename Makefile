@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sets up a virtual environment once, then runs. `make help` lists what there is.
+#
+#   make demo PYTHON=/path/to/python3.12    another interpreter
+#   make test VENV=/path/to/folder          another virtual environment
+
+VENV := .venv
+PYTHON :=
+PYTEST_FLAGS :=
+
+BIN := $(VENV)/bin
+# More than two workers gain nothing: Verilator builds use two processes themselves.
+WORKERS := 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo    the main job: two networks on the Verilated chip, every tensor compared"
+	@echo "make test    all tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make format  rewrite the sources in house style"
+	@echo "make clean   remove the virtual environment and what was built here"
+
+demo: $(VENV)/.demo
+	"$(BIN)/python" examples/demo.py
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
+
+lint: $(VENV)/.dev
+	"$(BIN)/python" -m ruff check .
+	"$(BIN)/python" -m ruff format --check .
+	"$(BIN)/python" -m mypy
+
+format: $(VENV)/.dev
+	"$(BIN)/python" -m ruff check --fix .
+	"$(BIN)/python" -m ruff format .
+
+clean:
+	rm -rf "$(VENV)" build
+
+# A stamp is as old as its install, so a changed pyproject.toml installs again.
+$(VENV)/.demo: pyproject.toml
+	@sh tools/venv.sh "$(VENV)" demo "$(PYTHON)"
+	@touch "$@"
+
+$(VENV)/.dev: pyproject.toml
+	@sh tools/venv.sh "$(VENV)" dev "$(PYTHON)"
+	@touch "$@" "$(VENV)/.demo"

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line. Each command imports what it needs when it runs, so that --help is quick.
+
+Exit codes: 0 all is well, 1 levels differ or a tool failed, 2 bad input, 130 interrupted.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..arch.errors import InputError, ToolError
+
+__all__ = ["app", "main"]
+
+
+class _Guarded(TyperGroup):
+    """Ends every foreseen failure in one sentence on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(2) from None
+        except ToolError as error:
+            typer.echo(f"Error: {error} ('ohmtwin doctor' tells what is installed)", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("Interrupted", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="ohmtwin",
+    cls=_Guarded,
+    help="A digital twin of crossbar compute-in-memory chips.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+_ChipOption = Annotated[
+    str,
+    typer.Option(
+        "--chip",
+        metavar="NAME|FILE.toml",
+        help="Chip; auto takes the smallest standard one that holds the network.",
+    ),
+]
+_DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="NAME|FILE.toml", help="Device of the crossbars.")
+]
+_SeedOption = Annotated[int, typer.Option("--seed", help="Seed of programming and noise.")]
+_ScheduleOption = Annotated[
+    str | None,
+    typer.Option("--schedule", metavar="baseline|zero_skip", help="Instead of the chip's own."),
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"ohmtwin {version('ohmtwin')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def verify(
+    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Option("--data", help="Samples: .npz with x and, if known, labels y."),
+    ],
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Run only the first N samples.")
+    ] = None,
+    chip: _ChipOption = "auto",
+    device: _DeviceOption = "rram",
+    seed: _SeedOption = 1,
+    schedule: _ScheduleOption = None,
+    levels: Annotated[
+        str, typer.Option("--levels", help="Levels to run and compare.")
+    ] = "golden,fast,verilator",
+    json: Annotated[Path | None, typer.Option("--json", help="Also write a report.")] = None,
+) -> None:
+    """Run a network at several levels and compare every tensor.
+
+    Exit code 0 if all agree as they must, 1 on any difference, 2 on bad input.
+    """
+    from .cli_verify import run_verify
+
+    agree = run_verify(model, data, samples, chip, device, seed, schedule, levels, json)
+    raise typer.Exit(0 if agree else 1)
+
+
+@app.command()
+def bench(
+    json: Annotated[Path, typer.Option("--json", help="Where to write the figures.")],
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="GROUP,...", help="Groups: what stands before the dot."),
+    ] = None,
+) -> None:
+    """Measure speed and efficiency on this machine."""
+    from .bench import run_bench
+
+    run_bench(json, only)
+
+
+@app.command()
+def compile(
+    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
+    chip: _ChipOption = "auto",
+    schedule: _ScheduleOption = None,
+) -> None:
+    """Print where a network is mapped and the tile's program."""
+    from .cli_show import show_program
+
+    show_program(model, chip, schedule)
+
+
+@app.command()
+def devices(json: _Json = False) -> None:
+    """List the devices that crossbars can be made of."""
+    from .cli_show import show_devices
+
+    show_devices(json)
+
+
+@app.command()
+def chips(json: _Json = False) -> None:
+    """List the standard chips."""
+    from .cli_show import show_chips
+
+    show_chips(json)
+
+
+@app.command()
+def rtl(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
+    chip: Annotated[
+        str, typer.Option("--chip", metavar="NAME|FILE.toml", help="Chip to elaborate.")
+    ] = "tile4",
+) -> None:
+    """Write a chip's Verilog, its crossbar macro and C sources, and a file list."""
+    from .cli_rtl import write_rtl
+
+    write_rtl(output, chip)
+
+
+@app.command()
+def doctor(json: _Json = False) -> None:
+    """Tell what is installed, what is missing and how to get it."""
+    from .doctor import show
+
+    raise typer.Exit(0 if show(json) else 1)
+
+
+def main() -> None:
+    """Entry point of the ``ohmtwin`` command."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

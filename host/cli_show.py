@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ohmtwin chips``, ``ohmtwin devices`` and ``ohmtwin compile``: what there is, in tables."""
+
+import json as json_module
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ..arch.chip import chip_names, load_chip
+from ..behavioral import devices
+from .cli_verify import pick_chip
+from .compiler import compile_network
+from .onnx_import import load_network
+
+__all__ = ["show_chips", "show_devices", "show_program"]
+
+
+def _table(columns: list[str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def show_chips(as_json: bool) -> None:
+    """The standard chips, smallest first."""
+    chips = [load_chip(name) for name in chip_names()]
+    if as_json:
+        print(json_module.dumps([chip.model_dump(mode="json") for chip in chips], indent=2))
+        return
+    table = _table(["chip", "cores", "array", "cell", "ADCs a core", "rows a read", "schedule"])
+    for chip in chips:
+        table.add_row(
+            chip.name,
+            str(chip.cores),
+            f"{chip.rows}x{chip.cols}",
+            f"{chip.cell_bits} bits",
+            f"{chip.lanes} of {chip.adc_bits} bits",
+            str(chip.rows_per_read),
+            str(chip.row_schedule),
+        )
+    Console().print(table)
+
+
+def show_devices(as_json: bool) -> None:
+    """The devices that come with the package."""
+    found = [devices.load(name) for name in devices.names()]
+    dumped = [device.model_dump(mode="json") for device in found]
+    if as_json:
+        print(json_module.dumps(dumped, indent=2))
+        return
+    keys = [key for key in dumped[0] if key != "name"]
+    table = _table(["", *(device.name for device in found)])
+    for key in keys:
+        table.add_row(key, *(str(entry[key]) for entry in dumped))
+    Console().print(table)
+
+
+def show_program(model: Path, chip: str, schedule: str | None) -> None:
+    """Which array holds what, and the listing of the program, which the assembler takes back."""
+    network = load_network(model)
+    compiled = compile_network(network, chip=pick_chip(chip, network, schedule), device="ideal")
+    print(f"# {network.name} on {compiled.chip.name}: {compiled.mapping.arrays} arrays")
+    for mapped in compiled.mapping.layers:
+        for block in mapped:
+            print(
+                f"# core {block.core:2}: {mapped.layer.name} inputs {block.rows.start}.."
+                f"{block.rows.stop - 1}, outputs {block.cols.start}..{block.cols.stop - 1}"
+            )
+    for line in compiled.listing():
+        print(line)

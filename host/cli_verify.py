@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ohmtwin verify``: from names and paths to a report."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from ..arch.chip import Chip, RowSchedule, load_chip
+from ..arch.errors import ConfigError
+from .cli_progress import Bars
+from .compiler import compile_network
+from .dataset import load_dataset
+from .files import check_output, write_text
+from .graph import Network
+from .mapping import choose_chip
+from .onnx_import import load_network
+from .verify import check_levels, check_samples, verify
+
+__all__ = ["pick_chip", "run_verify"]
+
+
+def pick_chip(name: str, network: Network, schedule: str | None) -> Chip:
+    """The chip that the options name.
+
+    Raises
+    ------
+    ConfigError, CapacityError
+        If there is no such chip or schedule, or ``auto`` finds none that holds the network.
+    """
+    names = [str(s) for s in RowSchedule]
+    if schedule is not None and schedule not in names:
+        raise ConfigError(f"There is no row schedule '{schedule}'; choose {' or '.join(names)}")
+    chip = choose_chip(network) if name == "auto" else load_chip(name)
+    return chip if schedule is None else chip.with_(row_schedule=RowSchedule(schedule))
+
+
+def run_verify(
+    model: Path,
+    data: Path,
+    samples: int | None,
+    chip: str,
+    device: str,
+    seed: int,
+    schedule: str | None,
+    levels: str,
+    json: Path | None,
+) -> bool:
+    """Print the table, write the JSON, and tell whether all agree.
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used; nothing is written then.
+    ToolError
+        If a target cannot be built or fails.
+    """
+    chosen = check_levels([level.strip() for level in levels.split(",") if level.strip()])
+    if json is not None:
+        check_output(json, "--json")
+    network = load_network(model)
+    dataset = load_dataset(data, network)
+    dataset = dataset.head(check_samples(samples, len(dataset)))
+    picked = pick_chip(chip, network, schedule)
+    with Bars() as bars:
+        bars("programming the arrays", 0, 0)
+        compiled = compile_network(network, chip=picked, device=device, seed=seed)
+        report = verify(compiled, dataset.x, dataset.y, levels=chosen, model=model, progress=bars)
+    if json is not None:
+        write_text(json, report.json_text())
+    Console(width=None, highlight=False, soft_wrap=True).print(report)
+    return report.agree

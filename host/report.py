@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a comparison of levels found: as an object, as JSON and as a table for people."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+__all__ = [
+    "CounterReport",
+    "Divergence",
+    "FloatResult",
+    "LevelResult",
+    "Report",
+    "count",
+]
+
+Json = dict[str, Any]
+
+
+def count(value: float) -> str:
+    """A count for people: 31.2 M, 1.9 k, 512."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= limit:
+            return f"{value / (1e3 if unit == 'k' else limit):.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first value that differs: earliest sample, then first tensor of the network.
+
+    ``cores`` are the arrays whose sums make up the value; core k holds array k. ``bit`` is the
+    lowest one that differs.
+    """
+
+    sample: int
+    layer: str
+    tensor: str
+    index: int
+    tile: int
+    cores: tuple[int, ...]
+    expected: int
+    got: int
+    bit: int
+
+    def to_json(self) -> Json:
+        """Its fields; ``array`` is given where one array alone makes up the value."""
+        return {
+            "sample": self.sample,
+            "layer": self.layer,
+            "tensor": self.tensor,
+            "index": self.index,
+            "tile": self.tile,
+            "cores": list(self.cores),
+            "array": self.cores[0] if len(self.cores) == 1 else None,
+            "expected": self.expected,
+            "got": self.got,
+            "bit": self.bit,
+        }
+
+    def __str__(self) -> str:
+        arrays = ", ".join(map(str, self.cores))
+        return (
+            f"sample {self.sample}, layer {self.layer}, tensor {self.tensor}[{self.index}]: "
+            f"expected {self.expected}, got {self.got} (lowest differing bit {self.bit}); "
+            f"summed by array{'s' if len(self.cores) > 1 else ''} {arrays} of tile {self.tile}"
+        )
+
+
+@dataclass(frozen=True)
+class FloatResult:
+    """The reference that is not ours, and how far golden is from its codes.
+
+    ``exact`` tells whether the model is one whose codes must all be equal; ``codes`` is 0 if the
+    golden level did not run.
+    """
+
+    runtime: str
+    accuracy: float | None
+    seconds: float
+    codes: int = 0
+    differing: int = 0
+    max_lsb: int = 0
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class LevelResult:
+    """One level: how it did, and how it compares with the level ``against``.
+
+    ``required`` tells whether the contract demands that both are equal; without it a mismatch is
+    information.
+    """
+
+    name: str
+    accuracy: float | None
+    seconds: float
+    tensors: int
+    values: int
+    against: str | None
+    required: bool
+    mismatches: int
+    first_divergence: Divergence | None
+
+    def to_json(self) -> Json:
+        """The level's entry, its first difference spelt out."""
+        first = self.first_divergence
+        return {
+            "accuracy": self.accuracy,
+            "seconds": self.seconds,
+            "tensors": self.tensors,
+            "values": self.values,
+            "against": self.against,
+            "required": self.required,
+            "mismatches": self.mismatches,
+            "first_divergence": None if first is None else first.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class CounterReport:
+    """Performance counters of the most clocked level that ran, and those that fast predicted.
+
+    ``differing`` names each counter whose prediction is wrong: (name, predicted, counted).
+    """
+
+    level: str
+    cycles: int
+    reads: int
+    conversions: int
+    adc_busy: float
+    reads_bound: int
+    predicted: bool
+    details: dict[str, Any]
+    differing: tuple[tuple[str, int, int], ...] = ()
+
+    def to_json(self) -> Json:
+        """Flat; the per-core lists stand under their own names."""
+        return {
+            "level": self.level,
+            "cycles": self.cycles,
+            "reads": self.reads,
+            "conversions": self.conversions,
+            "adc_busy": self.adc_busy,
+            "reads_bound": self.reads_bound,
+            **self.details,
+            "predicted_by_fast": self.predicted,
+            "prediction_errors": [
+                {"counter": name, "predicted": a, "counted": b} for name, a, b in self.differing
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of a comparison; ``str()`` of it is the table."""
+
+    model: str
+    chip: str
+    device: str
+    seed: int
+    samples: int
+    schedule: str
+    rows_per_read: int
+    levels: dict[str, LevelResult]
+    reference: FloatResult | None = None
+    reference_missing: str = ""
+    counters: CounterReport | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def problems(self) -> list[str]:
+        """A sentence for each way in which the levels break the contract."""
+        found = []
+        ref = self.reference
+        if ref is not None and ref.exact and ref.differing:
+            found.append(
+                f"golden differs from {ref.runtime} in {ref.differing:,} of {ref.codes:,} codes, "
+                f"by up to {ref.max_lsb}, though this model is computed in integers there"
+            )
+        for level in self.levels.values():
+            if level.required and level.mismatches:
+                found.append(
+                    f"{level.name} differs from {level.against} in {level.mismatches:,} of "
+                    f"{level.values:,} values, first in {level.first_divergence}"
+                )
+        if self.counters is not None and self.counters.differing:
+            name, predicted, counted = self.counters.differing[0]
+            found.append(
+                f"{len(self.counters.differing)} counters of {self.counters.level} differ from "
+                f"what fast predicts, first {name}: predicted {predicted}, counted {counted}"
+            )
+        return found
+
+    @property
+    def agree(self) -> bool:
+        """Whether every level agrees as the contract says."""
+        return not self.problems
+
+    def to_json(self) -> Json:
+        """One entry a level that ran, under its own name, beside ``float`` and ``counters``."""
+        ref = self.reference
+        return {
+            "model": self.model,
+            "chip": self.chip,
+            "device": self.device,
+            "seed": self.seed,
+            "samples": self.samples,
+            "schedule": self.schedule,
+            "rows_per_read": self.rows_per_read,
+            "float": {
+                "accuracy": None if ref is None else ref.accuracy,
+                "seconds": None if ref is None else ref.seconds,
+                "runtime": None if ref is None else ref.runtime,
+            },
+            **{name: level.to_json() for name, level in self.levels.items()},
+            "golden_vs_float": None
+            if ref is None or "golden" not in self.levels
+            else {
+                "codes": ref.codes,
+                "differing": ref.differing,
+                "max_lsb": ref.max_lsb,
+                "exact": ref.exact,
+            },
+            "counters": None if self.counters is None else self.counters.to_json(),
+            "notes": list(self.notes),
+            "problems": self.problems,
+            "agree": self.agree,
+        }
+
+    def _levels_table(self) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2))
+        table.add_column("level")
+        for name in ("accuracy", "values compared", "differing"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("")
+        table.add_column("time", justify="right", no_wrap=True)
+        ref = self.reference
+        if ref is not None:
+            table.add_row(
+                "float", _percent(ref.accuracy), "-", "-", ref.runtime, f"{ref.seconds:.1f} s"
+            )
+        elif self.reference_missing:
+            table.add_row("float", "-", "-", "-", self.reference_missing, "-")
+        for level in self.levels.values():
+            values, wrong, what, good = level.values, level.mismatches, "", True
+            if level.against is not None:
+                what = f"against {level.against}"
+                if not level.required:
+                    what += f": {self.device}"
+                good = not (level.required and wrong)
+            elif level.name == "golden" and ref is not None:
+                values, wrong, what = ref.codes, ref.differing, "against float's codes"
+                good = not (ref.exact and wrong)
+            elif level.name != "golden":
+                what = "not compared"
+            compared = bool(what) and what != "not compared"
+            table.add_row(
+                level.name,
+                _percent(level.accuracy),
+                f"{values:,}" if compared else "-",
+                Text(f"{wrong:,}" if compared else "-", style="" if good else "bold red"),
+                what,
+                f"{level.seconds:.1f} s",
+            )
+        return table
+
+    def __rich__(self) -> RenderableType:
+        head = (
+            f"{self.model}: {self.samples} samples, chip {self.chip}, device {self.device}, "
+            f"seed {self.seed}, {self.schedule} rows, {self.rows_per_read} a read"
+        )
+        parts: list[RenderableType] = [Text(head), Text(), self._levels_table(), Text()]
+        c = self.counters
+        if c is not None:
+            line = (
+                f"cycles {count(c.cycles)}   reads {count(c.reads)} (bound "
+                f"{count(c.reads_bound)})   ADC busy {c.adc_busy:.2f}"
+            )
+            level = self.levels[c.level]
+            if c.level != "fast" and level.seconds > 0:
+                line += f"   simulated {count(c.cycles / level.seconds)} cycles/s"
+            parts.append(Text(line + ("" if c.level != "fast" else "   (predicted by fast)")))
+            if c.predicted and c.level != "fast":
+                parts.append(
+                    Text(
+                        f"counters predicted by fast: "
+                        f"{'all equal' if not c.differing else f'{len(c.differing)} differ'}"
+                    )
+                )
+        parts += [Text(f"note: {note}") for note in self.notes]
+        if self.agree:
+            parts.append(Text(self._verdict(), style="green"))
+        else:
+            parts += [Text(f"DIFFERENT: {problem}", style="bold red") for problem in self.problems]
+        return Group(*parts)
+
+    def _verdict(self) -> str:
+        equal = [f"{v.name} = {v.against}" for v in self.levels.values() if v.required]
+        if not equal:
+            return "Nothing was compared that must be equal."
+        return f"Every value of every tensor is equal: {', '.join(equal)}."
+
+    def __str__(self) -> str:
+        console = Console(width=120, color_system=None)
+        with console.capture() as capture:
+            console.print(self)
+        return capture.get().rstrip("\n")
+
+    def json_text(self) -> str:
+        """:meth:`to_json` as text that ends in a newline."""
+        return json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n"
