@@ -26,7 +26,8 @@ class _Guarded(TyperGroup):
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(2) from None
         except ToolError as error:
-            typer.echo(f"Error: {error} ('ohmtwin doctor' tells what is installed)", err=True)
+            typer.echo(f"Error: {error}", err=True)
+            typer.echo("'ohmtwin doctor' tells what is installed and what is missing.", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo("Interrupted", err=True)

@@ -2,6 +2,7 @@
 """``ohmtwin chips``, ``ohmtwin devices`` and ``ohmtwin compile``: what there is, in tables."""
 
 import json as json_module
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.table import Table
 
 from ..arch.chip import chip_names, load_chip
 from ..behavioral import devices
-from .cli_verify import pick_chip
+from .cli_chip import pick_chip
 from .compiler import compile_network
 from .onnx_import import load_network
 
@@ -46,9 +47,13 @@ def show_chips(as_json: bool) -> None:
 def show_devices(as_json: bool) -> None:
     """The devices that come with the package."""
     found = [devices.load(name) for name in devices.names()]
-    dumped = [device.model_dump(mode="json") for device in found]
+    dumped = [
+        # JSON has no infinity.
+        {k: "inf" if v == math.inf else v for k, v in device.model_dump().items()}
+        for device in found
+    ]
     if as_json:
-        print(json_module.dumps(dumped, indent=2))
+        print(json_module.dumps(dumped, indent=2, allow_nan=False, default=str))
         return
     keys = [key for key in dumped[0] if key != "name"]
     table = _table(["", *(device.name for device in found)])

@@ -5,33 +5,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..arch.chip import Chip, RowSchedule, load_chip
-from ..arch.errors import ConfigError
+from .cli_chip import pick_chip
 from .cli_progress import Bars
 from .compiler import compile_network
 from .dataset import load_dataset
 from .files import check_output, write_text
-from .graph import Network
-from .mapping import choose_chip
 from .onnx_import import load_network
 from .verify import check_levels, check_samples, verify
 
-__all__ = ["pick_chip", "run_verify"]
-
-
-def pick_chip(name: str, network: Network, schedule: str | None) -> Chip:
-    """The chip that the options name.
-
-    Raises
-    ------
-    ConfigError, CapacityError
-        If there is no such chip or schedule, or ``auto`` finds none that holds the network.
-    """
-    names = [str(s) for s in RowSchedule]
-    if schedule is not None and schedule not in names:
-        raise ConfigError(f"There is no row schedule '{schedule}'; choose {' or '.join(names)}")
-    chip = choose_chip(network) if name == "auto" else load_chip(name)
-    return chip if schedule is None else chip.with_(row_schedule=RowSchedule(schedule))
+__all__ = ["run_verify"]
 
 
 def run_verify(

