@@ -244,7 +244,7 @@ class Machine:
         """Samples to run side by side, or to time together."""
         state = self._state
         size = 8 * trace.data_words + state.rows.nbytes + state.sums.nbytes + state.acc.nbytes
-        return max(1, _BATCH_BYTES // (size + 8 * 3 * len(trace.products)))
+        return max(1, _BATCH_BYTES // (size + 8 * 3 * trace.product_count))
 
     def _check_written(self, trace: Trace) -> None:
         missing = {p: at for p, at in trace.needs.items() if p not in self._written}
@@ -266,7 +266,7 @@ class Machine:
         """Run samples of one trace: uint8 [n, input bytes] in, uint8 [n, output bytes] out."""
         n = len(taken)
         # Reads, active cycles and stalls of each product of each sample.
-        log = np.zeros((3, len(trace.products), n), dtype=np.int64)
+        log = np.zeros((3, trace.product_count, n), dtype=np.int64)
         if n > 1 and trace.independent:
             state = self._state.spread(n, trace.data_words)
             self._execute(trace, state, taken, given, log)

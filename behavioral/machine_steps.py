@@ -170,7 +170,13 @@ class Trace:
 
     @property
     def products(self) -> tuple[Product, ...]:
+        """The MVM steps."""
         return tuple(step for step in self.steps if isinstance(step, Product))
+
+    @property
+    def product_count(self) -> int:
+        """Products of the pass; each core of an MVM makes one."""
+        return sum(len(step.cores) for step in self.products)
 
     @property
     def independent(self) -> bool:

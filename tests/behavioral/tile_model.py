@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A literal model of docs/tile.md that lives cycle by cycle; slow, and only for tests.
+
+It shares no formula with the fast machine: its controller, cores, planner, converters and vector
+unit each take one small step a cycle, and its host delivers and takes words at random.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ohmtwin.arch.chip import Chip
+from ohmtwin.arch.isa import Instruction, Opcode, Reg, Source
+from ohmtwin.arch.timing import CORE_TAIL, vector_latency
+from ohmtwin.behavioral.crossbar import Crossbar
+from ohmtwin.behavioral.golden import requantize
+from ohmtwin.behavioral.machine import Counters
+from ohmtwin.behavioral.program import TileProgram
+
+__all__ = ["TileModel"]
+
+
+@dataclass
+class CoreModel:
+    """One core: planner, plan register, converters, accumulators."""
+
+    chip: Chip
+    array: Crossbar
+    rows: NDArray[np.uint8]
+    total: int = 0
+    acc: list[int] = field(default_factory=list)
+    busy: bool = False
+    reads: int = 0
+    beats: int = 0
+    active: int = 0
+    stalls: int = 0
+
+    def start(self, rows: int, beats: int, registers: dict[int, int]) -> None:
+        self.used, self.columns, self.length = rows, beats * self.chip.lanes, beats
+        self.registers = dict(registers)
+        self.acc = [0] * (self.columns // self.chip.slices)
+        self.busy = True
+        self.plane = -1
+        self.left: list[int] = []
+        self.read: list[int] = []
+        self.plan: tuple[int, list[int]] | None = None
+        self.converting = 0
+        self.accepted = False
+        self.idle_adc = 0
+        self.tail = CORE_TAIL
+        self.next_plane()
+
+    def next_plane(self) -> None:
+        self.plane += 1
+        if self.plane < self.registers[Reg.PLANES]:
+            self.left = [
+                r
+                for r in range(self.used)
+                if not self.registers[Reg.SCHEDULE] or self.rows[r] >> self.plane & 1
+            ]
+
+    def clock(self) -> None:
+        """One cycle of a busy core."""
+        self.active += 1
+        if self.finished():
+            self.tail -= 1
+            self.busy = self.tail > 0
+            return
+        if self.converting:
+            self.converting -= 1
+            self.beats += 1
+        if not self.converting:
+            if self.plan is not None:
+                self.stalls += self.idle_adc
+                self.idle_adc = 0
+                self.convert(*self.plan)
+                self.plan = None
+                self.accepted = True
+                self.converting = self.length
+            elif self.accepted:
+                self.idle_adc += 1
+        self.plan_step()
+
+    def finished(self) -> bool:
+        planned = self.plane == self.registers[Reg.PLANES]
+        return planned and self.plan is None and not self.converting
+
+    def plan_step(self) -> None:
+        if self.plane == self.registers[Reg.PLANES]:
+            return
+        if not self.left:
+            self.next_plane()
+            return
+        group = self.left[0] // self.chip.planner_group
+        lack = self.registers[Reg.ROWS_PER_READ] - len(self.read)
+        taken = [r for r in self.left if r // self.chip.planner_group == group][:lack]
+        complete = len(taken) == lack or len(taken) == len(self.left)
+        if complete and self.plan is not None:
+            return
+        self.left = self.left[len(taken) :]
+        self.read += taken
+        if complete:
+            self.plan = (self.plane, self.read)
+            self.read = []
+            if not self.left:
+                self.next_plane()
+
+    def convert(self, plane: int, rows: list[int]) -> None:
+        mask = np.zeros(self.chip.rows, dtype=np.bool_)
+        for row in rows:
+            mask[row] = self.rows[row] >> plane & 1
+        codes = self.array.read(mask, self.columns)
+        self.reads += 1
+        for j in range(len(self.acc)):
+            for s in range(self.chip.slices):
+                code = int(codes[j * self.chip.slices + s])
+                self.acc[j] += code << (s * self.chip.cell_bits + plane)
+
+
+class TileModel:
+    """One tile and a host that is slow at random."""
+
+    def __init__(self, program: TileProgram, arrays: list[Crossbar], rng: np.random.Generator):
+        self.program, self.chip, self.rng = program, program.chip, rng
+        by_core = {s.core: a for s, a in zip(program.arrays, arrays, strict=True)}
+        self.cores = {
+            c: CoreModel(self.chip, a, np.zeros(self.chip.rows, dtype=np.uint8))
+            for c, a in by_core.items()
+        }
+        self.data = [0] * self.chip.data_words
+        self.registers: dict[int, int] = {}
+        self.loops: list[list[int]] = []
+        self.host_in: deque[int] = deque()
+        self.fifo_in: deque[int] = deque()
+        self.fifo_out: deque[int] = deque()
+        self.host_out: list[int] = []
+        self.pipeline: list[tuple[int, int, list[int], bool]] = []
+        self.cycles = self.instructions = self.core_stalls = self.vector_stalls = 0
+        self.pc = self.now = 0
+        self.fetching = True
+        self.moved = -1  # words moved by the instruction that executes, -1 before it starts
+        self.waiting = False
+
+    def run(self, words: list[int]) -> None:
+        """Deliver words; stop when they are used up and the tile waits for more."""
+        self.host_in.extend(words)
+        for _ in range(2_000_000):
+            room = len(self.fifo_in) < self.chip.fifo_words
+            if self.host_in and room and self.rng.random() < 0.3:
+                self.fifo_in.append(self.host_in.popleft())
+            if self.rng.random() < 0.3 and self.fifo_out:
+                self.host_out.append(self.fifo_out.popleft())
+            self.clock()
+            if self.waiting and not (self.host_in or self.fifo_in or self.fifo_out):
+                return
+        pytest.fail("the model never comes to wait")
+
+    def clock(self) -> None:
+        busy = {c for c, core in self.cores.items() if core.busy}
+        for c in busy:
+            self.cores[c].clock()
+        latency = vector_latency(self.chip)
+        while self.pipeline and self.pipeline[0][0] + latency <= self.now:
+            self.retire(*self.pipeline.pop(0)[1:])
+        self.waiting = False
+        if self.fetching:
+            self.fetching = False
+            self.moved = -1
+        else:
+            self.execute(self.program.instructions[self.pc], busy)
+        self.cycles += not self.waiting
+        self.now += 1
+
+    def execute(self, i: Instruction, busy: set[int]) -> None:
+        if self.moved < 0:
+            everything = i.op in (Opcode.SYNC, Opcode.HALT)
+            cores = set(self.cores) if everything else set()
+            if i.op in (Opcode.LOAD, Opcode.MVM, Opcode.REQ):
+                cores = {c for c in self.cores if i["cores"] >> c & 1}
+            vector = everything or i.op in (Opcode.RECV, Opcode.SEND)
+            vector |= i.op is Opcode.SET and i["reg"] == Reg.QUANT
+            vector |= i.op is Opcode.LOAD and i["source"] == Source.DATA
+            if cores & busy:
+                self.core_stalls += 1
+                return
+            if vector and self.pipeline:
+                self.vector_stalls += 1
+                return
+            if i.op is Opcode.SYNC:
+                room = self.chip.fifo_words - len(self.fifo_out)
+                if len(self.fifo_in) < i["in_words"] or room < i["out_words"]:
+                    self.waiting = True
+                    return
+            self.moved = 0
+        if getattr(self, "do_" + i.op.name.lower())(i):
+            self.instructions += 1
+            self.fetching = True
+            for loop in list(reversed(self.loops)):
+                if loop[1] == self.pc:
+                    if loop[2] != 1:
+                        loop[2] -= loop[2] > 0
+                        self.pc = loop[0]
+                        return
+                    self.loops.remove(loop)
+            self.pc += 1
+
+    def step(self, i: Instruction, name: str, amount: int) -> None:
+        if i[f"{name}_step"]:
+            self.registers[i[name]] += amount
+
+    def do_nop(self, i: Instruction) -> bool:
+        return True
+
+    do_sync = do_nop
+
+    def do_set(self, i: Instruction) -> bool:
+        self.registers[i["reg"]] = i["value"]
+        return True
+
+    def do_add(self, i: Instruction) -> bool:
+        self.registers[i["reg"]] += i["value"]
+        return True
+
+    def do_loop(self, i: Instruction) -> bool:
+        self.loops.append([self.pc + 1, self.pc + i["body"], i["count"]])
+        return True
+
+    def do_load(self, i: Instruction) -> bool:
+        if i["source"] == Source.HOST:
+            word = self.fifo_in.popleft()
+        else:
+            word = self.data[self.registers[i["addr"]] + self.moved]
+        n = -(-i["bytes"] // 8)
+        first = 8 * (i["row_word"] + self.moved)
+        for c in range(self.chip.cores):
+            if i["cores"] >> c & 1:
+                core = self.cores[c]
+                if first == 0:
+                    core.total = 0
+                for b in range(8):
+                    kept = 8 * self.moved + b < i["bytes"]
+                    core.rows[first + b] = (word >> 8 * b & 0xFF) if kept else 0
+                    core.total += int(core.rows[first + b])
+        self.moved += 1
+        if self.moved == n and i["source"] == Source.DATA:
+            self.step(i, "addr", n)
+        return self.moved == n
+
+    def do_recv(self, i: Instruction) -> bool:
+        self.data[self.registers[i["addr"]] + self.moved] = self.fifo_in.popleft()
+        self.moved += 1
+        if self.moved == i["words"]:
+            self.step(i, "addr", i["words"])
+        return self.moved == i["words"]
+
+    def do_send(self, i: Instruction) -> bool:
+        self.fifo_out.append(self.data[self.registers[i["addr"]] + self.moved])
+        self.moved += 1
+        if self.moved == i["words"]:
+            self.step(i, "addr", i["words"])
+        return self.moved == i["words"]
+
+    def do_mvm(self, i: Instruction) -> bool:
+        for c in range(self.chip.cores):
+            if i["cores"] >> c & 1:
+                self.cores[c].start(i["rows"], i["beats"], self.registers)
+        return True
+
+    def do_req(self, i: Instruction) -> bool:
+        width = self.chip.outputs_per_beat
+        cores = [self.cores[c] for c in range(self.chip.cores) if i["cores"] >> c & 1]
+        if self.moved == 0:
+            self.issued = sum(core.total for core in cores)
+        else:
+            interval = -(-width // 2) if i["tap"] else 1
+            k, phase = divmod(self.moved - 1, interval)
+            if phase == 0:
+                param = (self.registers[i["param"]] + k) * width
+                self.sums = []
+                codes = []
+                for w in range(width):
+                    word = int(self.program.params[param + w])
+                    bias = (word & 0xFFFFFFFF) - ((word & 0x80000000) << 1)
+                    acc = sum(core.acc[k * width + w] for core in cores) - 128 * self.issued + bias
+                    self.sums.append(acc)
+                    quant = self.registers[Reg.QUANT]
+                    one = np.array([acc], dtype=np.int64)
+                    code = requantize(
+                        one,
+                        word >> 32 & 0xFFFFFF,
+                        word >> 56,
+                        quant & 255,
+                        quant >> 8 & 255,
+                        quant >> 16,
+                    )
+                    table = self.program.tables[i["table"]]
+                    codes.append(int(table[code[0]]) if i["table_on"] else int(code[0]))
+                byte = 8 * self.registers[i["dest"]] + k * width
+                last = k == i["beats"] - 1
+                self.pipeline.append((self.now, byte, codes, last))
+            if i["tap"]:
+                pair = [*self.sums, 0][2 * phase : 2 * phase + 2]
+                self.fifo_out.append(sum((v & 0xFFFFFFFF) << 32 * h for h, v in enumerate(pair)))
+            if k == i["beats"] - 1 and phase == interval - 1:
+                self.step(i, "dest", -(-i["beats"] * width // 8))
+                self.step(i, "param", i["beats"])
+                return True
+        self.moved += 1
+        return False
+
+    def retire(self, byte: int, codes: list[int], last: bool) -> None:
+        """Store the codes of an accumulator word, the rest of the last memory word as zeros."""
+        if last:
+            codes = codes + [0] * (-(byte + len(codes)) % 8)
+        for code in codes:
+            shift = 8 * (byte % 8)
+            old = self.data[byte // 8] & ~(0xFF << shift)
+            self.data[byte // 8] = old | code << shift
+            byte += 1
+
+    @property
+    def counters(self) -> Counters:
+        def each(name: str) -> tuple[int, ...]:
+            return tuple(
+                int(getattr(self.cores[c], name)) if c in self.cores else 0
+                for c in range(self.chip.cores)
+            )
+
+        return Counters(
+            self.cycles,
+            self.instructions,
+            self.core_stalls,
+            self.vector_stalls,
+            each("reads"),
+            each("beats"),
+            each("active"),
+            each("stalls"),
+            self.chip.lanes,
+        )
