@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The crossbar macro as a cocotb model, for anyone's RTL. Runs inside the simulator.
+
+The design instantiates ``crossbar_macro`` (``rtl/sv/crossbar_macro_cocotb.v``), whose outputs
+nothing drives in Verilog; :class:`CrossbarModel` drives them from a behavioral array. Ports:
+
+    ==========  ===  ====================  =====================================================
+    port        dir  bits                  meaning
+    ==========  ===  ====================  =====================================================
+    clk, rst    in   1                     one clock; active-high synchronous reset
+    cmd_valid   in   1                     a read is asked for
+    cmd_ready   out  1                     and is accepted in this cycle
+    cmd_rows    in   ROWS                  rows to drive, row 0 in bit 0
+    cmd_beats   in   10                    beats to convert: columns in use / LANES, at least 1
+    code_valid  out  1                     a beat of codes is offered
+    code_ready  in   1                     and is taken in this cycle
+    code_data   out  LANES * ADC_BITS      codes of LANES neighbouring columns, the first lowest
+    ==========  ===  ====================  =====================================================
+
+A command accepted in cycle a gives its beats in a+1 .. a+beats if code_ready stays 1; the next
+command is accepted in the cycle in which the last beat is taken at the earliest, so cmd_ready
+depends on code_ready in the same cycle, and code_ready must not depend on cmd_ready. Results
+depend on the order of the reads alone, never on when they happen.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import cocotb
+import numpy as np
+from cocotb.handle import LogicObject
+from cocotb.task import Task
+from cocotb.triggers import FallingEdge, RisingEdge
+from numpy.typing import NDArray
+
+from ..behavioral.image import ArrayImage
+from .stalls import Pattern, never
+from .streams import StreamError, StreamPort, known
+
+__all__ = ["CrossbarModel", "ReadEngine", "pack_beats", "row_mask"]
+
+
+class ReadEngine(Protocol):
+    """What answers reads: ``behavioral.crossbar.Crossbar`` or ``behavioral.cengine.CCrossbar``."""
+
+    @property
+    def image(self) -> ArrayImage: ...
+
+    def read(
+        self, row_mask: NDArray[np.bool_], columns: int | None = None
+    ) -> NDArray[np.uint16]: ...
+
+
+def row_mask(rows: int, width: int) -> NDArray[np.bool_]:
+    """The rows of a command, bool [width], from the bits of an int; ``width`` in whole bytes."""
+    packed = np.frombuffer(rows.to_bytes(width // 8, "little"), dtype=np.uint8)
+    return np.unpackbits(packed, bitorder="little").astype(np.bool_)
+
+
+def pack_beats(codes: NDArray[np.uint16], lanes: int, adc_bits: int) -> list[int]:
+    """The words of code_data for the codes uint16 [beats * lanes] of a read."""
+    return [
+        sum(int(code) << (adc_bits * lane) for lane, code in enumerate(codes[i : i + lanes]))
+        for i in range(0, len(codes), lanes)
+    ]
+
+
+class CrossbarModel:
+    """Serves the ports of a crossbar macro from a behavioral array.
+
+    Parameters
+    ----------
+    macro : handle
+        The instance of ``crossbar_macro``, or anything with its ports.
+    engine : ReadEngine
+        Read in the order of the commands; its read number advances.
+    clock : handle
+        The clock at the top of the design (see :class:`~.streams.StreamPort`).
+    cmd_stall, code_stall : iterator of bool, optional
+        Cycles in which the macro takes no command, and in which it holds back its next beat.
+    reset : handle, optional
+        Active high; drops what is under way. The read number goes on.
+    cmd, codes : StreamPort, optional
+        Where the streams are, if the ports of ``macro`` have other names. ``cmd`` has the payload
+        fields rows and beats, ``codes`` the field data.
+    on_read : callable, optional
+        Called with the row mask (int) and the beats of each accepted command.
+
+    Raises
+    ------
+    ValueError
+        If the ports do not have the widths of the engine's array.
+    """
+
+    def __init__(
+        self,
+        macro: Any,
+        engine: ReadEngine,
+        clock: LogicObject,
+        *,
+        cmd_stall: Pattern | None = None,
+        code_stall: Pattern | None = None,
+        reset: LogicObject | None = None,
+        cmd: StreamPort | None = None,
+        codes: StreamPort | None = None,
+        on_read: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.engine = engine
+        fields = ("rows", "beats")
+        self._cmd = cmd or StreamPort.of(macro, "cmd", clock, fields=fields, separator="_")
+        self._codes = codes or StreamPort.of(macro, "code", clock, fields=("data",), separator="_")
+        self._clock = clock
+        self._reset = reset
+        self._cmd_stall = never() if cmd_stall is None else cmd_stall
+        self._code_stall = never() if code_stall is None else code_stall
+        self._on_read = on_read
+        image = engine.image
+        for what, wire, width in (
+            ("rows", self._cmd.payload["rows"], image.rows),
+            ("codes", self._codes.payload["data"], image.lanes * image.adc_bits),
+        ):
+            if len(wire) != width:
+                raise ValueError(
+                    f"The macro's {what} have {len(wire)} bits, the array needs {width}: "
+                    f"{image.rows} rows, {image.lanes} lanes of {image.adc_bits} bits"
+                )
+        self.reads = 0
+        """Commands served so far."""
+
+    def start(self) -> Task[None]:
+        """Begin to serve."""
+        self._cmd.ready.value = 0
+        self._codes.valid.value = 0
+        self._codes.payload["data"].value = 0
+        return cocotb.start_soon(self._run())
+
+    def _read(self) -> list[int]:
+        """Make the read on the command port; its beats."""
+        image = self.engine.image
+        command = self._cmd.read()
+        rows, beats = command["rows"], command["beats"]
+        most = image.cols // image.lanes
+        if not 1 <= beats <= most:
+            raise StreamError(f"{self._cmd.name}: a read has 1 to {most} beats, not {beats}")
+        codes = self.engine.read(row_mask(rows, image.rows), beats * image.lanes)
+        self.reads += 1
+        if self._on_read is not None:
+            self._on_read(rows, beats)
+        return pack_beats(codes, image.lanes, image.adc_bits)
+
+    async def _run(self) -> None:
+        beats: list[int] = []  # not yet taken; the first one is on offer or comes next
+        offered = ready = False
+        while True:
+            await RisingEdge(self._clock)
+            if self._reset is not None and known("reset", self._reset):
+                beats, offered, ready = [], False, False
+                self._cmd.ready.value = 0
+                self._codes.valid.value = 0
+                continue
+            if offered and known(f"{self._codes.name}.ready", self._codes.ready):
+                beats.pop(0)
+                offered = False
+            if ready and known(f"{self._cmd.name}.valid", self._cmd.valid):
+                beats = self._read()
+            hold = next(self._code_stall)
+            if beats and not offered and not hold:
+                offered = True
+                self._codes.payload["data"].value = beats[0]
+            self._codes.valid.value = int(offered)
+            stall = next(self._cmd_stall)
+            ready = not beats and not stall
+            self._cmd.ready.value = int(ready)
+            if offered and len(beats) == 1 and not stall:
+                # A command may come in the cycle of the last beat, but only if that is taken: a
+                # matter of this cycle's code_ready, which has settled by the middle of it.
+                await FallingEdge(self._clock)
+                ready = bool(known(f"{self._codes.name}.ready", self._codes.ready))
+                self._cmd.ready.value = int(ready)
