@@ -72,7 +72,10 @@ class Status(IntEnum):
     WAITING = 2
     """At a SYNC that waits for the host; cores and vector unit are idle."""
     FAULT = 4
-    """The program ended in an instruction that does not exist; PC holds where."""
+    """The program ended in an instruction that cannot be executed; PC holds where."""
+    LINK_FAULT = 8
+    """A message was dropped, whole or in part: an unknown kind, an address outside its memory, a
+    register that cannot be written, or data memory while the tile runs. CONTROL.stop clears it."""
 
 
 CORE_BASE = 64
@@ -91,7 +94,7 @@ _TILE = {
     TileRegister.ID: (Access.READ, "magic 'OHMT' in bits 63:32, version in 15:0"),
     TileRegister.CHIP_HASH: (Access.READ, "hash of the configuration the RTL was made with"),
     TileRegister.CONTROL: (Access.WRITE, "bit 0 run, bit 1 clear counters, bit 2 stop"),
-    TileRegister.STATUS: (Access.READ, "bit 0 running, bit 1 waiting for the host, bit 2 fault"),
+    TileRegister.STATUS: (Access.READ, "bit 0 running, 1 waiting for the host, 2 fault, 3 link fault"),
     TileRegister.PC: (Access.READ, "address of the current instruction"),
     TileRegister.CYCLES: (Access.READ, "cycles of the program, waits for the host left out"),
     TileRegister.INSTRUCTIONS: (Access.READ, "instructions completed"),

@@ -1,0 +1,450 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller: fetches and executes the program of a tile."""
+
+from itertools import pairwise
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import enum, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.chip import Chip
+from ..arch.isa import ADDRESS_REGISTERS, FORMATS, LOOP_DEPTH, OPCODE, Opcode, Reg, Source
+from ..arch.timing import vector_latency
+from .checks import check_chip
+from .vector_unit import drain_layout
+
+__all__ = ["COUNTERS", "COUNTER_BITS", "Controller"]
+
+COUNTER_BITS = 48
+
+COUNTERS = (
+    "cycles",
+    "instructions",
+    "host_in_stalls",
+    "host_out_stalls",
+    "core_stalls",
+    "vector_stalls",
+)
+"""Counter members, in the order of their registers from CYCLES on."""
+
+_ADDRESS_BITS = 16
+_COUNT_BITS = 16
+_QUANT_INIT = 0xFF0000  # codes from 0 to 255
+_WORD_BYTES = 8
+
+
+class _State(enum.Enum, shape=2):
+    IDLE = 0
+    FETCH = 1
+    EXECUTE = 2
+    REPEAT = 3
+    """The cycles after the first of an instruction that takes several."""
+
+
+class Controller(wiring.Component):
+    """Runs a program as ``docs/tile.md`` tells, to the cycle.
+
+    An instruction is fetched in one cycle and executes in the first cycle in which what it waits
+    for holds. Everything it orders is a strobe in that cycle or in those that follow it.
+
+    At ``run`` the address registers are 0, SCHEDULE is baseline, ROWS_PER_READ 1, PLANES 8, QUANT
+    has zero point and lower bound 0 and upper bound 255.
+
+    Parameters
+    ----------
+    chip : Chip
+
+    Members
+    -------
+    run, stop, clear : In(1)
+        Strobes of CONTROL; ``run`` is ignored while a program runs, unless ``stop`` comes with it.
+    running, waiting, fault : Out(1)
+        Bits of STATUS. A program faults at an opcode that does not exist, at a LOOP without a body
+        and at a fifth nested LOOP.
+    pc : Out(range(program_words))
+    cycles .. vector_stalls : Out(48)
+        See :data:`COUNTERS`.
+    write_program, write_addr, write_data : In(1), In(range(program_words)), In(64)
+        Write port of instruction memory.
+    busy : In(cores)
+        From the cores.
+    in_level, out_free : In(range(fifo_words + 1))
+        Words in the input FIFO, and free in the output FIFO.
+    read_data, read_addr : Out(1), Out(range(data_words))
+        Ask data memory for a word, for the load path or to be sent.
+    pop : Out(1)
+        Ask the input FIFO for a word.
+    load, row_word, keep : Out(1), Out(5), Out(3)
+        The word asked for goes to the cores of ``cores``; see :class:`~.loader.Loader`.
+    receive, send : Out(1)
+        The word asked for goes to data memory at ``read_addr``, or to the output FIFO.
+    cores : Out(cores)
+        Cores of the instruction.
+    start, rows, beats : Out(cores), Out(9), Out(10)
+        Start products.
+    zero_skip, rows_per_read, planes : Out(1), Out(9), Out(4)
+        Registers that products use.
+    issue, issue_sum, command : Out(1), Out(1), Out(drain_layout(chip))
+        To the vector unit.
+    """
+
+    def __init__(self, *, chip: Chip) -> None:
+        self._chip = check_chip(chip)
+        fifo = range(chip.fifo_words + 1)
+        super().__init__(
+            {
+                "run": In(1),
+                "stop": In(1),
+                "clear": In(1),
+                "running": Out(1),
+                "waiting": Out(1),
+                "fault": Out(1),
+                "pc": Out(range(chip.program_words)),
+                **{name: Out(COUNTER_BITS) for name in COUNTERS},
+                "write_program": In(1),
+                "write_addr": In(range(chip.program_words)),
+                "write_data": In(64),
+                "busy": In(chip.cores),
+                "in_level": In(fifo),
+                "out_free": In(fifo),
+                "read_data": Out(1),
+                "read_addr": Out(range(chip.data_words)),
+                "pop": Out(1),
+                "load": Out(1),
+                "row_word": Out(5),
+                "keep": Out(3),
+                "receive": Out(1),
+                "send": Out(1),
+                "cores": Out(chip.cores),
+                "start": Out(chip.cores),
+                "rows": Out(9),
+                "beats": Out(10),
+                "zero_skip": Out(1),
+                "rows_per_read": Out(9),
+                "planes": Out(4, init=8),
+                "issue": Out(1),
+                "issue_sum": Out(1),
+                "command": Out(drain_layout(chip)),
+            }
+        )
+        # Internal state that proofs and the blocks below look into.
+        self._state = Signal(_State)
+        self._word = Signal(64)
+        self._first = Signal(_ADDRESS_BITS)  # value of the address register in bits 7:5
+        self._quant = Signal(24, init=_QUANT_INIT)
+        self._step_param = Signal()  # the parameter register of a REQ is still to be stepped
+        self._finish = Signal()
+        self._go = Signal()
+        self._left = Signal(_COUNT_BITS)
+        self._addresses = Array(
+            Signal(_ADDRESS_BITS, name=f"a{k}") for k in range(ADDRESS_REGISTERS)
+        )
+
+    def _field(self, op: Opcode, name: str) -> Value:
+        field = FORMATS[op][name]
+        return self._word[field.lsb : field.lsb + field.width]
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.program = program = memory.Memory(
+            shape=64, depth=self._chip.program_words, init=[]
+        )
+        fetch = program.read_port()
+        write = program.write_port()
+        m.d.comb += [
+            write.en.eq(self.write_program),
+            write.addr.eq(self.write_addr),
+            write.data.eq(self.write_data),
+            fetch.en.eq(self._state == _State.FETCH),
+            fetch.addr.eq(self.pc),
+            self._word.eq(fetch.data),
+            self.running.eq(self._state != _State.IDLE),
+            # The field has the same place in every instruction that has it.
+            self.cores.eq(self._field(Opcode.LOAD, "cores")),
+        ]
+
+        with m.If(self._state == _State.FETCH):
+            m.d.sync += self._state.eq(_State.EXECUTE)
+        self._count(m)
+        self._wait(m)
+        self._execute(m)
+        self._move(m)
+        self._drain(m)
+        self._sequence(m)
+        self._control(m)
+        return m
+
+    def _count(self, m: Module) -> None:
+        with m.If(self.running & ~self.waiting):
+            m.d.sync += self.cycles.eq(self.cycles + 1)
+        with m.If(self._finish):
+            m.d.sync += self.instructions.eq(self.instructions + 1)
+
+    def _wait(self, m: Module) -> None:
+        """Decide whether the instruction executes in this cycle, and count what it waits for."""
+        cores = Signal(self._chip.cores)
+        vector = Signal()
+        sync = Signal()
+        # Down from the latency - 1 in the cycle after the issue of an accumulator word: while it
+        # is not 0, that word is not yet in data memory.
+        draining = Signal(range(vector_latency(self._chip)))
+        with m.If(self.issue):
+            m.d.sync += draining.eq(vector_latency(self._chip) - 1)
+        with m.Elif(draining != 0):
+            m.d.sync += draining.eq(draining - 1)
+        with m.If(self.stop):
+            m.d.sync += draining.eq(0)
+
+        with m.If((self._state == _State.EXECUTE) & ~self.stop):
+            with m.Switch(self._word[: OPCODE.width]):
+                with m.Case(Opcode.HALT):
+                    m.d.comb += [cores.eq(~0), vector.eq(1)]
+                with m.Case(Opcode.SYNC):
+                    m.d.comb += [cores.eq(~0), vector.eq(1), sync.eq(1)]
+                with m.Case(Opcode.SET):
+                    m.d.comb += vector.eq(self._field(Opcode.SET, "reg") == Reg.QUANT)
+                with m.Case(Opcode.LOAD):
+                    m.d.comb += [
+                        cores.eq(self.cores),
+                        vector.eq(self._field(Opcode.LOAD, "source") == Source.DATA),
+                    ]
+                with m.Case(Opcode.RECV, Opcode.SEND):
+                    m.d.comb += vector.eq(1)
+                with m.Case(Opcode.MVM, Opcode.REQ):
+                    m.d.comb += cores.eq(self.cores)
+            with m.If((cores & self.busy).any()):
+                m.d.sync += self.core_stalls.eq(self.core_stalls + 1)
+            with m.Elif(vector & (draining != 0)):
+                m.d.sync += self.vector_stalls.eq(self.vector_stalls + 1)
+            with m.Elif(sync & (self.in_level < self._field(Opcode.SYNC, "in_words"))):
+                m.d.comb += self.waiting.eq(1)
+                m.d.sync += self.host_in_stalls.eq(self.host_in_stalls + 1)
+            with m.Elif(sync & (self.out_free < self._field(Opcode.SYNC, "out_words"))):
+                m.d.comb += self.waiting.eq(1)
+                m.d.sync += self.host_out_stalls.eq(self.host_out_stalls + 1)
+            with m.Else():
+                m.d.comb += self._go.eq(1)
+
+    def _execute(self, m: Module) -> None:
+        """The first cycle of an instruction that does not move words."""
+        with m.If(self._go), m.Switch(self._word[: OPCODE.width]):
+            with m.Case(Opcode.NOP, Opcode.SYNC, Opcode.HALT):
+                m.d.comb += self._finish.eq(1)
+            with m.Case(Opcode.SET, Opcode.ADD):
+                m.d.comb += self._finish.eq(1)
+                self._change_register(m)
+            with m.Case(Opcode.MVM):
+                m.d.comb += [self._finish.eq(1), self.start.eq(self.cores)]
+            with m.Case(Opcode.LOOP, Opcode.LOAD, Opcode.RECV, Opcode.SEND, Opcode.REQ):
+                pass  # in the blocks that follow
+            with m.Default():
+                m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
+        m.d.comb += [
+            self.rows.eq(self._field(Opcode.MVM, "rows")),
+            self.beats.eq(self._field(Opcode.MVM, "beats")),
+        ]
+
+    def _change_register(self, m: Module) -> None:
+        value = self._field(Opcode.SET, "value")
+        add = self._word[: OPCODE.width] == Opcode.ADD
+        targets: dict[int, Value] = {
+            Reg.SCHEDULE: self.zero_skip,
+            Reg.ROWS_PER_READ: self.rows_per_read,
+            Reg.PLANES: self.planes,
+            Reg.QUANT: self._quant,
+            **{Reg.A0 + k: a for k, a in enumerate(self._addresses)},
+        }
+        with m.Switch(self._field(Opcode.SET, "reg")):
+            for reg, target in targets.items():
+                with m.Case(reg):
+                    m.d.sync += target.eq(Mux(add, target, 0) + value[: len(target)])
+
+    def _move(self, m: Module) -> None:
+        """LOAD, RECV and SEND: a word a cycle, from the cycle of execution on."""
+        again = self._state == _State.REPEAT
+        step = Signal()
+        words = Signal(_COUNT_BITS)
+        left = Signal(_COUNT_BITS)
+        next_addr = Signal(_ADDRESS_BITS)
+        next_row = Signal(5)
+        touches = Signal()  # the address register
+        some = Signal()  # a move of no words does nothing, in one cycle
+        bytes_ = self._field(Opcode.LOAD, "bytes")
+        from_host = self._field(Opcode.LOAD, "source") == Source.HOST
+        with m.If((self._go | again) & ~self.stop), m.Switch(self._word[: OPCODE.width]):
+            with m.Case(Opcode.LOAD):
+                m.d.comb += [
+                    step.eq(1),
+                    words.eq((bytes_ + (_WORD_BYTES - 1)) >> 3),
+                    self.load.eq(some),
+                    self.pop.eq(some & from_host),
+                    self.read_data.eq(some & ~from_host),
+                    touches.eq(~from_host),
+                ]
+            with m.Case(Opcode.RECV):
+                m.d.comb += [
+                    step.eq(1),
+                    words.eq(self._field(Opcode.RECV, "words")),
+                    self.receive.eq(some),
+                    self.pop.eq(some),
+                    touches.eq(1),
+                ]
+            with m.Case(Opcode.SEND):
+                m.d.comb += [
+                    step.eq(1),
+                    words.eq(self._field(Opcode.SEND, "words")),
+                    self.send.eq(some),
+                    self.read_data.eq(some),
+                    touches.eq(1),
+                ]
+        with m.If(step):
+            m.d.comb += [
+                some.eq(left != 0),
+                left.eq(Mux(again, self._left, words)),
+                self.read_addr.eq(Mux(again, next_addr, self._first)),
+                self.row_word.eq(Mux(again, next_row, self._field(Opcode.LOAD, "row_word"))),
+            ]
+            m.d.sync += [
+                self._left.eq(left - 1),
+                next_addr.eq(self.read_addr + 1),
+                next_row.eq(self.row_word + 1),
+            ]
+            with m.If(left <= 1):
+                m.d.comb += [self._finish.eq(1), self.keep.eq(bytes_[:3])]
+            with m.Else():
+                m.d.sync += self._state.eq(_State.REPEAT)
+            with m.If(~again & touches & self._field(Opcode.LOAD, "addr_step")):
+                m.d.sync += self._addresses[self._field(Opcode.LOAD, "addr")].eq(
+                    self._first + words
+                )
+        with m.If(self._state == _State.EXECUTE):
+            m.d.comb += self._first.eq(self._addresses[self._field(Opcode.LOAD, "addr")])
+
+    def _drain(self, m: Module) -> None:
+        """REQ: the sum of activations, then the accumulator words."""
+        lanes = self._chip.outputs_per_beat
+        places = _WORD_BYTES // lanes
+        beats = self._field(Opcode.REQ, "beats")
+        tap = self._field(Opcode.REQ, "tap")
+        param_register = self._addresses[self._field(Opcode.REQ, "param")]
+        is_req = self._word[: OPCODE.width] == Opcode.REQ
+
+        word = Signal.like(self.command.word)
+        param = Signal.like(self.command.param)
+        addr = Signal.like(self.command.addr)
+        position = Signal(range(places))
+        gap = Signal(range(max(2, -(-lanes // 2))))
+        gaps = -(-lanes // 2) - 1  # cycles between two words with tap
+        with m.If(self._go & is_req):
+            m.d.comb += self.issue_sum.eq(1)
+            m.d.sync += [
+                word.eq(0),
+                param.eq(param_register),
+                addr.eq(self._first),
+                position.eq(0),
+                gap.eq(0),
+                self._left.eq(beats),
+                self._step_param.eq(self._field(Opcode.REQ, "param_step")),
+            ]
+            with m.If(self._field(Opcode.REQ, "dest_step")):
+                m.d.sync += self._addresses[self._field(Opcode.REQ, "dest")].eq(
+                    self._first + ((beats + (places - 1)) >> (places.bit_length() - 1))
+                )
+            with m.If(beats == 0):
+                m.d.comb += self._finish.eq(1)
+            with m.Else():
+                m.d.sync += self._state.eq(_State.REPEAT)
+        # A cycle later, so that an address register has a single adder.
+        with m.If(self._step_param):
+            m.d.sync += [
+                self._step_param.eq(0),
+                param_register.eq(param_register + beats),
+            ]
+
+        with m.If((self._state == _State.REPEAT) & is_req):
+            with m.If(gap == 0):
+                m.d.comb += self.issue.eq(1)
+                m.d.sync += [word.eq(word + 1), param.eq(param + 1)]
+                with m.If(position == places - 1):
+                    m.d.sync += [position.eq(0), addr.eq(addr + 1)]
+                with m.Else():
+                    m.d.sync += position.eq(position + 1)
+            with m.If(gap == Mux(tap, gaps, 0)):
+                m.d.sync += [gap.eq(0), self._left.eq(self._left - 1)]
+                with m.If(self._left == 1):
+                    m.d.comb += self._finish.eq(1)
+            with m.Else():
+                m.d.sync += gap.eq(gap + 1)
+        m.d.comb += [
+            self.command.cores.eq(self.cores),
+            self.command.word.eq(word),
+            self.command.param.eq(param),
+            self.command.addr.eq(addr),
+            self.command.position.eq(position),
+            self.command.last.eq(self._left == 1),
+            self.command.tap.eq(tap),
+            self.command.table_on.eq(self._field(Opcode.REQ, "table_on")),
+            self.command.table.eq(self._field(Opcode.REQ, "table")),
+            Cat(self.command.zero_point, self.command.low, self.command.high).eq(self._quant),
+        ]
+
+    def _sequence(self, m: Module) -> None:
+        """The address of the next instruction, through the loops."""
+        depth = Signal(range(LOOP_DEPTH + 1))
+        # Level 0 is the innermost loop; the others stand behind it.
+        starts = [Signal.like(self.pc, name=f"loop_start{k}") for k in range(LOOP_DEPTH)]
+        ends = [Signal.like(self.pc, name=f"loop_end{k}") for k in range(LOOP_DEPTH)]
+        counts = [Signal(32, name=f"loop_count{k}") for k in range(LOOP_DEPTH)]
+        body = self._field(Opcode.LOOP, "body")
+
+        with m.If(self._go & (self._word[: OPCODE.width] == Opcode.LOOP)):
+            with m.If((body == 0) | (depth == LOOP_DEPTH)):
+                m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
+            with m.Else():
+                m.d.comb += self._finish.eq(1)
+        with m.If(self._finish):
+            m.d.sync += [self.pc.eq(self.pc + 1), self._state.eq(_State.FETCH)]
+            with m.If(self._word[: OPCODE.width] == Opcode.HALT):
+                m.d.sync += [self.pc.eq(self.pc), self._state.eq(_State.IDLE)]
+            with m.Elif(self._word[: OPCODE.width] == Opcode.LOOP):
+                m.d.sync += depth.eq(depth + 1)
+                for stack in (starts, ends, counts):
+                    m.d.sync += [b.eq(a) for a, b in pairwise(stack)]
+                m.d.sync += [
+                    starts[0].eq(self.pc + 1),
+                    ends[0].eq(self.pc + body),
+                    counts[0].eq(self._field(Opcode.LOOP, "count")),
+                ]
+            with m.Elif((depth != 0) & (self.pc == ends[0])):
+                with m.If(counts[0] == 1):
+                    m.d.sync += depth.eq(depth - 1)
+                    for stack in (starts, ends, counts):
+                        m.d.sync += [a.eq(b) for a, b in pairwise(stack)]
+                with m.Else():
+                    m.d.sync += self.pc.eq(starts[0])
+                    with m.If(counts[0] != 0):  # 0 is for ever
+                        m.d.sync += counts[0].eq(counts[0] - 1)
+        with m.If(self.stop | self.run & ~self.running):
+            m.d.sync += depth.eq(0)
+
+    def _control(self, m: Module) -> None:
+        """CONTROL comes last: it overrides what the program does in the same cycle."""
+        with m.If(self.stop):
+            m.d.sync += [
+                self._state.eq(_State.IDLE),
+                self.fault.eq(0),
+                self._step_param.eq(0),
+            ]
+        with m.If(self.run & (self.stop | ~self.running)):
+            m.d.sync += [
+                self._state.eq(_State.FETCH),
+                self.pc.eq(0),
+                self.fault.eq(0),
+                self.zero_skip.eq(0),
+                self.rows_per_read.eq(1),
+                self.planes.eq(self.planes.init),
+                self._quant.eq(_QUANT_INIT),
+                *(address.eq(0) for address in self._addresses),
+            ]
+        with m.If(self.clear):
+            m.d.sync += [getattr(self, name).eq(0) for name in COUNTERS]

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tile: cores, controller, vector unit, memories and the bridge to the host."""
+
+from collections.abc import Callable
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.chip import Chip
+from ..arch.registers import (
+    CORE_BASE,
+    CORE_STRIDE,
+    ID_MAGIC,
+    ID_VERSION,
+    TileRegister,
+)
+from .bridge import Bridge
+from .checks import check_chip
+from .controller import COUNTERS, Controller
+from .core import Core
+from .fifo import WordFifo
+from .loader import Loader
+from .macro import CrossbarMacro
+from .vector_unit import VectorUnit
+
+__all__ = ["MacroFactory", "Tile"]
+
+MacroFactory = Callable[[int], wiring.Component]
+"""The macro of a core, by its number: ports as :class:`~.macro.MacroSignature`."""
+
+
+class Tile(wiring.Component):
+    """One tile behind a word stream, as ``docs/tile.md`` describes it.
+
+    Parameters
+    ----------
+    chip : Chip
+        Registers that are set at run time (rows a read, row schedule) shape nothing here.
+    macros : callable of core number to Component, optional
+        What stands behind the seam of each core; by default the Verilog module ``crossbar_macro``
+        with the core's number as ID.
+
+    Members
+    -------
+    i, o : In(stream of 64), Out(stream of 64)
+        Messages from and to the host (``arch/messages.py``).
+
+    Raises
+    ------
+    TypeError
+        If ``chip`` is no Chip.
+    """
+
+    def __init__(self, *, chip: Chip, macros: MacroFactory | None = None) -> None:
+        self._chip = check_chip(chip)
+        self._macros = macros or (lambda core: CrossbarMacro(chip=chip, id=core))
+        super().__init__({"i": In(stream.Signature(64)), "o": Out(stream.Signature(64))})
+
+    @property
+    def chip(self) -> Chip:
+        return self._chip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        chip = self._chip
+        m.submodules.bridge = bridge = Bridge(chip=chip)
+        m.submodules.controller = controller = Controller(chip=chip)
+        m.submodules.vector_unit = vector = VectorUnit(chip=chip)
+        m.submodules.loader = loader = Loader(chip=chip)
+        m.submodules.data = data_memory = memory.Memory(shape=64, depth=chip.data_words, init=[])
+        m.submodules.input = inputs = WordFifo(depth=chip.fifo_words)
+        m.submodules.output = outputs = WordFifo(depth=chip.fifo_words)
+        wiring.connect(m, wiring.flipped(self.i), bridge.i)
+        wiring.connect(m, wiring.flipped(self.o), bridge.o)
+
+        cores = []
+        for number in range(chip.cores):
+            core, macro = Core(chip=chip), self._macros(number)
+            m.submodules[f"core{number}"] = core
+            m.submodules[f"macro{number}"] = macro
+            wiring.connect(m, core.cmd, macro.cmd)
+            wiring.connect(m, macro.codes, core.codes)
+            m.d.comb += [
+                core.start.eq(controller.start[number]),
+                core.rows.eq(controller.rows),
+                core.beats.eq(controller.beats),
+                core.zero_skip.eq(controller.zero_skip),
+                core.rows_per_read.eq(controller.rows_per_read),
+                core.planes.eq(controller.planes),
+                controller.busy[number].eq(core.busy),
+                core.stop.eq(bridge.stop),
+                core.clear.eq(bridge.clear),
+                core.counter_select.eq(bridge.read_addr),
+                core.load_valid.eq(loader.load_valid[number]),
+                core.load_word.eq(loader.load_word),
+                core.load_planes.eq(loader.load_planes),
+                core.load_sum.eq(loader.load_sum),
+                core.drain_select.eq(vector.drain_select[number]),
+                core.drain_sum.eq(vector.drain_sum),
+                core.drain_addr.eq(vector.drain_addr),
+                vector.drain_data[number].eq(core.drain_data),
+            ]
+            cores.append(core)
+
+        m.d.comb += [
+            controller.run.eq(bridge.run),
+            controller.stop.eq(bridge.stop),
+            controller.clear.eq(bridge.clear),
+            controller.write_program.eq(bridge.write_program),
+            controller.write_addr.eq(bridge.addr),
+            controller.write_data.eq(bridge.word),
+            controller.in_level.eq(inputs.level),
+            controller.out_free.eq(chip.fifo_words - outputs.level),
+            vector.issue.eq(controller.issue),
+            vector.issue_sum.eq(controller.issue_sum),
+            vector.command.eq(controller.command),
+            vector.stop.eq(bridge.stop),
+            vector.write_params.eq(bridge.write_params),
+            vector.write_table.eq(bridge.write_table),
+            vector.write_addr.eq(bridge.addr),
+            vector.write_data.eq(bridge.word),
+            bridge.running.eq(controller.running),
+        ]
+        self._move(m, bridge, controller, vector, loader, data_memory, inputs, outputs)
+        self._read_registers(m, bridge, controller, cores)
+        return m
+
+    def _move(
+        self,
+        m: Module,
+        bridge: Bridge,
+        controller: Controller,
+        vector: VectorUnit,
+        loader: Loader,
+        data_memory: memory.Memory,
+        inputs: WordFifo,
+        outputs: WordFifo,
+    ) -> None:
+        """Data memory and FIFOs: a word asked for in one cycle goes its way in the next."""
+        read = data_memory.read_port()
+        write = data_memory.write_port()
+        receive = Signal()
+        send = Signal()
+        address = Signal.like(controller.read_addr)
+        m.d.sync += [
+            receive.eq(controller.receive & ~bridge.stop),
+            send.eq(controller.send & ~bridge.stop),
+        ]
+        with m.If(controller.receive):
+            m.d.sync += address.eq(controller.read_addr)
+
+        m.d.comb += [
+            read.en.eq(controller.read_data),
+            read.addr.eq(controller.read_addr),
+            inputs.push.eq(bridge.push),
+            inputs.push_data.eq(bridge.word),
+            inputs.pop.eq(controller.pop),
+            inputs.clear.eq(bridge.stop),
+            bridge.in_level.eq(inputs.level),
+            outputs.push.eq(send | vector.tap),
+            outputs.pop.eq(bridge.pop),
+            outputs.clear.eq(bridge.stop),
+            outputs.keep.eq(bridge.keep),
+            bridge.pushed.eq(outputs.push),
+            bridge.out_level.eq(outputs.level),
+            bridge.out_word.eq(outputs.data),
+            loader.step.eq(controller.load),
+            loader.from_host.eq(controller.pop),
+            loader.row_word.eq(controller.row_word),
+            loader.keep.eq(controller.keep),
+            loader.cores.eq(controller.cores),
+            loader.stop.eq(bridge.stop),
+            loader.data_word.eq(read.data),
+            loader.host_word.eq(inputs.data),
+        ]
+        # Instructions that use them wait for the vector unit, so that no two want them at once.
+        with m.If(send):
+            m.d.comb += outputs.push_data.eq(read.data)
+        with m.Else():
+            m.d.comb += outputs.push_data.eq(vector.tap_data)
+        m.d.comb += write.en.eq(vector.store | receive | bridge.write_data)
+        with m.If(vector.store):
+            m.d.comb += [write.addr.eq(vector.store_addr), write.data.eq(vector.store_data)]
+        with m.Elif(receive):
+            m.d.comb += [write.addr.eq(address), write.data.eq(inputs.data)]
+        with m.Else():
+            m.d.comb += [write.addr.eq(bridge.addr), write.data.eq(bridge.word)]
+
+    def _read_registers(
+        self, m: Module, bridge: Bridge, controller: Controller, cores: list[Core]
+    ) -> None:
+        """The register map; what is not in it reads as zero."""
+        status = Cat(controller.running, controller.waiting, controller.fault, bridge.link_fault)
+        registers = {
+            TileRegister.ID: Const(ID_MAGIC << 32 | ID_VERSION, 64),
+            TileRegister.CHIP_HASH: Const(self._chip.structure_hash, 64),
+            TileRegister.STATUS: status,
+            TileRegister.PC: controller.pc,
+            **{
+                TileRegister.CYCLES + k: getattr(controller, name)
+                for k, name in enumerate(COUNTERS)
+            },
+        }
+        with m.If(bridge.capture), m.Switch(bridge.read_addr):
+            for address, value in registers.items():
+                with m.Case(int(address)):
+                    m.d.sync += bridge.read_value.eq(value)
+            for number, core in enumerate(cores):
+                first = CORE_BASE + CORE_STRIDE * number
+                for address in range(first, first + CORE_STRIDE):
+                    with m.Case(address):
+                        m.d.sync += bridge.read_value.eq(core.counter)
+            with m.Default():
+                m.d.sync += bridge.read_value.eq(0)
