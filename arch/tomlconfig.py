@@ -79,12 +79,14 @@ def build_model(
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        found: list[tuple[int, str]] = []
+        found: list[tuple[bool, int, str]] = []
         for problem in error.errors(include_url=False):
             line = _line(problem["loc"], lines or {})
             place = f"{where} line {line}" if line else where
-            found.append((line, f"{place}: {_problem_message(problem, model)}"))
-        raise ConfigError(min(found, key=lambda item: item[0])[1]) from error
+            # A misspelt key is also a missing one: what stands in the file comes first.
+            missing = problem["type"] == "missing"
+            found.append((missing, line, f"{place}: {_problem_message(problem, model)}"))
+        raise ConfigError(min(found, key=lambda item: item[:2])[2]) from error
 
 
 def _syntax_message(message: str, where: str, text: str) -> str:

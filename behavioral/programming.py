@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..arch.errors import ConfigError
 from ..arch.formats import FRACTION_BITS
+from .crossbar import check_key
 from .devices.model import BOLTZMANN, ELEMENTARY_CHARGE, Device
 from .image import ArrayImage
 
@@ -23,7 +24,7 @@ _ONE = 1 << FRACTION_BITS
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Conductances of an array in siemens: the cells [rows, cols] and the reference column [rows]."""
+    """Conductances in siemens: of the cells [rows, cols] and of the reference column [rows]."""
 
     cells: NDArray[np.float64]
     reference: NDArray[np.float64]
@@ -85,7 +86,10 @@ def program(
     ConfigError
         If a level is too high, the array has a shape that cannot be, or the device's noise or
         conductance leaves the range of an image.
+    ValueError
+        If a part of the key is no uint32.
     """
+    check_key(seed, array)
     if not 1 <= cell_bits <= 4:
         raise ConfigError(f"A cell has 1 to 4 bits, not {cell_bits}")
     if levels.dtype != np.uint8 or levels.ndim != 2:

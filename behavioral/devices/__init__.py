@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The devices that crossbars are made of: ``devices.rram(spread=0.05)``, ``devices.load("my.toml")``.
+"""What crossbars are made of: ``devices.rram(spread=0.05)``, ``devices.load("my.toml")``.
 
 Each standard device is a TOML file of this folder, whose comments name the sources of its figures.
 """

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices, and what programming makes of them."""
+
+import numpy as np
+import pytest
+
+from ohmtwin.arch.errors import ConfigError
+from ohmtwin.behavioral import devices
+from ohmtwin.behavioral.cengine import CCrossbar, core_mvm
+from ohmtwin.behavioral.core import MvmConfig
+from ohmtwin.behavioral.programming import noise_parameters, program
+
+OPTIONS = {"cell_bits": 2, "seed": 1, "array": 0, "adc_bits": 6}
+
+
+def some_levels(shape=(128, 128), top=3):
+    return np.random.default_rng(1).integers(0, top + 1, shape).astype(np.uint8)
+
+
+@pytest.mark.parametrize("cell_bits", [1, 2, 3, 4])
+def test_ideal_device_stores_exact_levels(cell_bits):
+    levels = some_levels(top=(1 << cell_bits) - 1)
+    image = program(levels, devices.ideal(), **(OPTIONS | {"cell_bits": cell_bits}))
+    assert np.array_equal(image.g, levels.astype(np.int32) * 4096)
+    assert not image.ref.any()
+    assert not image.noisy
+
+
+def test_image_is_a_function_of_seed_and_array():
+    device, levels = devices.rram(), some_levels((16, 16))
+    first = program(levels, device, **OPTIONS)
+    program(levels, device, **(OPTIONS | {"array": 5}))
+    again = program(levels, device, **OPTIONS)
+    assert np.array_equal(first.g, again.g)
+    assert np.array_equal(first.ref, again.ref)
+    for change in ({"array": 1}, {"seed": 2}):
+        other = program(levels, device, **(OPTIONS | change))
+        assert not np.array_equal(first.g, other.g)
+
+
+def test_spread_is_relative_to_the_conductance():
+    device = devices.rram(spread=0.05, on_off_ratio=20)
+    for level in range(4):
+        image = program(np.full((256, 512), level, np.uint8), device, **OPTIONS)
+        off = 4096 * 3 / 19  # g_off in image units: (g_on - g_off) / g_off = 19, three steps
+        expected = off + level * 4096
+        assert image.g.mean() == pytest.approx(expected, rel=1e-3)
+        assert image.g.std() == pytest.approx(0.05 * expected, rel=0.01)
+        assert image.ref.mean() == pytest.approx(off, rel=0.02)
+
+
+def test_large_spread_gives_no_negative_conductance():
+    image = program(some_levels(), devices.rram(spread=1.0), **OPTIONS)
+    assert image.g.min() == 0
+
+
+def test_noise_parameters_worked_by_hand():
+    device = devices.rram(
+        g_on=1e-4,
+        on_off_ratio=float("inf"),
+        read_voltage=0.3,
+        bandwidth=1e8,
+        temperature=300.0,
+        amplifier_resistance=1e3,
+    )
+    # A level of a 2-bit cell: 33.3 uS x 0.3 V = 10 uA; an image unit is 2.4414 nA.
+    unit = 1e-5 / 4096
+    amplifier = 4 * 1.380649e-23 * 300 * 1e8 / 1e3  # 1.657e-15 A**2
+    column = (2 * 1.602176634e-19 + 4 * 1.380649e-23 * 300 / 0.3) * 1e8  # A
+    assert noise_parameters(device, 2) == (
+        round(amplifier / unit**2),
+        round(column / unit * 65536),
+    )
+    assert noise_parameters(device, 2) == (278, 1008)
+    # Shot noise of 16 top cells, 480 uA: sqrt(2 q I df) = 124 nA.
+    _, v1 = noise_parameters(devices.rram(**device.model_dump() | {"temperature": 0.0}), 2)
+    sigma = np.sqrt(v1 * 16 * 3 * 4096 / 65536) * unit
+    assert sigma == pytest.approx(124e-9, rel=0.01)
+
+
+def test_read_noise_is_relative_to_each_cell():
+    image = program(some_levels(), devices.rram(read_noise=0.02), **OPTIONS)
+    assert np.abs(image.q - (0.02 * image.g.astype(np.float64)) ** 2).max() <= 6  # of up to 60000
+    assert program(some_levels(), devices.rram(read_noise=0), **OPTIONS).q is None
+
+
+def test_rram_disturbs_but_does_not_destroy():
+    """Some codes of a product differ from the ideal ones, by little."""
+    levels = some_levels((128, 128))
+    x = np.random.default_rng(2).integers(0, 256, (50, 128)).astype(np.uint8)
+    config = MvmConfig(
+        rows_used=128,
+        outputs=32,
+        rows_per_read=16,
+        zero_skip=True,
+        group=16,
+        slices=4,
+        cell_bits=2,
+        beats=16,
+    )
+    results = []
+    for device in (devices.ideal(), devices.rram()):
+        image = program(levels, device, **OPTIONS)
+        results.append(core_mvm(CCrossbar(image, 1, 0), x, config).acc.astype(np.int64))
+    ideal, real = results
+    assert (ideal != real).mean() > 0.1
+    assert np.abs(real - ideal).max() < 0.02 * ideal.max()
+
+
+def test_names_and_loading(tmp_path):
+    assert devices.names() == ["ideal", "rram"]
+    assert devices.load("rram") == devices.rram()
+    assert devices.rram(spread=0.05).spread == 0.05
+    path = tmp_path / "mine.toml"
+    lines = [f"{k} = {v!r}" for k, v in devices.rram(name="mine").model_dump().items()]
+    path.write_text("\n".join(lines))
+    assert devices.load(path) == devices.load(str(path)) == devices.rram(name="mine")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: devices.load("rrram"), "no device 'rrram'; take one of ideal, rram or the path"),
+        (lambda: devices.load("no/such.toml"), "device file no/such.toml does not exist"),
+        (lambda: devices.rram(spred=0.1), "device rram: unknown key 'spred'.*'spread'"),
+        (lambda: devices.rram(spread=-0.1), "'spread' is wrong: .*greater than or equal to 0"),
+        (lambda: devices.rram(on_off_ratio=1), "'on_off_ratio' is wrong: .*greater than 1"),
+        (lambda: devices.rram(g_on=float("nan")), "'g_on' is wrong"),
+        (lambda: devices.ideal(spread=0.1), "an ideal device has spread.*start from another kind"),
+    ],
+)
+def test_device_errors(call, message):
+    with pytest.raises(ConfigError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("levels", "change", "message"),
+    [
+        (np.full((8, 8), 4, np.uint8), {}, "2-bit cell has levels 0 to 3, not 4"),
+        (np.zeros((8, 8), np.int32), {}, "Levels must be uint8"),
+        (np.zeros((12, 8), np.uint8), {}, "multiples of 8, not 12"),
+        (np.zeros((8, 8), np.uint8), {"cell_bits": 5}, "1 to 4 bits, not 5"),
+    ],
+)
+def test_programming_errors(levels, change, message):
+    with pytest.raises(ConfigError, match=message):
+        program(levels, devices.rram(), **(OPTIONS | change))
+
+
+def test_device_that_fits_no_image():
+    device = devices.rram(on_off_ratio=1 + 1e-9)
+    with pytest.raises(ConfigError, match="do not fit an image"):
+        program(some_levels(), device, **OPTIONS)
