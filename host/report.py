@@ -238,47 +238,57 @@ class Report:
 
     def _levels_table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2))
-        table.add_column("level")
+        table.add_column("level", no_wrap=True)
         for name in ("accuracy", "values compared", "differing"):
             table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("")
+        table.add_column("with", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
         ref = self.reference
         if ref is not None:
-            table.add_row(
-                "float", _percent(ref.accuracy), "-", "-", ref.runtime, f"{ref.seconds:.1f} s"
-            )
-        elif self.reference_missing:
-            table.add_row("float", "-", "-", "-", self.reference_missing, "-")
+            table.add_row("float", _percent(ref.accuracy), "-", "-", "", f"{ref.seconds:.1f} s")
         for level in self.levels.values():
-            values, wrong, what, good = level.values, level.mismatches, "", True
-            if level.against is not None:
-                what = f"against {level.against}"
-                if not level.required:
-                    what += f": {self.device}"
-                good = not (level.required and wrong)
-            elif level.name == "golden" and ref is not None:
-                values, wrong, what = ref.codes, ref.differing, "against float's codes"
-                good = not (ref.exact and wrong)
-            elif level.name != "golden":
-                what = "not compared"
-            compared = bool(what) and what != "not compared"
+            values, wrong, other, required = self._comparison(level)
+            style = "bold red" if required and wrong else ""
             table.add_row(
                 level.name,
                 _percent(level.accuracy),
-                f"{values:,}" if compared else "-",
-                Text(f"{wrong:,}" if compared else "-", style="" if good else "bold red"),
-                what,
+                f"{values:,}" if other else "-",
+                Text(f"{wrong:,}" if other else "-", style=style),
+                other if required or not other else f"{other} *",
                 f"{level.seconds:.1f} s",
             )
         return table
+
+    def _comparison(self, level: LevelResult) -> tuple[int, int, str, bool]:
+        """Values compared, differing, the level compared with and whether they must be equal."""
+        ref = self.reference
+        if level.against is None and level.name == "golden" and ref is not None:
+            return ref.codes, ref.differing, "float", ref.exact
+        return level.values, level.mismatches, level.against or "", level.required
+
+    def _legend(self) -> list[str]:
+        lines = []
+        if self.reference_missing:
+            lines.append(f"float did not run: {self.reference_missing}")
+        for level in self.levels.values():
+            _, _, other, required = self._comparison(level)
+            if other and not required:
+                why = (
+                    "the model is not all integers there"
+                    if other == "float"
+                    else f"the difference is what device {self.device} does"
+                )
+                lines.append(f"* {level.name} need not equal {other}: {why}")
+        return lines
 
     def __rich__(self) -> RenderableType:
         head = (
             f"{self.model}: {self.samples} samples, chip {self.chip}, device {self.device}, "
             f"seed {self.seed}, {self.schedule} rows, {self.rows_per_read} a read"
         )
-        parts: list[RenderableType] = [Text(head), Text(), self._levels_table(), Text()]
+        parts: list[RenderableType] = [Text(head), Text(), self._levels_table()]
+        parts += [Text(line, style="dim") for line in self._legend()]
+        parts.append(Text())
         c = self.counters
         if c is not None:
             line = (

@@ -21,9 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arch.errors import InputError, ToolError
 from ..arch.formats import FRACTION_BITS
+from ..behavioral.golden import run_network
 from ..behavioral.machine import Counters
 from .compiler import CompiledNetwork
-from .graph import Network
+from .graph import Network, Quantization
 from .reference import OnnxReference
 from .report import CounterReport, Divergence, FloatResult, LevelResult, Report
 from .targets import Target, connect
@@ -39,7 +40,7 @@ _BATCH = 50
 """Samples between two comparisons: bounds memory and moves the progress bar."""
 
 Progress = Callable[[str, int, int], None]
-Tensors = dict[str, NDArray[np.generic]]
+Tensors = dict[str, NDArray[Any]]
 
 
 def check_levels(levels: Sequence[str]) -> tuple[str, ...]:
@@ -215,7 +216,11 @@ class _Float:
         if golden is None:
             return
         network = self._compiled.network
-        ours = [(network.input_name, network.input_quant, codes)]
+        if any(layer.table is not None for layer in network.layers):
+            golden = run_network(network, codes)  # with the codes before each table
+        ours: list[tuple[str, Quantization, NDArray[Any]]] = [
+            (network.input_name, network.input_quant, codes)
+        ]
         for layer in network.layers:
             ours.append((layer.output, layer.out_quant, golden[layer.name]))
             before = golden.get(f"{layer.name}.pre")
@@ -374,6 +379,11 @@ def verify(
     """
     chosen = check_levels(levels)
     samples, labels = check_data(compiled.network, x, y)
+    if {layer.name for layer in compiled.network.layers} - set(compiled.tensors):
+        raise InputError(
+            f"Network '{compiled.network.name}' was compiled without trace, so its tensors do not "
+            f"come back; compile it with trace=True"
+        )
     ideal = is_ideal(compiled)
     tell = progress or (lambda what, done, total: None)
     notes = [*compiled.network.notes, *_notes(chosen, ideal, compiled.device.name)]
@@ -386,7 +396,9 @@ def verify(
     with ExitStack() as stack:
         running = [
             _Level(
-                name, stack.enter_context(connect(name, compiled)), *_against(name, chosen, ideal)
+                name,
+                stack.enter_context(connect(name, compiled, tell)),
+                *_against(name, chosen, ideal),
             )
             for name in chosen
         ]
@@ -410,9 +422,9 @@ def verify(
             if counting is not None:
                 bound += compiled.reads_bound(codes, counting.current)
         counters: CounterReport | None = None
-        if counting is not None:
+        if counting is not None and (found := counting.target.counters) is not None:
             fast = by_name["fast"].target.counters if "fast" in by_name else None
-            counters = _count_up(counting.name, counting.target.counters, fast, bound)
+            counters = _count_up(counting.name, found, fast, bound)
     count = None if labels is None else len(samples)
     return Report(
         model=compiled.network.name,
