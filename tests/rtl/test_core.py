@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A core with an ideal array: products, cycles and counters against the behavioral reference."""
+
+from random import Random
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import SimulatorContext
+from numpy.typing import NDArray
+from simulate import simulate
+
+from ohmtwin.arch.chip import Chip
+from ohmtwin.arch.registers import CoreCounter
+from ohmtwin.arch.timing import CORE_TAIL
+from ohmtwin.behavioral.core import MvmConfig, core_mvm
+from ohmtwin.behavioral.crossbar import Crossbar
+from ohmtwin.behavioral.image import ArrayImage
+from ohmtwin.rtl.core import Core
+from ohmtwin.rtl.macro import IdealMacro
+
+CHIPS = {
+    "two outputs a beat": Chip(rows=32, cols=32, cell_bits=2, lanes=8, rows_per_read=1),
+    "two beats a word": Chip(rows=16, cols=16, cell_bits=2, lanes=2, rows_per_read=1),
+    "one beat": Chip(rows=24, cols=16, cell_bits=4, lanes=16, adc_bits=9, rows_per_read=1),
+    "one lane": Chip(rows=8, cols=16, cell_bits=1, lanes=1, adc_bits=4, rows_per_read=1),
+}
+
+
+class CoreAndArray(wiring.Component):
+    """A core whose macro may be held back.
+
+    Members
+    -------
+    hold_command, hold_codes : In(1)
+        The macro takes no command, or shows no beat, in this cycle.
+    """
+
+    hold_command: In(1)
+    hold_codes: In(1)
+    converting: Out(1)
+
+    def __init__(self, chip: Chip, levels: NDArray[np.int64]) -> None:
+        self.core = Core(chip=chip)
+        self.array = IdealMacro(chip=chip, levels=levels.tolist())
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.core = core = self.core
+        m.submodules.array = array = self.array
+        m.d.comb += [
+            array.cmd.payload.eq(core.cmd.payload),
+            array.cmd.valid.eq(core.cmd.valid & ~self.hold_command),
+            core.cmd.ready.eq(array.cmd.ready & ~self.hold_command),
+            core.codes.payload.eq(array.codes.payload),
+            core.codes.valid.eq(array.codes.valid & ~self.hold_codes),
+            array.codes.ready.eq(core.codes.ready & ~self.hold_codes),
+            self.converting.eq(array.codes.valid),
+        ]
+        return m
+
+
+def levels_of(weights: NDArray[np.int64], chip: Chip) -> NDArray[np.int64]:
+    """``w + 128`` sliced over neighbouring columns, least significant first."""
+    shifts = np.arange(chip.slices) * chip.cell_bits
+    sliced = (weights[:, :, None] + 128) >> shifts & ((1 << chip.cell_bits) - 1)
+    return sliced.reshape(chip.rows, chip.cols)
+
+
+def transposed(x: NDArray[np.uint8]) -> int:
+    """Byte p holds bit p of eight activations."""
+    return sum(int(x[r] >> p & 1) << 8 * p + r for p in range(8) for r in range(8))
+
+
+async def load(ctx: SimulatorContext, core: Core, x: NDArray[np.uint8]) -> None:
+    for word in range(len(x) // 8):
+        part = x[8 * word : 8 * word + 8]
+        ctx.set(core.load_valid, 1)
+        ctx.set(core.load_word, word)
+        ctx.set(core.load_planes, transposed(part))
+        ctx.set(core.load_sum, int(part.sum()))
+        await ctx.tick()
+    ctx.set(core.load_valid, 0)
+
+
+async def product(
+    ctx: SimulatorContext, dut: CoreAndArray, config: MvmConfig, rng: Random, stall: float
+) -> int:
+    """Start a product and return for how many cycles the core was busy."""
+    core = dut.core
+    ctx.set(core.rows, config.rows_used)
+    ctx.set(core.beats, config.beats)
+    ctx.set(core.zero_skip, config.zero_skip)
+    ctx.set(core.rows_per_read, config.rows_per_read)
+    ctx.set(core.planes, config.planes)
+    ctx.set(core.start, 1)
+    assert not ctx.get(core.busy)
+    await ctx.tick()
+    ctx.set(core.start, 0)
+    for port in (core.rows, core.beats, core.zero_skip, core.rows_per_read, core.planes):
+        ctx.set(port, rng.getrandbits(len(port)))
+    cycles = 0
+    while ctx.get(core.busy):
+        ctx.set(dut.hold_command, rng.random() < stall)
+        ctx.set(dut.hold_codes, rng.random() < stall)
+        await ctx.tick()
+        cycles += 1
+    return cycles
+
+
+async def drain(ctx: SimulatorContext, core: Core, words: int) -> tuple[int, list[int]]:
+    """The sum of activations, and the sums of some words; an address a cycle."""
+    ctx.set(core.drain_select, 1)
+    ctx.set(core.drain_sum, 1)
+    await ctx.tick()
+    total = ctx.get(core.drain_data)
+    ctx.set(core.drain_sum, 0)
+    sums = []
+    for word in range(words):
+        ctx.set(core.drain_addr, word)
+        await ctx.tick()
+        data = ctx.get(core.drain_data)
+        sums += [data >> 32 * i & 0xFFFFFFFF for i in range(core.chip.outputs_per_beat)]
+    ctx.set(core.drain_select, 0)
+    return total, sums
+
+
+async def counters(ctx: SimulatorContext, core: Core) -> dict[CoreCounter, int]:
+    counts = {}
+    for counter in CoreCounter:
+        ctx.set(core.counter_select, counter)
+        await ctx.tick()
+        counts[counter] = ctx.get(core.counter)
+    return counts
+
+
+def inputs(rng: np.random.Generator, rows: int) -> NDArray[np.uint8]:
+    """Dense, sparse, empty, or with planes that are empty in between or at the end."""
+    x = rng.integers(0, 256, rows, dtype=np.uint8)
+    x &= rng.choice(np.array([0xFF, 0xFF, 0x81, 0x0F, 0x24], dtype=np.uint8))
+    x[rng.random(rows) < rng.choice([0.0, 0.5, 0.9, 1.0])] = 0
+    return x
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.3], ids=["steady", "stalling"])
+@pytest.mark.parametrize("name", CHIPS)
+def test_products(name: str, stall: float) -> None:
+    """Sums always; cycles and counters to the one with a macro that never waits."""
+    chip = CHIPS[name]
+    numbers = np.random.default_rng([len(name), int(10 * stall)])
+    rng = Random(f"core {name} {stall}")
+    weights = numbers.integers(-128, 128, (chip.rows, chip.outputs))
+    levels = levels_of(weights, chip)
+    image = ArrayImage(
+        g=(levels << 12).astype(np.int32),
+        ref=np.zeros(chip.rows, dtype=np.int32),
+        adc_bits=chip.adc_bits,
+        lanes=chip.lanes,
+    )
+    crossbar = Crossbar(image, seed=0, array=0)
+    dut = CoreAndArray(chip, levels)
+    core = dut.core
+    most = ((1 << chip.adc_bits) - 1) // ((1 << chip.cell_bits) - 1)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        totals = dict.fromkeys(CoreCounter, 0)
+        x = inputs(numbers, chip.rows)
+        await load(ctx, core, x)
+        for _ in range(20):
+            if rng.random() < 0.8:  # otherwise the same activations again
+                x = inputs(numbers, chip.rows)
+                await load(ctx, core, x)
+            words = rng.choice([chip.acc_words, rng.randint(1, chip.acc_words)])
+            config = MvmConfig(
+                rows_used=rng.choice([chip.rows, rng.randint(1, chip.rows)]),
+                outputs=words * chip.outputs_per_beat,
+                rows_per_read=rng.choice([1, most, rng.randint(1, most)]),
+                zero_skip=rng.random() < 0.5,
+                group=chip.planner_group,
+                slices=chip.slices,
+                cell_bits=chip.cell_bits,
+                beats=words * chip.beats_per_word,
+                planes=rng.choice([8, rng.randint(1, 8)]),
+                tail=CORE_TAIL,
+            )
+            cycles = await product(ctx, dut, config, rng, stall)
+            total, sums = await drain(ctx, core, words)
+
+            used = x[: config.rows_used].astype(np.int64) & ((1 << config.planes) - 1)
+            ideal = used @ (weights[: config.rows_used, : config.outputs] + 128)
+            assert sums == ideal.tolist(), config
+            assert total == x.sum()
+
+            reference = core_mvm(crossbar, x[None, :], config)
+            assert reference.acc[0].tolist() == sums
+            totals[CoreCounter.READS] += int(reference.reads[0])
+            totals[CoreCounter.BEATS] += int(reference.reads[0]) * config.beats
+            totals[CoreCounter.ACTIVE] += int(reference.active[0])
+            totals[CoreCounter.ADC_STALLS] += int(reference.stall[0])
+            counts = await counters(ctx, core)
+            if not stall:
+                assert cycles == reference.active[0], config
+                assert counts == totals, config
+            else:
+                assert counts[CoreCounter.READS] == totals[CoreCounter.READS]
+                assert counts[CoreCounter.BEATS] == totals[CoreCounter.BEATS]
+        ctx.set(core.clear, 1)
+        await ctx.tick()
+        ctx.set(core.clear, 0)
+        assert not any((await counters(ctx, core)).values())
+
+    simulate(dut, bench, cycles=200_000)
+
+
+def test_stop() -> None:
+    """Sums are forgotten, and beats of the stopped read do not enter the next product."""
+    chip = CHIPS["two outputs a beat"]
+    weights = np.random.default_rng(4).integers(-128, 128, (chip.rows, chip.outputs))
+    dut = CoreAndArray(chip, levels_of(weights, chip))
+    core = dut.core
+    x = np.full(chip.rows, 255, dtype=np.uint8)
+    config = MvmConfig(
+        rows_used=chip.rows, outputs=chip.outputs, rows_per_read=16, zero_skip=True,
+        group=chip.planner_group, slices=chip.slices, cell_bits=chip.cell_bits, beats=chip.beats,
+    )  # fmt: skip
+    one = np.zeros(chip.rows, dtype=np.uint8)
+    one[3] = 1
+
+    async def bench(ctx: SimulatorContext) -> None:
+        caught = 0
+        for after in range(1, 24):
+            await load(ctx, core, x)
+            ctx.set(core.rows, config.rows_used)
+            ctx.set(core.beats, config.beats)
+            ctx.set(core.zero_skip, 1)
+            ctx.set(core.rows_per_read, 16)
+            ctx.set(core.planes, 8)
+            ctx.set(core.start, 1)
+            await ctx.tick()
+            ctx.set(core.start, 0)
+            await ctx.tick().repeat(after)
+            ctx.set(dut.hold_codes, 1)  # the rest of the read comes late
+            ctx.set(core.stop, 1)
+            await ctx.tick()
+            ctx.set(core.stop, 0)
+            caught += ctx.get(dut.converting)
+            assert not ctx.get(core.busy)
+            assert await drain(ctx, core, 2) == (0, [0] * 2 * chip.outputs_per_beat)
+            ctx.set(dut.hold_codes, 0)
+            await load(ctx, core, one) if after % 2 else None
+            await product(ctx, dut, config, Random(after), stall=0.0)
+            rows = one if after % 2 else x
+            _, sums = await drain(ctx, core, chip.acc_words)
+            assert sums == (rows.astype(np.int64) @ (weights + 128)).tolist(), after
+        assert caught > 10, "few stops fell into a conversion"
+
+    simulate(dut, bench, cycles=20_000)
+
+
+def test_chip_must_be_a_chip() -> None:
+    with pytest.raises(TypeError, match=r"^Chip must be a Chip, not 3$"):
+        Core(chip=3)
