@@ -282,7 +282,18 @@ class CCrossbar:
 
     def read_many(self, masks: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
         """As :meth:`.crossbar.Crossbar.read_many`."""
-        words = self._row_words(masks)
+        return self.read_words(self.row_words(masks), columns)
+
+    def read_words(
+        self, words: NDArray[np.uint32], columns: int | None = None
+    ) -> NDArray[np.uint16]:
+        """As :meth:`read_many`, with masks in the form that :meth:`row_words` gives."""
+        words = np.ascontiguousarray(words)
+        if words.dtype != np.uint32 or words.ndim != 2 or words.shape[1] != self._words:
+            raise ValueError(
+                f"Row words must be uint32 [n, {self._words}],"
+                f" not {words.dtype} {list(words.shape)}"
+            )
         k = check_columns(columns, self.image.cols)
         codes = np.empty((len(words), k), dtype=np.uint16)
         _done(
@@ -294,7 +305,7 @@ class CCrossbar:
 
     def analog(self, masks: NDArray[np.bool_], columns: int | None = None) -> Analog:
         """As :meth:`.crossbar.Crossbar.analog`."""
-        words = self._row_words(masks)
+        words = self.row_words(masks)
         k = check_columns(columns, self.image.cols)
         out = np.empty((4, len(words), k), dtype=np.int64)
         first = self.reads
@@ -305,7 +316,8 @@ class CCrossbar:
         self.reads = first
         return Analog(out[0], out[1], out[2], out[3])
 
-    def _row_words(self, masks: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    def row_words(self, masks: NDArray[np.bool_]) -> NDArray[np.uint32]:
+        """Pack row masks bool [n, rows] into words, row 0 in bit 0 of the first."""
         masks = check_masks(masks, self.image.rows)
         packed = np.zeros((len(masks), self._words * 4), dtype=np.uint8)
         packed[:, : self.image.rows // 8] = np.packbits(masks, axis=1, bitorder="little")

@@ -299,6 +299,20 @@ def test_program_refuses_another_shape():
         crossbar.program(other)
 
 
+def test_row_words():
+    crossbar = CCrossbar(image(np.random.default_rng(15), (40, 8), "plain"), 0, 0)
+    mask = np.zeros((1, 40), dtype=bool)
+    mask[0, [0, 31, 32, 39]] = True
+    words = crossbar.row_words(mask)
+    assert words.tolist() == [[0x80000001, 0x81]]
+    # Bits past the last row are ignored.
+    codes = crossbar.read_words(words)
+    crossbar.reads = 0
+    assert np.array_equal(crossbar.read_words(words | np.uint32([0, 0xFFFFFF00])), codes)
+    with pytest.raises(ValueError, match=r"uint32 \[n, 2\], not uint32 \[1, 1\]"):
+        crossbar.read_words(words[:, :1])
+
+
 def test_missing_compiler(monkeypatch):
     monkeypatch.setattr(cengine.shutil, "which", lambda name: None)
     with pytest.raises(cengine.ToolError, match=r"apt-get install gcc.*xcode-select --install"):

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speed of the behavioral crossbar on one core: ``python bench/behavioral.py``.
+
+Each figure is the median of several runs. Set OMP_NUM_THREADS=1 and leave the machine alone.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ohmtwin.behavioral import devices
+from ohmtwin.behavioral.cengine import CCrossbar, core_mvm
+from ohmtwin.behavioral.core import MvmConfig
+from ohmtwin.behavioral.devices import Device
+from ohmtwin.behavioral.programming import program
+
+__all__ = ["fast_products_per_s", "fast_reads_per_s"]
+
+ROWS = 128
+
+
+def fast_reads_per_s(
+    rows_on: int = 16, columns: int = 128, device: Device | None = None, runs: int = 7
+) -> dict[str, Any]:
+    """Noisy reads of 128 rows a second, row masks random with ``rows_on`` rows each."""
+    device = device or devices.rram()
+    crossbar = _crossbar(columns, device, 0)
+    random = np.random.default_rng(1)
+    masks = np.argsort(random.random((2000, ROWS)), axis=1) < rows_on
+    words = crossbar.row_words(masks)
+    repeats = 10
+
+    def run() -> None:
+        for _ in range(repeats):
+            crossbar.read_words(words)
+
+    seconds = _median(run, runs)
+    reads = repeats * len(words)
+    return {
+        "device": device.name,
+        "read_noise": device.read_noise,
+        "rows_on": rows_on,
+        "columns": columns,
+        "reads_per_s": round(reads / seconds),
+        "us_per_read": round(seconds / reads * 1e6, 3),
+    }
+
+
+def fast_products_per_s(
+    rows_per_read: int = 128,
+    zero_skip: bool = False,
+    device: Device | None = None,
+    cores: int = 1,
+    runs: int = 7,
+) -> dict[str, Any]:
+    """Noisy 8-bit products of a vector and a 128 x 128 matrix a second.
+
+    2-bit cells, so four slices: 8 planes by 512 columns, the work of 32 reads of 128 x 128 where
+    all rows are read at once. With several cores, each multiplies its own vectors in turn.
+    """
+    device = device or devices.rram()
+    crossbars = [_crossbar(4 * ROWS, device, core) for core in range(cores)]
+    config = MvmConfig(
+        rows_used=ROWS,
+        outputs=ROWS,
+        rows_per_read=rows_per_read,
+        zero_skip=zero_skip,
+        group=16,
+        slices=4,
+        cell_bits=2,
+        beats=64,
+    )
+    x = np.random.default_rng(2).integers(0, 256, (16, ROWS)).astype(np.uint8)
+    rounds = max(1, 48 // cores)
+
+    def run() -> None:
+        for _ in range(rounds):
+            for crossbar in crossbars:
+                core_mvm(crossbar, x, config)
+
+    products = rounds * cores * len(x)
+    seconds = _median(run, runs)
+    return {
+        "device": device.name,
+        "read_noise": device.read_noise,
+        "rows_per_read": rows_per_read,
+        "zero_skip": zero_skip,
+        "cores": cores,
+        "products_per_s": round(products / seconds),
+        "us_per_product": round(seconds / products * 1e6, 2),
+    }
+
+
+def _crossbar(columns: int, device: Device, array: int) -> CCrossbar:
+    levels: NDArray[np.uint8] = (
+        np.random.default_rng(array).integers(0, 4, (ROWS, columns)).astype(np.uint8)
+    )
+    image = program(
+        levels, device, cell_bits=2, seed=1, array=array, adc_bits=9, lanes=min(8, columns)
+    )
+    return CCrossbar(image, 1, array)
+
+
+def _median(run: Callable[[], object], runs: int) -> float:
+    run()  # warms caches and lets the row tables be built
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Print every figure as a line of JSON."""
+    quiet_cells = devices.rram(read_noise=0.0)
+    for device in (quiet_cells, devices.rram()):
+        for rows_on in (1, 16, 64, 128):
+            _show(fast_reads_per_s(rows_on, device=device))
+        _show(fast_products_per_s(device=device))
+        _show(fast_products_per_s(device=device, cores=32))
+        _show(fast_products_per_s(16, True, device=device))
+        _show(fast_products_per_s(16, True, device=device, cores=32))
+
+
+def _show(figures: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(figures) + "\n")
+
+
+if __name__ == "__main__":
+    main()
