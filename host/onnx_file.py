@@ -56,8 +56,21 @@ def read_model(path: str | Path) -> onnx.ModelProto:
             f"{path} holds no ONNX graph (no version, operator set or node); it is truncated or "
             "another kind of file, so export or copy the model again"
         )
+    _check_names(model, path)
     _load_external_data(model, path)
     return model
+
+
+def _check_names(model: onnx.ModelProto, path: Path) -> None:
+    """Names must be text; damaged UTF-8 comes out of the parser as bytes."""
+    graph = model.graph
+    names: list[object] = [graph.name, *(t.name for t in graph.initializer)]
+    names += [i.name for i in (*graph.input, *graph.output)]
+    for node in graph.node:
+        names += [node.op_type, node.name, node.domain, *node.input, *node.output]
+        names += [a.name for a in node.attribute]
+    if not all(isinstance(name, str) for name in names):
+        raise ModelError(f"{path} has damaged names in it; export or copy the model again")
 
 
 def _load_external_data(model: onnx.ModelProto, path: Path) -> None:

@@ -55,7 +55,9 @@ class GraphView:
                     raise ModelError(f"Tensor {tensor!r} is produced twice; the file is damaged")
                 if tensor:
                     self.producers[tensor] = node
-            for tensor in dict.fromkeys(node.input):
+            if not node.output:
+                raise ModelError(f"The {describe(node)} has no output; the file is damaged")
+            for tensor in dict.fromkeys(t for t in node.input if t):  # empty: left out
                 self._consumers.setdefault(tensor, []).append(node)
         self.input_name, self.input_shape = self._find_input(graph)
 

@@ -129,10 +129,12 @@ class _Walk:
         if self._quant is None:
             return False
         following = self._graph.downstream(self._tensor)
+        nodes = self._graph.consumers(self._tensor)
+        if len(nodes) == 1 and nodes[0].op_type == "DequantizeLinear" and not self._is_float:
+            return False  # its scale is still to be checked
         if following <= _HOST_OPERATORS and self._layers:
             return True
         # An activation whose result is not quantized again is the host's business too.
-        nodes = self._graph.consumers(self._tensor)
         return (
             bool(self._layers)
             and self._is_float
@@ -164,17 +166,15 @@ class _Walk:
         return readers[0] if len(readers) == 1 and readers[0].op_type == operator else None
 
     def _step(self, node: NodeProto) -> None:
-        if not node.output or not node.output[0]:
-            raise ModelError(f"The {describe(node)} has no output; the file is damaged")
         kind = node.op_type
+        self._first_operand(node, self._tensor)
         if kind in _SHAPE_OPERATORS:
             self._reshape(node)
         elif kind == "QuantizeLinear":
             self._quantize(node)
         elif self._quant is None:
-            raise self._unsupported(
-                node, "before the input is quantized" if kind in _SUPPORTED else ""
-            )
+            known = kind in _QUANTIZED_OPERATORS or kind in ("Gemm", "MatMul", *TABLE_OPERATORS)
+            raise self._unsupported(node, "before the input is quantized" if known else "")
         elif kind == "DequantizeLinear" and not self._is_float:
             self._same_quant(node, self._graph.activation(node, 1, 2, self._quant.signed))
             self._move(node.output[0], is_float=True)
@@ -201,6 +201,11 @@ class _Walk:
         domain = f" of domain {node.domain!r}" if node.domain else ""
         place = f" {where}" if where else ""
         return ModelError(f"The {describe(node)}{domain} is not supported{place}; {_SUPPORTED}")
+
+    def _first_operand(self, node: NodeProto, tensor: str) -> None:
+        """Activations come first among a node's operands; the others are constants."""
+        if self._graph.operand(node, 0) != tensor:
+            raise self._unsupported(node, f"with {tensor!r} as an operand other than its first")
 
     def _move(self, tensor: str, *, is_float: bool) -> None:
         self._tensor, self._is_float = tensor, is_float
@@ -294,25 +299,27 @@ class _Walk:
     def _qdq(self, node: NodeProto) -> None:
         """Gemm or MatMul between DequantizeLinear and QuantizeLinear."""
         graph, gemm = self._graph, node.op_type == "Gemm"
-        if graph.operand(node, 0) != self._tensor:
-            raise self._unsupported(node, "with its weights as the first operand")
         if gemm:
             self._plain_gemm(node)
         weights = weights_of_qdq(graph, node, bool(graph.integer(node, "transB", 0)) and gemm)
         bias, exact = np.zeros(1, np.int64), True
         if gemm and graph.operand(node, 2):
             bias, exact = self._bias(node, 2, weights)
-        tail = self._next(node.output[0])
+        reached = node.output[0]
+        tail = self._next(reached)
         if tail.op_type == "Add" and not gemm:
-            index = 1 if tail.input[0] == node.output[0] else 0
+            index = 1 if tail.input[0] == reached else 0
             bias, exact = self._bias(tail, index, weights)
-            tail = self._next(tail.output[0])
+            reached = tail.output[0]
+            tail = self._next(reached)
         if not exact:
             self._notes.append(f"The bias of the {describe(node)} is float and is rounded to int32")
         bounds: list[NodeProto] = []
         while tail.op_type in ("Relu", "Clip"):
+            self._first_operand(tail, reached)
             bounds.append(tail)
-            tail = self._next(tail.output[0])
+            reached = tail.output[0]
+            tail = self._next(reached)
         if tail.op_type in TABLE_OPERATORS:
             raise ModelError(
                 f"The {describe(tail)} follows the {describe(node)} directly; quantize the tensor "
@@ -320,6 +327,7 @@ class _Walk:
             )
         if tail.op_type != "QuantizeLinear":
             raise self._unsupported(tail, f"behind the {describe(node)}")
+        self._first_operand(tail, reached)
         quant = graph.activation(tail, 1, 2)
         self._append(node, weights, bias, tail.output[0], quant)
         for bound in bounds:

@@ -33,7 +33,9 @@ class Builder:
         ]
 
     def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        domain = "com.microsoft" if operator in ("QGemm", "QLinearSigmoid", "QLinearLeakyRelu") else ""
+        domain = (
+            "com.microsoft" if operator in ("QGemm", "QLinearSigmoid", "QLinearLeakyRelu") else ""
+        )
         self.nodes.append(
             helper.make_node(
                 operator, list(inputs), [output], name=output, domain=domain, **attributes
