@@ -198,7 +198,11 @@ class Bridge(wiring.Component):
                 m.d.sync += [left.eq(left - 1), from_fifo.eq(1), self.o.valid.eq(1)]
             with m.Elif(self._reply_begun):
                 with m.If(self._reply_left == 0):
-                    m.d.sync += [self._reply.eq(0), self._reply_begun.eq(0)]
+                    m.d.sync += [
+                        self._reply.eq(0),
+                        self._reply_begun.eq(0),
+                        phase.eq(_Phase.ADDRESS),
+                    ]
                 with m.Elif(phase == _Phase.READY):
                     m.d.sync += [
                         own.eq(self.read_value),

@@ -44,8 +44,8 @@ class Loader(wiring.Component):
     """Cuts, transposes and sums the words of a LOAD and hands them to the cores.
 
     A step in cycle t means that a word was asked for in t: it stands at ``data_word`` or
-    ``host_word`` in t + 1, reaches the cores in t + 2 (:attr:`latency`), and can be read in their
-    row registers in t + 3, the first cycle of planning of a product that follows at once.
+    ``host_word`` in t + 1, goes to the cores in that cycle (:attr:`latency`), and stands in their
+    row registers in t + 2, the cycle in which a product that follows at once is started.
     One word a cycle.
 
     Parameters
@@ -96,7 +96,7 @@ class Loader(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``step`` to ``load_valid``."""
-        return 2
+        return 1
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -114,24 +114,21 @@ class Loader(wiring.Component):
                 cores.eq(self.cores),
             ]
 
-        word = Signal(64)
-        m.d.comb += word.eq(Mux(from_host, self.host_word, self.data_word))
-        cut = Signal(64)
-        with m.Switch(keep):
-            for count in range(1, 8):
-                with m.Case(count):
-                    m.d.comb += cut.eq(word & Const((1 << 8 * count) - 1, 64))
-            with m.Default():
-                m.d.comb += cut.eq(word)
-        planes = transpose(m, cut)
-        total = sum_bytes(m, cut)
-
-        m.d.sync += self.load_valid.eq(0)
-        with m.If(asked & ~self.stop):
-            m.d.sync += [
-                self.load_valid.eq(cores),
-                self.load_word.eq(row_word),
-                self.load_planes.eq(planes),
-                self.load_sum.eq(total),
+        # Nothing here is computed while no word passes.
+        with m.If(asked):
+            word = Signal(64)
+            m.d.comb += word.eq(Mux(from_host, self.host_word, self.data_word))
+            cut = Signal(64)
+            with m.Switch(keep):
+                for count in range(1, 8):
+                    with m.Case(count):
+                        m.d.comb += cut.eq(word & Const((1 << 8 * count) - 1, 64))
+                with m.Default():
+                    m.d.comb += cut.eq(word)
+            m.d.comb += [
+                self.load_valid.eq(Mux(self.stop, 0, cores)),
+                self.load_planes.eq(transpose(m, cut)),
+                self.load_sum.eq(sum_bytes(m, cut)),
             ]
+        m.d.comb += self.load_word.eq(row_word)
         return m
