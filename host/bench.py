@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ohmtwin bench``: groups of figures, each with its unit and how it was measured.
 
-A group is what stands before the first dot of its keys. To add a figure, give a function of
-``bench/`` that returns it and name that function in :data:`GROUPS`.
+A group is what stands before the first dot of its keys. To add a figure, write a function that
+returns it in ``bench/figures.py`` and name that function in :data:`GROUPS`.
 """
 
 import json as json_module
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,11 @@ __all__ = ["GROUPS", "Source", "measure", "pick_groups", "run_bench"]
 
 @dataclass(frozen=True)
 class Source:
-    """A function of a module of ``bench/`` and the keys that it gives.
+    """A function of ``bench/figures.py`` and the keys that it gives.
 
     It returns ``{key: {"value": float, "unit": str, "how": str}}``, with its keys exactly.
     """
 
-    module: str
     function: str
     keys: tuple[str, ...]
 
@@ -41,14 +39,16 @@ class Source:
         ValueError
             If the function does not give its keys.
         """
-        module = import_module(f"...bench.{self.module}", __name__)
-        function: Callable[[], Mapping[str, Mapping[str, Any]]] = getattr(module, self.function)
+        # Imported here, so that a wrong group is told before anything heavy is loaded.
+        from ..bench import figures
+
+        function: Callable[[], Mapping[str, Mapping[str, Any]]] = getattr(figures, self.function)
         found = function()
         if set(found) != set(self.keys) or any(
             set(entry) != {"value", "unit", "how"} for entry in found.values()
         ):
             raise ValueError(
-                f"bench.{self.module}.{self.function} must give value, unit and how of "
+                f"bench.figures.{self.function} must give value, unit and how of "
                 f"{', '.join(self.keys)}, not {found}"
             )
         return found
@@ -56,15 +56,14 @@ class Source:
 
 GROUPS: tuple[Source, ...] = (
     Source(
-        "simulation",
         "sim_speed",
         ("sim.cycles_per_s", "sim.ratio_to_stub", "sim.ratio_to_stub_16_rows"),
     ),
-    Source("fabric", "sim_images", ("sim.images_per_s",)),
-    Source("behavioral", "fast_reads", ("fast.reads_per_s",)),
-    Source("behavioral", "fast_products", ("fast.products_per_s",)),
-    Source("fabric", "adc_busy", ("adc_busy.baseline", "adc_busy.zero_skip")),
-    Source("fabric", "zero_skip", ("zero_skip.reads_over_bound",)),
+    Source("sim_images", ("sim.images_per_s",)),
+    Source("fast_reads", ("fast.reads_per_s",)),
+    Source("fast_products", ("fast.products_per_s",)),
+    Source("adc_busy", ("adc_busy.baseline", "adc_busy.zero_skip")),
+    Source("zero_skip", ("zero_skip.reads_over_bound",)),
 )
 
 

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of ``ohmtwin bench``: each function gives ``{key: {"value", "unit", "how"}}``."""
+
+from ohmtwin.arch.chip import RowSchedule
+from . import behavioral, fabric
+
+__all__ = ["Figures", "adc_busy", "fast_products", "fast_reads", "sim_images", "zero_skip"]
+
+Figures = dict[str, dict[str, float | str]]
+
+
+def _figure(key: str, value: float, unit: str, how: str) -> Figures:
+    return {key: {"value": value, "unit": unit, "how": how}}
+
+
+def fast_reads() -> Figures:
+    """Reads of one array in C."""
+    runs = 7
+    found = behavioral.fast_reads_per_s(rows_on=128, columns=128, runs=runs)
+    how = (
+        f"all 128 rows driven, 128 columns converted, device {found['device']}, "
+        f"one processor, median of {runs} runs"
+    )
+    return _figure("fast.reads_per_s", found["reads_per_s"], "reads/s", how)
+
+
+def fast_products() -> Figures:
+    """Products of a vector and a 128x128 matrix of 8-bit weights in C."""
+    runs = 7
+    found = behavioral.fast_products_per_s(rows_per_read=128, zero_skip=False, runs=runs)
+    how = (
+        "8-bit weights in four slices, 8 planes, 128 rows a read, device rram, one processor, "
+        f"median of {runs} runs"
+    )
+    return _figure("fast.products_per_s", found["products_per_s"], "products/s", how)
+
+
+def adc_busy() -> Figures:
+    """Conversions over lanes, over the cycles of the products."""
+    figures: Figures = {}
+    for schedule in RowSchedule:
+        busy, _, count = fabric.first_layer(schedule)
+        how = (
+            f"RTL counters of the 28 cores of the MNIST network's first layer, 16 rows a read, "
+            f"8 lanes, {count} images"
+        )
+        figures |= _figure(f"adc_busy.{schedule}", busy, "of cycles", how)
+    return figures
+
+
+def zero_skip() -> Figures:
+    """Reads that zero-skip makes, over the fewest that the data allows."""
+    _, ratio, count = fabric.first_layer(RowSchedule.ZERO_SKIP)
+    how = (
+        f"RTL counters of the MNIST network's first layer, 16 rows a read, {count} images, over "
+        f"the sum over planes and blocks of ceil(popcount / 16)"
+    )
+    return _figure("zero_skip.reads_over_bound", ratio, "ratio", how)
+
+
+def sim_images() -> Figures:
+    """Inferences through the RTL."""
+    speed, count, runs = fabric.images_per_s()
+    how = (
+        f"MNIST 784-128-10 on the Verilated tile of 32 cores, device rram, zero-skip, one "
+        f"processor, {count} images a run, median of {runs} runs"
+    )
+    return _figure("sim.images_per_s", speed, "images/s", how)
