@@ -30,7 +30,7 @@ from .program import ProgramError, TileProgram
 
 __all__ = ["STEP_LIMIT", "trace_pass"]
 
-STEP_LIMIT = 1 << 20
+STEP_LIMIT = 1 << 18
 """Instructions between two samples, past which a program is taken for endless."""
 
 
@@ -65,6 +65,8 @@ class _Walk:
     sent: int = 0
     ready: int = 0
     products: int = 0
+    round: dict[int, tuple[object, ...]] = field(default_factory=dict)
+    """The state in which endless loops came round last, by their last instruction."""
 
     def __post_init__(self) -> None:
         self.chip = self.program.chip
@@ -132,11 +134,20 @@ class _Walk:
     def advance(self) -> None:
         while self.loops and self.loops[-1][1] == self.pc:
             begin, last, left = self.loops.pop()
+            if left == 0:
+                self.check_progress()
             if left != 1:
                 self.loops.append((begin, last, max(left - 1, 0)))
                 self.pc = begin
                 return
         self.pc += 1
+
+    def check_progress(self) -> None:
+        """Refuse an endless loop that comes round to where it was."""
+        state = (*self.registers, *self.loops, self.received, self.sent, self.ready, self.free)
+        if self.round.get(self.pc) == state:
+            raise self.bad("the endless loop that it closes comes round without a wait for input")
+        self.round[self.pc] = state
 
     def bad(self, why: str) -> ProgramError:
         text = self.program.instructions[self.pc]
@@ -228,8 +239,6 @@ class _Walk:
 
     def set(self, instruction: Instruction) -> Step:
         reg = instruction["reg"]
-        if reg >= len(Reg):
-            raise self.bad(f"there is no register {reg}")
         self.registers[reg] = instruction["value"]
         return Step(self.pc, waits_vector=reg == Reg.QUANT)
 

@@ -33,6 +33,8 @@ class Writer:
     again: bool
     """Whether an array may make several products a sample."""
     code: list[Instruction] = field(default_factory=list)
+    words: int = 1
+    """Accumulator words that products fill."""
     times: int = 1
     sent: int = 0
 
@@ -46,6 +48,7 @@ class Writer:
         return self.pick(1, (1 << self.chip.cores) - 1)
 
     def prologue(self) -> None:
+        self.words = self.pick(1, self.chip.acc_words)
         self.put(Opcode.SET, reg=Reg.SCHEDULE, value=self.pick(0, 1))
         most = self.pick(1, self.chip.rows_per_read)
         self.put(Opcode.SET, reg=Reg.ROWS_PER_READ, value=most)
@@ -116,15 +119,15 @@ class Writer:
         self.put(Opcode.SET, reg=Reg.QUANT, value=value)
 
     def product(self, mask: int) -> None:
-        # All columns, so that any later REQ finds what it drains.
-        self.put(Opcode.MVM, rows=self.pick(1, self.chip.rows), beats=self.chip.beats, cores=mask)
+        # As many columns each time, so that any later REQ finds what it drains.
+        beats = self.words * self.chip.beats_per_word
+        self.put(Opcode.MVM, rows=self.pick(1, self.chip.rows), beats=beats, cores=mask)
 
     def load(self) -> None:
-        self.put(Opcode.SET, reg=Reg.A2, value=self.pick(-5, 0))
-        self.put(Opcode.ADD, reg=Reg.A2, value=5)
-        words = self.pick(1, self.chip.rows // 8 - 1) if self.chip.rows > 8 else 1
-        address = 0
-        self.put(Opcode.SET, reg=Reg.A2, value=address)
+        words = self.pick(1, self.chip.rows // 8 - 1)
+        back = self.pick(0, 5)
+        self.put(Opcode.SET, reg=Reg.A2, value=back)
+        self.put(Opcode.ADD, reg=Reg.A2, value=-back)
         row = self.pick(0, self.chip.rows // 8 - words)
         bytes_ = 8 * words - self.pick(0, 7)
         self.put(Opcode.LOAD, addr=2, bytes=bytes_, row_word=row, cores=self.cores())
@@ -136,7 +139,7 @@ class Writer:
         self.sent += words * self.times
 
     def requantize(self, mask: int) -> None:
-        beats, width = self.pick(1, self.chip.acc_words), self.chip.outputs_per_beat
+        beats, width = self.pick(1, self.words), self.chip.outputs_per_beat
         self.put(Opcode.SET, reg=Reg.A4, value=self.pick(0, 1))
         self.put(Opcode.SET, reg=Reg.A5, value=self.pick(0, 2))
         tap, table = self.pick(0, 1), self.pick(0, 3)

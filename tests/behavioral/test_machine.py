@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fast machine on programs written by hand, its errors, and the layout of words."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ohmtwin.arch.chip import Chip
+from ohmtwin.arch.errors import InputError
+from ohmtwin.arch.isa import assemble
+from ohmtwin.arch.timing import vector_latency
+from ohmtwin.behavioral import machine_trace
+from ohmtwin.behavioral.cengine import CCrossbar
+from ohmtwin.behavioral.crossbar import Crossbar
+from ohmtwin.behavioral.image import ArrayImage
+from ohmtwin.behavioral.machine import Machine
+from ohmtwin.behavioral.program import (
+    ArraySpec,
+    InputLayout,
+    OutputSegment,
+    ProgramError,
+    TileProgram,
+)
+
+CHIP = Chip(cores=2, rows=16, cols=32, lanes=8, rows_per_read=8, data_words=16, fifo_words=16)
+_NO_PARAMS = np.zeros(0, dtype=np.uint64)
+
+
+def make(
+    listing: str,
+    *,
+    inputs: int = 1,
+    outputs: tuple[OutputSegment, ...] | int = 0,
+    params: NDArray[np.uint64] = _NO_PARAMS,
+    levels: NDArray[np.uint8] | None = None,
+    chip: Chip = CHIP,
+) -> TileProgram:
+    """A program from a listing, ``inputs`` words a sample; outputs may be a number of words."""
+    if isinstance(outputs, int):
+        index = np.arange(8 * outputs)
+        outputs = (OutputSegment("out", "uint8", outputs, index),) if outputs else ()
+    if levels is None:
+        levels = np.zeros((chip.rows, chip.cols), dtype=np.uint8)
+    return TileProgram(
+        chip=chip,
+        instructions=tuple(assemble(listing)),
+        params=params,
+        tables=np.zeros((4, 256), dtype=np.uint8),
+        arrays=(ArraySpec(1, levels),),
+        input=InputLayout.plain(8 * inputs),
+        outputs=outputs,
+    )
+
+
+def image(program: TileProgram, noise: int = 0) -> ArrayImage:
+    return ArrayImage(
+        program.arrays[0].levels.astype(np.int32) << 12,
+        np.zeros(program.chip.rows, dtype=np.int32),
+        v0=noise,
+        adc_bits=program.chip.adc_bits,
+        lanes=program.chip.lanes,
+    )
+
+
+def machine(program: TileProgram) -> Machine:
+    return Machine(program, [Crossbar(image(program), 1, 1)])
+
+
+def words(n: int, width: int = 1) -> NDArray[np.uint64]:
+    return np.random.default_rng(5).integers(0, 1 << 63, (n, width), dtype=np.uint64)
+
+
+# A dense layer of 16 inputs and 8 outputs, one core.
+
+DENSE = """
+SET reg=SCHEDULE value=1
+SET reg=ROWS_PER_READ value=8
+SET reg=PLANES value=8
+LOOP body=8 count=0
+SYNC in_words=2 out_words=5
+LOAD source=HOST bytes=16 cores=2
+MVM rows=16 beats=4 cores=2
+SET reg=QUANT value=0xff0003
+SET reg=A1 value=4
+SET reg=A2 value=0
+REQ dest=1 param=2 tap=1 beats=4 cores=2
+SEND addr=1 words=1
+"""
+
+
+def dense() -> tuple[TileProgram, NDArray[np.int64], NDArray[np.int64]]:
+    rng = np.random.default_rng(11)
+    weights = rng.integers(-128, 128, (16, 8))
+    bias = rng.integers(-5000, 5000, 8)
+    stored = weights + 128
+    levels = np.stack([stored >> 2 * s & 3 for s in range(4)], axis=2).reshape(16, 32)
+    scale = np.uint64((1 << 23 | 0x1234) << 32 | 34 << 56)
+    program = make(
+        DENSE,
+        inputs=2,
+        outputs=(
+            OutputSegment("fc.acc", "int32", 4, np.arange(8)),
+            OutputSegment("fc", "uint8", 1, np.arange(8)),
+        ),
+        params=bias.astype(np.int32).view(np.uint32).astype(np.uint64) | scale,
+        levels=levels.astype(np.uint8),
+    )
+    return program, weights, bias
+
+
+def test_dense_layer_with_ideal_arrays_is_exact() -> None:
+    program, weights, bias = dense()
+    x = np.random.default_rng(2).integers(0, 256, (50, 16), dtype=np.uint8)
+    tensors = program.unpack_outputs(machine(program).run(program.pack_inputs(x)))
+    acc = x.astype(np.int64) @ weights + bias
+    np.testing.assert_array_equal(tensors["fc.acc"], acc)
+    # No tie can occur with this factor at these magnitudes, so plain rounding agrees.
+    scaled = np.rint(acc.astype(np.float32) * np.float32((1 << 23 | 0x1234) / 2**34))
+    np.testing.assert_array_equal(tensors["fc"], np.clip(scaled + 3, 0, 255))
+    assert list(tensors) == ["fc.acc", "fc"]
+    assert tensors["fc.acc"].dtype == np.int32
+    assert tensors["fc"].dtype == np.uint8
+
+
+def test_cycles_of_a_program_counted_by_hand() -> None:
+    program, _, _ = dense()
+    m = machine(program)
+    # Four instructions of two cycles, then the fetch of SYNC.
+    assert m.counters.cycles == 9
+    assert (m.counters.instructions, m.counters.reads) == (4, 0)
+    m.run(np.zeros((1, 2), dtype=np.uint64))
+    # SYNC 0, LOAD 2..3, MVM 5 with its 8 empty planes in 6..13 and its tail in 14..15; SETs 7, 9,
+    # 11; REQ could at 13, does at 16; issues in 17..20; SEND could at 22, does when the vector unit
+    # is idle; the next SYNC two cycles later.
+    idle = 20 + vector_latency(CHIP)
+    assert m.counters.cycles == 9 + idle + 2
+    assert m.counters.instructions == 4 + 8
+    assert m.counters.core_stalls == 16 - 13
+    assert m.counters.vector_stalls == idle - 22
+    assert m.counters.core_active == (0, 10)
+    assert m.counters.adc_busy == 0
+    one = np.zeros((1, 2), dtype=np.uint64)
+    one[0, 0] = 1
+    m.clear_counters()
+    m.run(one)
+    # Read planned 6, accepted 7, beats 8..11; the planes behind it are seen meanwhile, 7..13.
+    assert m.counters.core_active == (0, 10)
+    assert (m.counters.reads, m.counters.beats, m.counters.conversions) == (1, 4, 32)
+    assert m.counters.adc_busy == pytest.approx(0.4)
+
+
+def test_c_arrays_give_the_same() -> None:
+    program, _, _ = dense()
+    noisy = image(program, noise=1 << 24)
+    x = program.pack_inputs(np.random.default_rng(2).integers(0, 256, (20, 16), dtype=np.uint8))
+    reference = Machine(program, [Crossbar(noisy, 1, 1)])
+    fast = Machine(program, [CCrossbar(noisy, 1, 1)])
+    np.testing.assert_array_equal(fast.run(x), reference.run(x))
+    assert fast.counters == reference.counters
+
+
+@pytest.mark.parametrize("later", ["SEND addr=0 words=1\nRECV addr=1 words=1", "delay"])
+def test_state_between_samples(later: str) -> None:
+    """A word that the first sample leaves; one that each sample leaves to the next."""
+    address = 1 if later != "delay" else 0
+    program = make(
+        f"""
+        SET reg=A0 value=0
+        SET reg=A1 value={address}
+        SYNC in_words=1 out_words=1
+        RECV addr=0 words=1
+        SEND addr=0 words=1
+        LOOP body=3 count=0
+        SYNC in_words=1 out_words=1
+        SEND addr=0 words=1
+        RECV addr=1 words=1
+        """,
+        outputs=1,
+    )
+    x = words(6)
+    m = machine(program)
+    out = np.concatenate([m.run(x[:3]), m.run(x[3:])])
+    before = x[:1].repeat(5, axis=0) if address else x[:-1]
+    np.testing.assert_array_equal(out, np.concatenate([x[:1], before]))
+
+
+def test_addresses_that_drift_from_sample_to_sample() -> None:
+    listing = """
+        SET reg=A0 value=0
+        LOOP body=3 count=0
+        SYNC in_words=1 out_words=1
+        RECV addr=0 words=1 addr_step=1
+        NOP
+        """
+    m = machine(make(listing))
+    assert m.run(words(16)).shape == (16, 0)
+    with pytest.raises(ProgramError, match=r"Instruction 3 \(RECV .*\) .* data words 16 to 16"):
+        m.run(words(1))
+
+
+def test_a_sample_longer_than_the_fifo() -> None:
+    program = make(
+        """
+        SET reg=A0 value=0
+        LOOP body=7 count=0
+        SYNC in_words=12
+        RECV addr=0 words=12
+        SYNC in_words=12 out_words=12
+        SEND addr=0 words=12
+        RECV addr=0 words=12
+        SYNC out_words=12
+        SEND addr=0 words=12
+        """,
+        inputs=24,
+        outputs=24,
+    )
+    x = words(4, 24)
+    np.testing.assert_array_equal(machine(program).run(x), x)
+
+
+_SETUP = "SET reg=SCHEDULE value=0\nSET reg=PLANES value=8\nSET reg=ROWS_PER_READ value=8\n"
+_START = f"{_SETUP}LOOP body=3 count=0\nSYNC in_words=1 out_words=1\n"
+_LOAD = "LOAD source=HOST bytes=8 cores=2"
+_FULL = f"{_LOAD}\nMVM rows=8 beats=4 cores=2"
+
+
+@pytest.mark.parametrize(
+    ("listing", "message"),
+    [
+        ("NOP", "past its last instruction, 0"),
+        ("HALT", r"Instruction 0 \(HALT\) is wrong: the program stops"),
+        ("LOOP body=1 count=0\nNOP", r"Instruction 1 \(NOP\) .* comes round without a wait"),
+        ("LOOP body=2\nSYNC in_words=1\nNOP", "comes round without a wait"),
+        ("LOOP body=0 count=2", "body is empty"),
+        ("LOOP body=9 count=2", "ends at 9, behind the last"),
+        ("LOOP body=2 count=2\nLOOP body=1 count=2\nNOP", "end that one with a NOP"),
+        (
+            "LOOP body=9\nLOOP body=7\nLOOP body=5\nLOOP body=3\nLOOP body=1\n" + "NOP\n" * 5,
+            "nest at most 4 deep",
+        ),
+        ("ADD reg=QUANT value=1", "ADD is for address registers"),
+        ("ADD reg=A3 value=1", "nothing has set register A3"),
+        ("LOAD source=HOST bytes=8 cores=2", "leaves 0"),
+        (_START + "LOAD source=HOST bytes=8 cores=0\nNOP", "names no core"),
+        (_START + "LOAD source=HOST bytes=8 cores=3\nNOP", "core 0 has no array"),
+        (_START + "LOAD source=HOST bytes=0 cores=2\nNOP", "loads 0 bytes"),
+        (_START + "LOAD source=HOST bytes=17 cores=2\nNOP", "17 bytes from row 0 .* 16 rows"),
+        (_START + "LOAD source=HOST bytes=9 row_word=1 cores=2\nNOP", "9 bytes from row 8"),
+        (_START + "LOAD source=HOST bytes=8 row_word=1 cores=2\nNOP", "uses the sum of activ"),
+        (_START + "LOAD source=HOST bytes=16 cores=2\nNOP", "takes 2 input words .* leaves 1"),
+        (_START + "RECV words=1\nNOP", "nothing has set register A0"),
+        (_START + "SET reg=A0 value=-1\nRECV words=1", "data words -1 to -1, the last is 15"),
+        (_START + "SET reg=A0 value=16\nRECV words=1", "data words 16 to 16"),
+        (
+            "SET reg=A0 value=3\n" + _START + _LOAD + "\nSEND words=1",
+            "uses data word 3, which nothing",
+        ),
+        (_START + "SET reg=A0 value=3\nRECV words=0", "moves no word"),
+        (_START + "SYNC in_words=2\nNOP", "waits for 2 input words, a sample has 1 left"),
+        (_START + "SYNC out_words=17\nNOP", "a host FIFO holds 16"),
+        (_START + "MVM rows=8 beats=4 cores=2\n" + _LOAD, "uses row 0 of core 1"),
+        (_START + _FULL.replace("rows=8", "rows=16"), "uses row 8 of core 1"),
+        (_START + _FULL.replace("rows=8", "rows=17"), "rows must be 1 to 16, not 17"),
+        (_START + _FULL.replace("beats=4", "beats=5"), "beats must be 1 to 4, not 5"),
+        (_START.replace("value=0", "value=2") + _FULL, "SCHEDULE must be 0 to 1"),
+        (_START.replace("PLANES value=8", "PLANES value=9") + _FULL, "PLANES must be 1 to 8"),
+        (_START.replace("READ value=8", "READ value=0") + _FULL, "ROWS_PER_READ must be 1 to 16"),
+        (_START + "REQ beats=1 cores=2\nNOP", "last product of core 1 made 0"),
+        (_START + "REQ beats=0 cores=2\nNOP", "drains no accumulator word"),
+        (_START + "LOAD source=HOST bytes=8 cores=2\nNOP", "0 words are sent .* take 1"),
+    ],
+)
+def test_bad_programs_are_refused(listing: str, message: str) -> None:
+    outputs = 1 if "SEND" in listing or "0 words are sent" in message else 0
+    with pytest.raises(ProgramError, match=message):
+        machine(make(listing, outputs=outputs))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("value=0xff0003", "value=0x020303"), "lowest code 3 above 2"),
+        (("A1 value=4", "A1 value=16"), "data words 16 to 16"),
+        (("A2 value=0", "A2 value=1"), "groups of 2 parameters 1 to 4, the last is 3"),
+        (("out_words=5", "out_words=3"), "sends 4 words .* room for 3"),
+        (("tap=1", "tap=0"), "1 words are sent .* take 5"),
+        (("SEND addr=1 words=1", "SEND addr=1 words=2"), "uses data word 5|sends 2 words"),
+        (("beats=4 cores=2\nSEND", "beats=5 cores=2\nSEND"), "drains 5 accumulator words"),
+    ],
+)
+def test_bad_requantizations_are_refused(change: tuple[str, str], message: str) -> None:
+    good, _, _ = dense()
+    assert change[0] in DENSE
+    bad = make(
+        DENSE.replace(*change),
+        inputs=2,
+        outputs=good.outputs,
+        params=good.params,
+        levels=good.arrays[0].levels,
+    )
+    with pytest.raises(ProgramError, match=message):
+        machine(bad)
+
+
+def test_wrong_arrays_and_words_are_refused() -> None:
+    program, _, _ = dense()
+    with pytest.raises(InputError, match="needs 1 arrays, 0 were given"):
+        Machine(program, [])
+    small = ArrayImage(np.zeros((8, 32), dtype=np.int32), np.zeros(8, dtype=np.int32))
+    with pytest.raises(InputError, match="Core 1 needs an array of 16 x 32 cells, not 8 x 32"):
+        Machine(program, [Crossbar(small, 1, 1)])
+    with pytest.raises(InputError, match=r"uint64 \[n, 2\], not uint64 \[3, 1\]"):
+        machine(program).run(words(3))
+
+
+def test_an_endless_pass_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_trace, "STEP_LIMIT", 1000)
+    listing = "SET reg=A0 value=0\nLOOP body=1 count=0\nADD reg=A0 value=1"
+    with pytest.raises(ProgramError, match="more than 1000 instructions pass without a wait"):
+        machine(make(listing))
+
+
+# Layout
+
+
+def test_inputs_go_where_the_layout_says() -> None:
+    program, _, _ = dense()
+    order = np.array([3, -1, 0, 1, 2, -1, -1, 3])
+    layout = TileProgram(**{**_parts(program), "input": InputLayout(order)})
+    codes = np.array([[10, 20, 30, 40]], dtype=np.uint8)
+    packed = layout.pack_inputs(codes.reshape(1, 2, 2))
+    assert packed.tolist() == [[int.from_bytes([40, 0, 10, 20, 30, 0, 0, 40], "little")]]
+    assert layout.pack_inputs(codes[:0]).shape == (0, 1)
+    for wrong in (codes[:, :3], codes.astype(np.int16), codes[0]):
+        with pytest.raises(InputError, match="4 elements a sample"):
+            layout.pack_inputs(wrong)
+
+
+def test_scattered_tensors_come_back() -> None:
+    program, _, _ = dense()
+    rng = np.random.default_rng(4)
+    acc = rng.integers(-(1 << 31), 1 << 31, (5, 6)).astype(np.int32)
+    codes = rng.integers(0, 256, (5, 10), dtype=np.uint8)
+    places = rng.permutation(10)
+    segments = (
+        OutputSegment("a", "int32", 2, np.array([5, -1, 0, 1])),
+        OutputSegment("c", "uint8", 1, np.array([*places[:6], -1, -1])),
+        OutputSegment("a", "int32", 2, np.array([2, 3, 4, -1])),
+        OutputSegment("c", "uint8", 1, np.array([-1, *places[6:], -1, -1, -1])),
+    )
+    parts = {**_parts(program), "outputs": segments, "shapes": {"a": (2, 3)}}
+    scattered = TileProgram(**parts)
+    tensors = {"a": acc, "c": codes}
+    packed = np.zeros((5, 6), dtype="<u8")
+    start = 0
+    for s in segments:
+        slots = packed[:, start : start + s.words]
+        values = np.where(s.index < 0, 77, tensors[s.tensor][:, s.index])
+        kind = "<i4" if s.dtype == "int32" else "u1"
+        slots[:] = np.ascontiguousarray(values.astype(kind)).view("<u8")
+        start += s.words
+    result = scattered.unpack_outputs(packed)
+    np.testing.assert_array_equal(result["a"], acc.reshape(5, 2, 3))
+    np.testing.assert_array_equal(result["c"], codes)
+    with pytest.raises(InputError, match=r"uint64 \[n, 6\]"):
+        scattered.unpack_outputs(packed[:, :5])
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"shapes": {"fc": (9,)}}, "'fc' has 9 elements"),
+        ({"shapes": {"other": (9,)}}, "No output holds"),
+        ({"arrays": (ArraySpec(2, np.zeros((16, 32), np.uint8)),)}, "cores 0 to 1"),
+        ({"arrays": (ArraySpec(0, np.zeros((8, 32), np.uint8)),)}, "Levels of core 0"),
+        ({"arrays": (ArraySpec(0, np.full((16, 32), 4, np.uint8)),)}, "cell of level 4"),
+        ({"tables": np.zeros((3, 256), np.uint8)}, "Tables must be"),
+        ({"params": np.zeros(2048, np.uint64)}, "2048 parameter words, .* holds 1024"),
+        ({"instructions": tuple(assemble("NOP\n" * 513))}, "513 instructions, .* holds 512"),
+        (
+            {"outputs": (OutputSegment("x", "uint8", 1, np.array([0, 1, 1, 2, 3, 4, 5, -1])),)},
+            "each of which must come out once",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(part: dict[str, object], message: str) -> None:
+    program, _, _ = dense()
+    with pytest.raises(ValueError, match=message):
+        TileProgram(**{**_parts(program), **part})
+
+
+def _parts(program: TileProgram) -> dict[str, object]:
+    names = ("chip", "instructions", "params", "tables", "arrays", "input", "outputs")
+    return {name: getattr(program, name) for name in names}
