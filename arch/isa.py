@@ -206,6 +206,12 @@ class Instruction:
                     f"Field {name} of {self.op.name} must be {known[name].low} to "
                     f"{known[name].high}, not {value}"
                 )
+            values = known[name].values
+            if values is not None and value not in values.__members__.values():
+                raise ValueError(
+                    f"Field {name} of {self.op.name} must be one of "
+                    f"{', '.join(values.__members__)}, not {value}"
+                )
         full = {name: int(self.fields.get(name, 0)) for name in known}
         object.__setattr__(self, "fields", MappingProxyType(full))
 
