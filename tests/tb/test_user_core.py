@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Someone else's RTL around the macro: the same sums from every engine, whatever stalls."""
 
-from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from ohmtwin.tb import runner
+from ohmtwin.tb.dpi import COCOTB_MACRO
 
 HERE = Path(__file__).parent
-MACRO = Path(str(resources.files("ohmtwin.rtl.sv") / "crossbar_macro_cocotb.v"))
 
 # The macro's ports are public by themselves.
 PUBLIC = {"user_core": ["clk", "rst", "start", "x", "done", "sums"]}
@@ -20,7 +19,7 @@ PUBLIC = {"user_core": ["clk", "rst", "start", "x", "done", "sums"]}
 def test_products_equal_the_reference(
     simulator: str, engine: str, stalls: str, tmp_path: Path
 ) -> None:
-    sources = [HERE / "user_core.v", MACRO]
+    sources = [HERE / "user_core.v", COCOTB_MACRO]
     built = runner.build(simulator, sources, "user_core", public=PUBLIC)
     runner.run(
         built, "user_bench", tmp_path, seed=3, parameters={"engine": engine, "stalls": stalls}

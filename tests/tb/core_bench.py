@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs products on a core and writes down what came out: sums, reads and counters.
+
+The macro is served by NumPy or C through cocotb, or by the DPI-C model of the build.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ReadOnly, RisingEdge
+
+from designs import CHIPS, Product, core_image
+from ohmtwin.arch.chip import Chip
+from ohmtwin.arch.registers import CoreCounter
+from ohmtwin.behavioral.cengine import CCrossbar
+from ohmtwin.behavioral.crossbar import Crossbar
+from ohmtwin.tb.bench import folder, parameters, rng
+from ohmtwin.tb.clock import start, within
+from ohmtwin.tb.coverage import Coverage
+from ohmtwin.tb.crossbar import CrossbarModel
+from ohmtwin.tb.dpi import DpiArrays
+from ohmtwin.tb.stalls import pattern
+from ohmtwin.tb.streams import Beat, StreamMonitor, StreamPort
+
+CHIP: Chip = CHIPS[parameters()["chip"]]
+IMAGE = core_image(CHIP, parameters()["noise"])
+# Before the first evaluation, in which the macro looks for its array.
+DPI = DpiArrays([IMAGE], parameters()["array_seed"]) if parameters()["engine"] == "dpi" else None
+
+BINS = {
+    "full_read": "a read drives as many rows as it may",
+    "short_read": "a read drives fewer",
+    "empty_read": "a read drives no row (baseline)",
+    "crossing": "a read takes rows of two planner groups",
+    "empty_plane": "a plane without candidates (zero-skip)",
+    "no_read": "a product makes no read at all",
+    "one_row": "one row a read",
+    "few_planes": "fewer than 8 planes",
+    "part_of_rows": "a product uses part of the rows",
+    "partial_beats": "a read converts part of the columns",
+    "back_to_back": "a command is taken in the cycle of a last beat",
+    "adc_waits": "a command is taken after the ADCs had waited",
+    "command_stall": "a command waits for the macro",
+}
+
+
+def split(value: int, width: int) -> Iterator[int]:
+    while value:
+        yield value & ((1 << width) - 1)
+        value >>= width
+
+
+class TB:
+    """Owns the drivers of one core."""
+
+    def __init__(self, dut: Any) -> None:
+        self.dut = dut
+        self.coverage = Coverage("core", BINS)
+        self.reads: list[tuple[int, int]] = []  # rows and beats of the commands seen
+        self.product: Product | None = None
+        self.last_beat = -1
+        self.beats_left = 0
+        for name in ("start", "stop", "clear", "load_valid", "drain_select", "drain_sum"):
+            getattr(dut, name).value = 0
+        for name in ("load_word", "load_planes", "load_sum", "drain_addr", "counter_select"):
+            getattr(dut, name).value = 0
+        if DPI is None:
+            engine = {"numpy": Crossbar, "c": CCrossbar}[parameters()["engine"]]
+            self.macro = CrossbarModel(
+                dut.crossbar.macro,
+                engine(IMAGE, parameters()["array_seed"], 0),
+                dut.clk,
+                cmd_stall=pattern(parameters()["stalls"], rng("commands")),
+                code_stall=pattern(parameters()["stalls"], rng("codes")),
+                reset=dut.rst,
+            )
+            self.macro.start()
+        self.cycle = 0
+        cmd = StreamPort.of(dut, "watch_cmd", dut.clk, separator="_")
+        codes = StreamPort.of(dut, "watch_codes", dut.clk, separator="_")
+        self.commands = StreamMonitor(cmd, self.on_command)
+        self.codes = StreamMonitor(codes, self.on_beat)
+        # Codes first: a command and the last beat before it come in one cycle.
+        self.codes.start()
+        self.commands.start()
+
+    def on_beat(self, cycle: int, beat: Beat) -> None:
+        self.beats_left -= 1
+        self.last_beat = cycle
+        assert self.beats_left >= 0, "more beats than were asked for"
+
+    def on_command(self, cycle: int, beat: Beat) -> None:
+        rows = beat["payload"] & ((1 << CHIP.rows) - 1)
+        beats = beat["payload"] >> CHIP.rows
+        assert self.beats_left == 0, "a command before the last beat"
+        self.beats_left = beats
+        self.reads.append((rows, beats))
+        product = self.product
+        assert product is not None, "a read between products"
+        count = rows.bit_count()
+        group = (1 << CHIP.planner_group) - 1
+        hit = self.coverage.hit
+        hit("full_read", count == product.rows_per_read)
+        hit("short_read", 0 < count < product.rows_per_read)
+        hit("empty_read", count == 0)
+        hit("crossing", sum(part != 0 for part in split(rows, group.bit_length())) > 1)
+        hit("one_row", product.rows_per_read == 1)
+        hit("partial_beats", beats < CHIP.beats)
+        hit("back_to_back", cycle == self.last_beat)
+        hit("adc_waits", 0 < self.last_beat < cycle)
+
+    async def load(self, x: list[int]) -> None:
+        dut = self.dut
+        for word in range(0, len(x), 8):
+            part = x[word : word + 8]
+            planes = sum((v >> p & 1) << (8 * p + r) for r, v in enumerate(part) for p in range(8))
+            dut.load_valid.value = 1
+            dut.load_word.value = word // 8
+            dut.load_planes.value = planes
+            dut.load_sum.value = sum(part)
+            await RisingEdge(dut.clk)
+        dut.load_valid.value = 0
+
+    async def pulse(self, name: str) -> None:
+        getattr(self.dut, name).value = 1
+        await RisingEdge(self.dut.clk)
+        getattr(self.dut, name).value = 0
+
+    async def idle(self) -> None:
+        while True:
+            await RisingEdge(self.dut.clk)
+            if not int(self.dut.busy.value):
+                return
+
+    async def run(self, product: Product) -> None:
+        dut = self.dut
+        await self.load(product.x)
+        await self.pulse("clear")
+        for name in ("rows", "beats", "zero_skip", "rows_per_read", "planes"):
+            getattr(dut, name).value = int(getattr(product, name))
+        before = len(self.reads)
+        self.last_beat = -1
+        self.product = product
+        await self.pulse("start")
+        # What is not registered at the start shows up.
+        for name in ("rows", "beats", "zero_skip", "rows_per_read", "planes"):
+            getattr(dut, name).value = rng(name).getrandbits(len(getattr(dut, name)))
+        await RisingEdge(dut.clk)
+        await within(dut.clk, 40_000, self.idle(), "the end of a product")
+        self.product = None
+        hit = self.coverage.hit
+        used = np.array(product.x[: product.rows])
+        empty = [p for p in range(product.planes) if not (used >> p & 1).any()]
+        hit("empty_plane", bool(empty) and product.zero_skip)
+        hit("no_read", len(self.reads) == before)
+        hit("few_planes", product.planes < 8)
+        hit("part_of_rows", product.rows < CHIP.rows)
+
+    async def drain(self, words: int) -> tuple[list[int], int]:
+        """Sums of the first words, and the sum of the activations."""
+        dut = self.dut
+        found = []
+        for word in range(-1, words):
+            dut.drain_select.value = 1
+            dut.drain_sum.value = int(word < 0)
+            dut.drain_addr.value = max(word, 0)
+            await RisingEdge(dut.clk)
+            dut.drain_select.value = 0
+            await ReadOnly()
+            found.append(int(dut.drain_data.value))
+            await RisingEdge(dut.clk)
+        width = CHIP.outputs_per_beat
+        sums = [word >> (32 * i) & 0xFFFF_FFFF for word in found[1:] for i in range(width)]
+        return sums, found[0]
+
+    async def counters(self) -> list[int]:
+        found = []
+        for counter in CoreCounter:
+            self.dut.counter_select.value = int(counter)
+            await RisingEdge(self.dut.clk)
+            await RisingEdge(self.dut.clk)
+            found.append(int(self.dut.counter.value))
+        return found
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def products(dut: Any) -> None:
+    tb = TB(dut)
+    await start(dut.clk, dut.rst)
+    sums, activations, counters, made = [], [], [], []
+    for fields in parameters()["products"]:
+        product = Product(**fields)
+        await tb.run(product)
+        words = product.beats // CHIP.beats_per_word
+        acc, total = await tb.drain(words)
+        sums.append(acc + [0] * (CHIP.outputs - len(acc)))
+        activations.append(total)
+        counters.append(await tb.counters())
+        made.append(len(tb.reads))
+    if DPI is not None:
+        DPI.check()
+    tb.coverage.hit("command_stall", tb.commands.stalled)
+    tb.coverage.save(folder() / "coverage.json")
+    np.savez(
+        folder() / "found.npz",
+        acc=np.array(sums, dtype=np.uint32).view(np.int32),
+        activations=np.array(activations),
+        counters=np.array(counters),
+        reads_after=np.array(made),
+        rows=np.array([rows for rows, _ in tb.reads], dtype=np.uint64),
+        beats=np.array([beats for _, beats in tb.reads]),
+    )

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The check of the core bench: run it, and hold what it found against the behavioral core.
+
+The ordinary test and the mutations run the same function.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from designs import CHIPS, Product, core_image
+from numpy.typing import NDArray
+
+from ohmtwin.arch.chip import Chip
+from ohmtwin.behavioral.core import core_mvm
+from ohmtwin.behavioral.crossbar import Crossbar
+from ohmtwin.behavioral.image import ArrayImage
+from ohmtwin.tb import runner
+from ohmtwin.tb.scoreboard import compare
+
+__all__ = ["SEED", "check_core"]
+
+SEED = 0x5EED
+
+
+class _Spy(Crossbar):
+    """The reference array; it notes which rows each read drives."""
+
+    def __init__(self, image: ArrayImage) -> None:
+        super().__init__(image, SEED, 0)
+        self.rows: list[int] = []
+
+    def read(self, row_mask: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
+        bits = np.packbits(row_mask, bitorder="little").tobytes()
+        self.rows.append(int.from_bytes(bits, "little"))
+        return super().read(row_mask, columns)
+
+
+def check_core(
+    built: runner.Build,
+    chip_name: str,
+    engine: str,
+    products: Sequence[Product],
+    folder: Path,
+    *,
+    stalls: str = "never",
+    noise: float = 0.0,
+    seed: int = 1,
+) -> None:
+    """Raise ``Mismatch`` or ``BenchError`` unless RTL and behavioral core are equal.
+
+    Counters that depend on the macro's timing are compared if it does not stall.
+    """
+    chip: Chip = CHIPS[chip_name]
+    runner.run(
+        built,
+        "core_bench",
+        folder,
+        seed=seed,
+        parameters={
+            "chip": chip_name,
+            "engine": engine,
+            "noise": noise,
+            "array_seed": SEED,
+            "stalls": stalls,
+            "products": [asdict(product) for product in products],
+        },
+    )
+    found = np.load(folder / "found.npz")
+    array = _Spy(core_image(chip, noise))
+    acc = np.zeros((len(products), chip.outputs), np.int32)
+    counters = np.zeros((len(products), 4), np.int64)
+    for i, product in enumerate(products):
+        result = core_mvm(array, np.array([product.x], np.uint8), product.config(chip))
+        acc[i, : result.acc.shape[1]] = result.acc[0]
+        reads = int(result.reads[0])
+        counters[i] = reads, reads * product.beats, result.active[0], result.stall[0]
+    # Reads first: a wrong row explains a wrong sum.
+    made = np.cumsum(counters[:, 0])
+    compare("reads up to the end of the product", made, found["reads_after"], ("product",))
+    compare("rows driven", np.array(array.rows, np.uint64), found["rows"], ("read",))
+    compare("accumulators", acc, found["acc"], ("product", "output"))
+    total = np.array([sum(product.x) for product in products])
+    compare("sum of activations", total, found["activations"], ("product",))
+    known = 4 if stalls == "never" else 2
+    compare("counters", counters[:, :known], found["counters"][:, :known], ("product", "counter"))

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One core, four ways to serve its macro, one result: every sum, every read, every counter."""
+
+from pathlib import Path
+
+import pytest
+from core_check import check_core
+from designs import CHIPS, build_core, core_products
+
+from ohmtwin.arch.errors import ToolError
+from ohmtwin.tb import runner
+from ohmtwin.tb.coverage import Coverage
+
+SERVED = ("verilator-numpy", "verilator-c", "verilator-dpi", "icarus-numpy")
+
+
+def built_for(served: str, chip: str) -> tuple[runner.Build, str]:
+    simulator, engine = served.split("-")
+    try:
+        runner.find_simulator(simulator)
+    except ToolError as error:
+        pytest.skip(str(error))
+    return build_core(simulator, chip, "dpi" if engine == "dpi" else "cocotb"), engine
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.6], ids=["ideal", "noisy"])
+@pytest.mark.parametrize("served", SERVED)
+def test_core_equals_the_behavioral_core(served: str, noise: float, tmp_path: Path) -> None:
+    built, engine = built_for(served, "wide")
+    products = core_products(CHIPS["wide"], seed=11)
+    check_core(built, "wide", engine, products, tmp_path, noise=noise)
+
+
+@pytest.mark.parametrize("stalls", ["sometimes", "often", "bursts"])
+@pytest.mark.parametrize("served", ["verilator-c", "icarus-numpy"])
+def test_stalls_change_no_result(served: str, stalls: str, tmp_path: Path) -> None:
+    built, engine = built_for(served, "wide")
+    products = core_products(CHIPS["wide"], seed=12, count=12)
+    check_core(built, "wide", engine, products, tmp_path, stalls=stalls, noise=0.6, seed=4)
+
+
+@pytest.mark.parametrize("stalls", ["never", "often"])
+def test_fewer_lanes_than_slices(stalls: str, tmp_path: Path) -> None:
+    built, engine = built_for("verilator-c", "narrow")
+    products = core_products(CHIPS["narrow"], seed=13, count=12)
+    check_core(built, "narrow", engine, products, tmp_path, stalls=stalls, noise=0.4)
+
+
+def test_products_cover_what_they_are_for(tmp_path: Path) -> None:
+    """The other tests prove little if their products never do what is hard."""
+    built, engine = built_for("verilator-c", "wide")
+    total: Coverage | None = None
+    for stalls in ("never", "often"):
+        folder = tmp_path / stalls
+        products = core_products(CHIPS["wide"], seed=11)
+        check_core(built, "wide", engine, products, folder, stalls=stalls)
+        seen = Coverage.load(folder / "coverage.json")
+        if total is None:
+            total = seen
+        else:
+            total.merge(seen)
+    assert total is not None
+    print(total.report())
+    total.check()
