@@ -2,6 +2,7 @@
 """The figures of ``ohmtwin bench``: each function gives ``{key: {"value", "unit", "how"}}``."""
 
 from ohmtwin.arch.chip import RowSchedule
+
 from . import behavioral, fabric
 
 __all__ = ["Figures", "adc_busy", "fast_products", "fast_reads", "sim_images", "zero_skip"]
