@@ -27,7 +27,9 @@ _CSRC = Path(__file__).parent / "csrc"
 
 SOURCES = (
     _CSRC / "ohm_crossbar.c",
+    _CSRC / "ohm_core.c",
     _CSRC / "ohm_crossbar.h",
+    _CSRC / "ohm_noise.h",
     _CSRC / "gaussian_table.h",
 )
 
@@ -103,6 +105,8 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 def declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     """Tell ctypes the signatures of the ``ohm_`` functions of a loaded library."""
     for name, (result, arguments) in _SIGNATURES.items():
+        if name == "ohm_core_mvm" and not hasattr(lib, name):
+            continue  # a simulator may be built without ohm_core.c
         function = getattr(lib, name)
         function.restype = result
         function.argtypes = arguments
@@ -150,7 +154,8 @@ def build(flags: Sequence[str] = FLAGS) -> Path:
 
     def compile_into(folder: Path) -> None:
         # libm last: linkers take what is still missing when they come to it.
-        _run([compiler, *flags, str(SOURCES[0]), "-o", str(folder / "libohm.so"), "-lm"])
+        sources = [str(path) for path in SOURCES if path.suffix == ".c"]
+        _run([compiler, *flags, *sources, "-o", str(folder / "libohm.so"), "-lm"])
 
     key: list[str | bytes] = ["crossbar", *file_parts(SOURCES), *flags, version, _processor()]
     return build_once(key, compile_into) / "libohm.so"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed of the behavioral crossbar on one core: ``python bench/behavioral.py``.
 
-Each figure is the median of several runs. Set OMP_NUM_THREADS=1 and leave the machine alone.
+Each figure is the median of several runs, in processor time. Set OMP_NUM_THREADS=1.
 """
 
 import json
@@ -111,9 +111,9 @@ def _median(run: Callable[[], object], runs: int) -> float:
     run()  # warms caches and lets the row tables be built
     times = []
     for _ in range(runs):
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 

@@ -28,7 +28,12 @@ Macro = Literal["dpi", "stub"]
 _PACKAGE = Path(__file__).parents[1]
 _SV = _PACKAGE / "rtl" / "sv"
 _CSRC = _PACKAGE / "behavioral" / "csrc"
-_C_SOURCES = (_CSRC / "ohm_crossbar.c", _CSRC / "ohm_crossbar.h", _CSRC / "gaussian_table.h")
+_C_SOURCES = (
+    _CSRC / "ohm_crossbar.c",
+    _CSRC / "ohm_crossbar.h",
+    _CSRC / "ohm_noise.h",
+    _CSRC / "gaussian_table.h",
+)
 _RECIPE = (Path(__file__), Path(__file__).with_name("toolchain.py"))
 """How things are built is part of their key."""
 

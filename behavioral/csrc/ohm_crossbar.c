@@ -7,6 +7,8 @@
  */
 #include "ohm_crossbar.h"
 
+#include "ohm_noise.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,23 +17,8 @@
 #error "ohm_crossbar needs a little-endian machine"
 #endif
 
-#if defined(__AVX512F__)
-#define OHM_VECTOR_BYTES 64
-#include <immintrin.h>
-#if !defined(__clang__)
-/* gcc halves the width by default on most processors, which costs a fifth of the speed here. */
-#pragma GCC target("prefer-vector-width=512")
-#endif
-#elif defined(__AVX2__)
-#define OHM_VECTOR_BYTES 32
-#else
-#define OHM_VECTOR_BYTES 16
-#endif
-
 #define OHM_LANES (OHM_VECTOR_BYTES / 4)
-#define OHM_ALIGNED __attribute__((aligned(64)))
 #define OHM_WORDS (OHM_MAX_ROWS / 32)
-#define OHM_NIBBLES (OHM_MAX_ROWS / 4)
 
 /* Above this many driven rows a sum over 4-row tables touches fewer cache lines than the rows do.
  * Tables are four times the size of the image, so they are built only once this many such reads
@@ -47,6 +34,7 @@ struct ohm_array {
     uint64_t reads;
     int noisy, narrow, has_ref;
     int64_t v0, v1;
+    ohm_planes planes;
     int32_t *g;        /* [rows][stride], columns padded with zeros to a multiple of 16 */
     int32_t *q;        /* likewise, or NULL */
     int32_t *g_table;  /* [rows / 4][16][stride]: sums of every choice of 4 rows, or NULL */
@@ -57,32 +45,7 @@ struct ohm_array {
     OHM_ALIGNED int32_t ref[OHM_MAX_ROWS];
 };
 
-static const int32_t ohm_gaussian_table[512] = {
-#include "gaussian_table.h"
-};
-
-/* ---------------------------------------------------------------- random numbers */
-
-static inline uint32_t ohm_rotl(uint32_t x, int n) { return (x << n) | (x >> (32 - n)); }
-
-#define OHM_ROUND(r) \
-    x0 += x1;        \
-    x1 = ohm_rotl(x1, r) ^ x0;
-
-/* 13 rounds, spelled out so that a loop over counters becomes straight vector code. */
-static inline void ohm_threefry13(uint32_t k0, uint32_t k1, uint32_t k2, uint32_t c0, uint32_t c1,
-                                  uint32_t *o0, uint32_t *o1) {
-    uint32_t x0 = c0 + k0, x1 = c1 + k1;
-    OHM_ROUND(13) OHM_ROUND(15) OHM_ROUND(26) OHM_ROUND(6)
-    x0 += k1, x1 += k2 + 1u;
-    OHM_ROUND(17) OHM_ROUND(29) OHM_ROUND(16) OHM_ROUND(24)
-    x0 += k2, x1 += k0 + 2u;
-    OHM_ROUND(13) OHM_ROUND(15) OHM_ROUND(26) OHM_ROUND(6)
-    x0 += k0, x1 += k1 + 3u;
-    OHM_ROUND(17)
-    *o0 = x0;
-    *o1 = x1;
-}
+/* ---------------------------------------------------------------- noise */
 
 int ohm_threefry2x32(int rounds, uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1,
                      uint32_t out[2]) {
@@ -103,23 +66,10 @@ int ohm_threefry2x32(int rounds, uint32_t k0, uint32_t k1, uint32_t c0, uint32_t
     return OHM_OK;
 }
 
-static inline int32_t ohm_gaussian1(uint32_t u) {
-    const int32_t m = (int32_t)(u & 0x7FFFFFFFu);
-    /* Only the top 17 bits matter, so the bits that would round on the way to a float go first:
-     * its exponent is then the bit length and its fraction the segment and the position in it. */
-    const float f = (float)(m & ~((m >> 24) ? 0x7F : 0));
-    int32_t raw;
-    memcpy(&raw, &f, 4);
-    const int32_t octave = (raw >> 19) - (126 << 4);
-    const int32_t entry = ohm_gaussian_table[octave < 0 ? 0 : octave];
-    const int32_t frac = (raw >> 7) & 0xFFF;
-    const int32_t z = ((entry & ~0xFFF) - (entry & 0xFFF) * frac + (1 << 15)) >> 16;
-    const int32_t sign = (int32_t)u >> 31;
-    return (z ^ sign) - sign;
-}
-
 void ohm_gaussian(int64_t n, const uint32_t *words, int32_t *z) {
-    for (int64_t i = 0; i < n; i++) z[i] = ohm_gaussian1(words[i]);
+    ohm_planes planes;
+    ohm_split_table(&planes);
+    ohm_gaussian_with(&planes, n, words, z);
 }
 
 /* z of the first n columns (n a multiple of 16) of a read. */
@@ -129,15 +79,7 @@ static void ohm_noise_words(const ohm_array *a, uint64_t read, int n, int32_t *z
     const uint32_t c0 = (uint32_t)read, high = (uint32_t)(read >> 32) << 8;
     for (int i = 0; i < n / 2; i++)
         ohm_threefry13(k0, k1, k2, c0, high | (uint32_t)i, &u[2 * i], &u[2 * i + 1]);
-    for (int i = 0; i < n; i++) z[i] = ohm_gaussian1(u[i]);
-}
-
-/* Exact below 2**31: the float root is off by less than one, which one step each way repairs. */
-static inline uint32_t ohm_isqrt31_1(uint32_t v) {
-    uint32_t r = (uint32_t)(int32_t)sqrtf((float)(int32_t)v);
-    r -= r * r > v;
-    r += (r + 1) * (r + 1) <= v;
-    return r;
+    ohm_gaussian_with(&a->planes, n, u, z);
 }
 
 void ohm_isqrt31(int64_t n, const uint32_t *values, uint32_t *roots) {
@@ -180,6 +122,7 @@ ohm_array *ohm_array_new(int rows, int cols, uint32_t seed, uint32_t array) {
         free(a);
         return NULL;
     }
+    ohm_split_table(&a->planes);
     return a;
 }
 
@@ -267,6 +210,8 @@ int ohm_array_set_adc(ohm_array *a, int bits, int lanes, const uint16_t *table) 
     return OHM_OK;
 }
 
+int ohm_array_rows(const ohm_array *a) { return a->rows; }
+int ohm_array_cols(const ohm_array *a) { return a->cols; }
 uint64_t ohm_array_reads(const ohm_array *a) { return a->reads; }
 void ohm_array_set_reads(ohm_array *a, uint64_t number) { a->reads = number; }
 int ohm_array_is_narrow(const ohm_array *a) { return a->narrow; }
@@ -522,150 +467,6 @@ int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64
         noise[c] = s.noise[c];
         reference[c] = plan.reference;
         x[c] = current[c] + noise[c] - plan.reference;
-    }
-    return OHM_OK;
-}
-
-/* ---------------------------------------------------------------- a core's product */
-
-/* Bit plane p of 8 * bytes inputs: the multiplication gathers bit p of 8 bytes into one byte. */
-static void ohm_bit_plane(const uint8_t *x, int bytes, int p, uint64_t *bits) {
-    uint8_t packed[OHM_MAX_ROWS / 8 + 8] = {0};
-    for (int i = 0; i < bytes; i++) {
-        uint64_t v;
-        memcpy(&v, x + 8 * i, 8);
-        v = v >> p & 0x0101010101010101u;
-        packed[i] = (uint8_t)(v * 0x0102040810204080u >> 56);
-    }
-    memcpy(bits, packed, OHM_MAX_ROWS / 8 + 8);
-}
-
-/* Up to 64 bits from bit `low`; the words have one spare at the end. */
-static inline uint64_t ohm_field(const uint64_t *w, int low, int count) {
-    const int i = low >> 6, s = low & 63;
-    uint64_t v = w[i] >> s;
-    if (s) v |= w[i + 1] << (64 - s);
-    return count < 64 ? v & (((uint64_t)1 << count) - 1) : v;
-}
-
-static inline void ohm_put_field(uint64_t *w, int low, uint64_t v) {
-    const int i = low >> 6, s = low & 63;
-    w[i] |= v << s;
-    if (s) w[i + 1] |= v >> (64 - s);
-}
-
-/* The lowest n set bits of v. */
-static inline uint64_t ohm_lowest(uint64_t v, int n) {
-    uint64_t rest = v;
-    for (; n > 0; n--) rest &= rest - 1;
-    return v & ~rest;
-}
-
-#define OHM_PLANE_WORDS (OHM_MAX_ROWS / 64 + 1)
-
-/* Move the next n candidates from `left` to `taken` (ascending rows); returns the planner's steps,
- * one for each group touched. `from` is the first row that can still hold a candidate. */
-static int ohm_take(uint64_t *left, int rows, int n, int group, int *from, uint64_t *taken) {
-    int steps = 0, last = -1, low = *from;
-    memset(taken, 0, OHM_PLANE_WORDS * 8);
-    while (low < rows && n > 0) {
-        const int g = low / group;
-        int end = (g + 1) * group < rows ? (g + 1) * group : rows;
-        if (end - low > 64) end = low + 64;
-        uint64_t v = ohm_field(left, low, end - low);
-        const int count = __builtin_popcountll(v);
-        if (count > n) v = ohm_lowest(v, n);
-        if (count) {
-            ohm_put_field(taken, low, v);
-            n -= count > n ? n : count;
-            steps += g != last;
-            last = g;
-        }
-        if (n > 0) low = end;
-    }
-    for (int i = 0; i < OHM_PLANE_WORDS; i++) left[i] &= ~taken[i];
-    *from = low;
-    return steps;
-}
-
-/* acc[j] += (sum over s of codes[j * slices + s] << (s * cell_bits)) << plane, modulo 2**32. */
-static inline void ohm_combine_n(const uint16_t *codes, int outputs, int slices, int cell_bits,
-                                 int plane, uint32_t *acc) {
-    for (int j = 0; j < outputs; j++) {
-        uint32_t sum = 0;
-        for (int s = 0; s < slices; s++)
-            sum += (uint32_t)codes[j * slices + s] << (s * cell_bits);
-        acc[j] += sum << plane;
-    }
-}
-
-static void ohm_combine(const uint16_t *codes, const ohm_mvm_config *m, int plane, uint32_t *acc) {
-    /* Constant slice counts let the compiler unroll and vectorize. */
-    if (m->slices == 1)
-        ohm_combine_n(codes, m->outputs, 1, m->cell_bits, plane, acc);
-    else if (m->slices == 2)
-        ohm_combine_n(codes, m->outputs, 2, m->cell_bits, plane, acc);
-    else if (m->slices == 4)
-        ohm_combine_n(codes, m->outputs, 4, m->cell_bits, plane, acc);
-    else if (m->slices == 8)
-        ohm_combine_n(codes, m->outputs, 8, m->cell_bits, plane, acc);
-    else
-        ohm_combine_n(codes, m->outputs, m->slices, m->cell_bits, plane, acc);
-}
-
-static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
-    return m->rows_used >= 1 && m->rows_used <= a->rows && m->outputs >= 1 && m->slices >= 1 &&
-           m->slices <= 16 && m->outputs <= a->cols / m->slices && m->rows_per_read >= 1 &&
-           m->group >= 1 && m->group <= OHM_MAX_ROWS && m->cell_bits >= 1 && m->cell_bits <= 8 &&
-           (m->slices - 1) * m->cell_bits <= 15 && m->beats >= 1 && m->planes >= 1 &&
-           m->planes <= 8 && m->tail >= 0;
-}
-
-int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uint8_t *x,
-                 int32_t *acc, uint32_t *reads, uint32_t *active, uint32_t *stall) {
-    OHM_ALIGNED uint16_t codes[OHM_MAX_COLS];
-    uint64_t used[OHM_PLANE_WORDS] = {0};
-    if (batch < 0 || !ohm_mvm_valid(a, m)) return OHM_EINVAL;
-    const int columns = m->outputs * m->slices;
-    for (int r = 0; r < m->rows_used; r++) used[r >> 6] |= (uint64_t)1 << (r & 63);
-    for (int64_t b = 0; b < batch; b++, x += a->rows, acc += m->outputs) {
-        uint32_t *sums = (uint32_t *)acc;
-        /* s: cycle of the planner's last step; t: cycle in which the macro took the last read */
-        uint32_t s = 0, t = 0, made = 0, stalled = 0, empty = 0;
-        memset(sums, 0, (size_t)m->outputs * 4);
-        for (int p = 0; p < m->planes; p++) {
-            uint64_t bits[OHM_PLANE_WORDS], left[OHM_PLANE_WORDS], taken[OHM_PLANE_WORDS];
-            int from = 0, steps;
-            ohm_bit_plane(x, a->rows / 8, p, bits);
-            for (int i = 0; i < OHM_PLANE_WORDS; i++)
-                left[i] = m->zero_skip ? bits[i] & used[i] : used[i];
-            const uint32_t before = made;
-            while ((steps = ohm_take(left, m->rows_used, m->rows_per_read, m->group, &from,
-                                     taken)) != 0) {
-                uint32_t words[2 * OHM_PLANE_WORDS];
-                for (int i = 0; i < OHM_PLANE_WORDS; i++) taken[i] &= bits[i];
-                memcpy(words, taken, sizeof taken);
-                ohm_convert(a, words, columns, codes);
-                ohm_combine(codes, m, p, sums);
-                s += empty + (uint32_t)steps;
-                empty = 0;
-                if (made) {
-                    const uint32_t free_at = t + (uint32_t)m->beats;
-                    if (s < t) s = t; /* the plan slot was taken until then */
-                    t = s + 1 > free_at ? s + 1 : free_at;
-                    stalled += t - free_at;
-                } else {
-                    t = s + 1;
-                }
-                made++;
-            }
-            empty += made == before;
-        }
-        uint32_t end = s + empty;
-        if (made && t + (uint32_t)m->beats > end) end = t + (uint32_t)m->beats;
-        reads[b] = made;
-        active[b] = end + (uint32_t)m->tail;
-        stall[b] = stalled;
     }
     return OHM_OK;
 }

@@ -41,6 +41,9 @@ int ohm_array_program(ohm_array *a, const int32_t *g, const int32_t *ref, const 
 /* bits: 1 to 16; lanes: 1 to cols; table [lanes][1 << bits] or NULL for ideal ADCs. */
 int ohm_array_set_adc(ohm_array *a, int bits, int lanes, const uint16_t *table);
 
+int ohm_array_rows(const ohm_array *a);
+int ohm_array_cols(const ohm_array *a);
+
 /* The number of the next read. */
 uint64_t ohm_array_reads(const ohm_array *a);
 void ohm_array_set_reads(ohm_array *a, uint64_t number);
@@ -60,7 +63,8 @@ int ohm_array_read_many(ohm_array *a, int64_t n, const uint32_t *row_words, int 
 int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64_t *current,
                      int64_t *noise, int64_t *reference, int64_t *x);
 
-/* Parameters of a core's matrix-vector product; see MvmConfig in behavioral/core.py. */
+/* Parameters of a core's matrix-vector product; see MvmConfig in behavioral/core.py. The product
+ * is in ohm_core.c, which a simulator that only makes reads can leave out. */
 typedef struct {
     int32_t rows_used, outputs, rows_per_read, zero_skip, group, slices, cell_bits, beats, planes,
         tail;

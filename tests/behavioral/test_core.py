@@ -38,12 +38,12 @@ CONFIGS = st.fixed_dictionaries(
         "rows": st.sampled_from([8, 24, 64, 128, 200, 256]),
         "used": st.floats(0, 1),
         "outputs": st.integers(1, 8),
-        "rows_per_read": st.integers(1, 256),
+        "rows_per_read": st.one_of(st.integers(1, 20), st.integers(1, 256)),
         "zero_skip": st.booleans(),
-        "group": st.integers(1, 256),
+        "group": st.one_of(st.integers(1, 20), st.integers(1, 256)),
         "slices": st.sampled_from([1, 2, 3, 4, 8]),
         "cell_bits": st.integers(1, 2),
-        "beats": st.integers(1, 40),
+        "beats": st.one_of(st.integers(1, 4), st.integers(1, 40)),
         "planes": st.integers(1, 8),
         "tail": st.integers(0, 5),
         "density": st.floats(0, 1),
@@ -140,7 +140,14 @@ TIMINGS = [
     ({0: 1, 1: 1, 2: 1, 8: 1}, {"planes": 1, "beats": 1, "rows_per_read": 2}, (2, 5, 1)),
     # Four reads of one step each: s = 1, 2, 6, 10; a = 2, 6, 10, 14: the plan slot holds one.
     (dict.fromkeys(range(4), 1), {"planes": 1, "beats": 4, "rows_per_read": 1}, (4, 18, 0)),
-    # Three such reads, two empty planes, then a read: its steps are counted from s = 6.
+    # Three reads of a group, then one of four: s = 1, 2, 4 and 4 + 4; a = 2, 4, 6, 9. Had the
+    # planner run on while the plan slot was taken, it would have been ready at 7, and a = 8.
+    (
+        dict.fromkeys([1, 2, 3, 5, 6, 7, 9, 10, 11], 1) | {0: 3, 4: 3, 8: 3, 12: 2},
+        {"planes": 2, "beats": 2, "rows_per_read": 4, "group": 4},
+        (4, 11, 1),
+    ),
+    # Three reads of one step, two empty planes, then a read: its steps are counted from s = 6.
     # s = 1, 2, 6; a = 2, 6, 10. Two empty steps and its own: s = max(6 + 3, 10), a = 14.
     (
         {0: 9, 1: 1, 2: 1},

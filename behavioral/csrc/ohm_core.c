@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A core's bit-serial product over one array, as behavioral/core.py states it.
+ */
+#include "ohm_crossbar.h"
+
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "ohm_core needs a little-endian machine"
+#endif
+
+/* Bit plane p of 8 * bytes inputs: the multiplication gathers bit p of 8 bytes into one byte. */
+static void ohm_bit_plane(const uint8_t *x, int bytes, int p, uint64_t *bits) {
+    uint8_t packed[OHM_MAX_ROWS / 8 + 8] = {0};
+    for (int i = 0; i < bytes; i++) {
+        uint64_t v;
+        memcpy(&v, x + 8 * i, 8);
+        v = v >> p & 0x0101010101010101u;
+        packed[i] = (uint8_t)(v * 0x0102040810204080u >> 56);
+    }
+    memcpy(bits, packed, OHM_MAX_ROWS / 8 + 8);
+}
+
+/* Up to 64 bits from bit `low`; the words have one spare at the end. */
+static inline uint64_t ohm_field(const uint64_t *w, int low, int count) {
+    const int i = low >> 6, s = low & 63;
+    uint64_t v = w[i] >> s;
+    if (s) v |= w[i + 1] << (64 - s);
+    return count < 64 ? v & (((uint64_t)1 << count) - 1) : v;
+}
+
+static inline void ohm_put_field(uint64_t *w, int low, uint64_t v) {
+    const int i = low >> 6, s = low & 63;
+    w[i] |= v << s;
+    if (s) w[i + 1] |= v >> (64 - s);
+}
+
+/* The lowest n set bits of v. */
+static inline uint64_t ohm_lowest(uint64_t v, int n) {
+    uint64_t rest = v;
+    for (; n > 0; n--) rest &= rest - 1;
+    return v & ~rest;
+}
+
+#define OHM_PLANE_WORDS (OHM_MAX_ROWS / 64 + 1)
+
+/* Move the next n candidates from `left` to `taken` (ascending rows); returns the planner's steps,
+ * one for each group touched. `from` is the first row that can still hold a candidate. */
+static int ohm_take(uint64_t *left, int rows, int n, int group, int *from, uint64_t *taken) {
+    int steps = 0, last = -1, low = *from;
+    memset(taken, 0, OHM_PLANE_WORDS * 8);
+    while (low < rows && n > 0) {
+        const int g = low / group;
+        int end = (g + 1) * group < rows ? (g + 1) * group : rows;
+        if (end - low > 64) end = low + 64;
+        uint64_t v = ohm_field(left, low, end - low);
+        const int count = __builtin_popcountll(v);
+        if (count > n) v = ohm_lowest(v, n);
+        if (count) {
+            ohm_put_field(taken, low, v);
+            n -= count > n ? n : count;
+            steps += g != last;
+            last = g;
+        }
+        if (n > 0) low = end;
+    }
+    for (int i = 0; i < OHM_PLANE_WORDS; i++) left[i] &= ~taken[i];
+    *from = low;
+    return steps;
+}
+
+/* acc[j] += (sum over s of codes[j * slices + s] << (s * cell_bits)) << plane, modulo 2**32. */
+static inline void ohm_combine_n(const uint16_t *codes, int outputs, int slices, int cell_bits,
+                                 int plane, uint32_t *acc) {
+    for (int j = 0; j < outputs; j++) {
+        uint32_t sum = 0;
+        for (int s = 0; s < slices; s++)
+            sum += (uint32_t)codes[j * slices + s] << (s * cell_bits);
+        acc[j] += sum << plane;
+    }
+}
+
+static void ohm_combine(const uint16_t *codes, const ohm_mvm_config *m, int plane, uint32_t *acc) {
+    /* Constant slice counts let the compiler unroll and vectorize. */
+    if (m->slices == 1)
+        ohm_combine_n(codes, m->outputs, 1, m->cell_bits, plane, acc);
+    else if (m->slices == 2)
+        ohm_combine_n(codes, m->outputs, 2, m->cell_bits, plane, acc);
+    else if (m->slices == 4)
+        ohm_combine_n(codes, m->outputs, 4, m->cell_bits, plane, acc);
+    else if (m->slices == 8)
+        ohm_combine_n(codes, m->outputs, 8, m->cell_bits, plane, acc);
+    else
+        ohm_combine_n(codes, m->outputs, m->slices, m->cell_bits, plane, acc);
+}
+
+static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
+    const int rows = ohm_array_rows(a), cols = ohm_array_cols(a);
+    return m->rows_used >= 1 && m->rows_used <= rows && m->outputs >= 1 && m->slices >= 1 &&
+           m->slices <= 16 && m->outputs <= cols / m->slices && m->rows_per_read >= 1 &&
+           m->group >= 1 && m->group <= OHM_MAX_ROWS && m->cell_bits >= 1 && m->cell_bits <= 8 &&
+           (m->slices - 1) * m->cell_bits <= 15 && m->beats >= 1 && m->planes >= 1 &&
+           m->planes <= 8 && m->tail >= 0;
+}
+
+int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uint8_t *x,
+                 int32_t *acc, uint32_t *reads, uint32_t *active, uint32_t *stall) {
+    uint16_t codes[OHM_MAX_COLS];
+    uint64_t used[OHM_PLANE_WORDS] = {0};
+    if (batch < 0 || !ohm_mvm_valid(a, m)) return OHM_EINVAL;
+    const int rows = ohm_array_rows(a), columns = m->outputs * m->slices;
+    for (int r = 0; r < m->rows_used; r++) used[r >> 6] |= (uint64_t)1 << (r & 63);
+    for (int64_t b = 0; b < batch; b++, x += rows, acc += m->outputs) {
+        uint32_t *sums = (uint32_t *)acc;
+        /* s: cycle of the planner's last step; t: cycle in which the macro took the last read */
+        uint32_t s = 0, t = 0, made = 0, stalled = 0, empty = 0;
+        memset(sums, 0, (size_t)m->outputs * 4);
+        for (int p = 0; p < m->planes; p++) {
+            uint64_t bits[OHM_PLANE_WORDS], left[OHM_PLANE_WORDS], taken[OHM_PLANE_WORDS];
+            int from = 0, steps;
+            ohm_bit_plane(x, rows / 8, p, bits);
+            for (int i = 0; i < OHM_PLANE_WORDS; i++)
+                left[i] = m->zero_skip ? bits[i] & used[i] : used[i];
+            const uint32_t before = made;
+            while ((steps = ohm_take(left, m->rows_used, m->rows_per_read, m->group, &from,
+                                     taken)) != 0) {
+                uint32_t words[2 * OHM_PLANE_WORDS];
+                for (int i = 0; i < OHM_PLANE_WORDS; i++) taken[i] &= bits[i];
+                memcpy(words, taken, sizeof taken);
+                ohm_array_read(a, words, columns, codes);
+                ohm_combine(codes, m, p, sums);
+                s += empty + (uint32_t)steps;
+                empty = 0;
+                if (made) {
+                    const uint32_t free_at = t + (uint32_t)m->beats;
+                    if (s < t) s = t; /* the plan slot was taken until then */
+                    t = s + 1 > free_at ? s + 1 : free_at;
+                    stalled += t - free_at;
+                } else {
+                    t = s + 1;
+                }
+                made++;
+            }
+            empty += made == before;
+        }
+        uint32_t end = s + empty;
+        if (made && t + (uint32_t)m->beats > end) end = t + (uint32_t)m->beats;
+        reads[b] = made;
+        active[b] = end + (uint32_t)m->tail;
+        stall[b] = stalled;
+    }
+    return OHM_OK;
+}
