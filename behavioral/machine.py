@@ -108,13 +108,6 @@ class _State:
             np.repeat(self.acc, n, axis=1),
         )
 
-    def keep_last(self, batch: "_State") -> None:
-        """Take over what the last sample of a batch left."""
-        self.data[:, : batch.data.shape[1]] = batch.data[-1:]
-        self.rows[:] = batch.rows[:, -1:]
-        self.sums[:] = batch.sums[:, -1:]
-        self.acc[:] = batch.acc[:, -1:]
-
 
 class Machine:
     """A tile that runs a program through behavioral arrays.
@@ -270,7 +263,8 @@ class Machine:
         if n > 1 and trace.independent:
             state = self._state.spread(n, trace.data_words)
             self._execute(trace, state, taken, given, log)
-            self._state.keep_last(state)
+            # What the last sample left is dropped: such passes repeat for ever, and none of them
+            # reads what they write.
         else:
             for i in range(n):
                 one = slice(i, i + 1)

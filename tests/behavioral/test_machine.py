@@ -122,6 +122,26 @@ def test_dense_layer_with_ideal_arrays_is_exact() -> None:
     assert tensors["fc"].dtype == np.uint8
 
 
+def test_a_cut_word_loads_zeros() -> None:
+    program, weights, bias = dense()
+    again = "MVM rows=16"
+    listing = DENSE.replace(again, f"LOAD source=HOST bytes=3 row_word=1 cores=2\n{again}")
+    listing = listing.replace("body=8", "body=9").replace("in_words=2", "in_words=3")
+    cut = TileProgram(
+        **{
+            **_parts(program),
+            "instructions": tuple(assemble(listing)),
+            "input": InputLayout.plain(24),
+        }
+    )
+    x = np.random.default_rng(6).integers(1, 256, (9, 24), dtype=np.uint8)
+    acc = cut.unpack_outputs(machine(cut).run(cut.pack_inputs(x)))["fc.acc"]
+    held = np.concatenate([x[:, :8], x[:, 16:19], np.zeros((9, 5), np.uint8)], axis=1)
+    loaded = x[:, :19].sum(axis=1, dtype=np.int64)
+    expected = held.astype(np.int64) @ (weights + 128) - 128 * loaded[:, None] + bias
+    np.testing.assert_array_equal(acc, expected)
+
+
 def test_cycles_of_a_program_counted_by_hand() -> None:
     program, _, _ = dense()
     m = machine(program)

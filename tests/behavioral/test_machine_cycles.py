@@ -87,7 +87,7 @@ class Writer:
             self.put(Opcode.NOP)
 
     def action(self, mask: int) -> None:
-        kind = self.pick(0, 6)
+        kind = self.pick(0, 7)
         if kind == 0:
             self.requantize(mask)
         elif kind == 1:
@@ -98,6 +98,9 @@ class Writer:
             self.quant()
         elif kind == 4:
             self.put(Opcode.SYNC)
+        elif kind == 7 and self.times == 1:
+            # While codes may still be on their way through the vector unit.
+            self.put(Opcode.LOAD, source=1, bytes=self.pick(1, 16), cores=self.cores())
         elif kind == 5 and self.again:
             self.product(mask)
         else:
