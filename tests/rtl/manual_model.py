@@ -236,6 +236,6 @@ class TileModel:
                 self.outputs += [
                     low | high << 32 for low, high in zip(pair[::2], pair[1::2], strict=True)
                 ]
-        last_issue = t + 1 + (beats - 1) * interval
-        self.vector_free_at = last_issue + vector_latency(chip)
+        if beats:  # the sum of activations alone leaves the unit idle
+            self.vector_free_at = t + 1 + (beats - 1) * interval + vector_latency(chip)
         return t + 1 + beats * interval
