@@ -3,9 +3,9 @@
 
 import numpy as np
 import pytest
+from manual_model import TileModel, param_word
 from numpy.typing import NDArray
 from tile_bench import Host, run_tile, small_chip
-from manual_model import TileModel, param_word
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.formats import RequantScale
@@ -18,13 +18,12 @@ from ohmtwin.arch.registers import (
     Status,
     TileRegister,
 )
+from ohmtwin.rtl.tile import Tile
 
 
 def _levels(chip: Chip, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
     shape = (chip.rows, chip.cols)
-    return [
-        rng.integers(0, 1 << chip.cell_bits, shape).astype(np.uint8) for _ in range(chip.cores)
-    ]
+    return [rng.integers(0, 1 << chip.cell_bits, shape).astype(np.uint8) for _ in range(chip.cores)]
 
 
 def _params(chip: Chip, rng: np.random.Generator) -> list[int]:
@@ -213,3 +212,129 @@ def test_random_programs(name: str, seed: int) -> None:
     program = _Writer(chip, rng).program()
     inputs = [int(w) for w in rng.integers(0, 1 << 63, 100)]
     _compare(chip, program, inputs, seed=seed, pace=0.7)
+
+
+def test_cycles_do_not_depend_on_the_host() -> None:
+    chip, program = small_chip(cores=3), _named(MLP)
+    rng = np.random.default_rng(4)
+    levels, params = _levels(chip, rng), _params(chip, rng)
+    inputs = [int(w) for w in rng.integers(0, 1 << 63, 6)]
+    seen = []
+
+    async def body(host: Host) -> None:
+        host.program(program, params)
+        host.control(Control.RUN, Control.CLEAR)
+        host.out_pace = 0.1 * host.pace
+        for word in inputs:
+            host.send(Kind.INPUT, [word])
+        await host.settle()
+        seen.append((await host.counters(), host.outputs))
+
+    for seed, pace in enumerate([1.0, 0.15]):
+        run_tile(chip, levels, body, seed=seed, pace=pace)
+    stalls = [counters.pop("host_in_stalls") for (counters, _), _ in seen]
+    full = [counters.pop("host_out_stalls") for (counters, _), _ in seen]
+    assert seen[0] == seen[1]
+    assert stalls[0] != stalls[1], "both hosts were as slow"
+    assert full[1] > 0, "the output FIFO was never full"
+
+
+def test_stop_restart_fault_and_registers() -> None:
+    chip = small_chip()
+    endless = _named("""
+        SET reg=A0 value=5
+        LOOP body=3 count=0
+          LOAD addr=A0 bytes=16 cores=1
+          MVM rows=16 beats=4 cores=1
+          REQ dest=A0 beats=4 cores=1 tap=1
+    """)
+    short = _named("""
+        SET reg=A1 value=7
+        SYNC in_words=1 out_words=2
+        RECV addr=A1 addr_step=1 words=1
+        ADD reg=A1 value=-1
+        SEND addr=A1 words=1
+        SEND addr=A0 words=1
+        HALT
+    """)
+
+    async def body(host: Host) -> None:
+        assert await host.read(TileRegister.ID, 2) == [
+            ID_MAGIC << 32 | ID_VERSION,
+            chip.structure_hash,
+        ]
+        assert await host.status() == 0
+
+        # Stopped in the middle of everything, the output FIFO included; then another program.
+        host.program(endless)
+        host.control(Control.RUN, Control.CLEAR)
+        for _ in range(300):
+            await host.tick()
+        assert await host.status() == Status.RUNNING
+        host.send(Kind.WRITE_DATA, [1])
+        host.control(Control.STOP)
+        host.send(Kind.WRITE_DATA, [0x1234])
+        host.program(short)
+        assert await host.status() == 0, "STOP clears the link fault of writing while running"
+        for _ in range(60):
+            await host.tick()
+        assert not host.received, "a message was cut by STOP"
+        host.outputs.clear()
+        host.control(Control.RUN, Control.CLEAR)
+        assert await host.settle() == Status.RUNNING | Status.WAITING
+        assert await host.read(TileRegister.PC) == [1]
+        host.send(Kind.INPUT, [0x99])
+        assert await host.settle() == 0
+        # A0 is 0 again: RUN resets the registers.
+        assert host.outputs == [0x99, 0x1234]
+        counters, _ = await host.counters()
+        # Fetch and execute of 7 instructions; nothing waits but the host.
+        assert (counters["cycles"], counters["instructions"]) == (14, 7)
+        assert counters["host_in_stalls"] > 0
+        host.control(Control.CLEAR)
+        counters, cores = await host.counters()
+        assert set(counters.values()) == {0}
+        assert cores == [[0] * 4]
+
+        # Words that are no instruction, at an address of its own.
+        for bad in (31, Instruction.make(Opcode.LOOP, body=0).encode()):
+            host.send(Kind.WRITE_PROGRAM, [0, 0, bad])
+            host.control(Control.RUN, Control.CLEAR)
+            assert await host.settle() == Status.FAULT
+            assert await host.read(TileRegister.PC) == [2]
+            counters, _ = await host.counters()
+            assert (counters["cycles"], counters["instructions"]) == (6, 2)
+        deep = [Instruction.make(Opcode.LOOP, body=10, count=1).encode()] * 5
+        host.send(Kind.WRITE_PROGRAM, deep)
+        host.control(Control.RUN)
+        assert await host.settle() == Status.FAULT
+        assert await host.read(TileRegister.PC) == [4]
+        host.control(Control.STOP)
+        assert await host.status() == 0
+
+        # Messages that cannot be obeyed are dropped to their last word.
+        for kind, address in [
+            (Kind.WRITE_PROGRAM, chip.program_words),
+            (Kind.WRITE_PARAMS, chip.param_words),
+            (Kind.WRITE_TABLE, 128),
+            (Kind.WRITE_DATA, chip.data_words),
+            (Kind.WRITE_REG, TileRegister.STATUS),
+            (0, 0),
+            (8, 0),
+            (200, 0),
+        ]:
+            host.to_send += [int(kind) | 3 << 16 | int(address) << 32, 7, 7, 7]
+            assert await host.status() == Status.LINK_FAULT, kind
+            host.control(Control.STOP)
+            assert await host.status() == 0
+        assert await host.read(1 << 10, 3) == [0, 0, 0]
+        assert await host.read(TileRegister.ID, 0) == []
+
+    levels = _levels(chip, np.random.default_rng(5))
+    for seed, pace in enumerate([1.0, 0.4]):
+        run_tile(chip, levels, body, seed=seed, pace=pace)
+
+
+def test_tile_refuses_what_is_no_chip() -> None:
+    with pytest.raises(TypeError, match="Chip must be a Chip, not 4"):
+        Tile(chip=4)  # type: ignore[arg-type]

@@ -30,12 +30,13 @@ def small_chip(**changes: object) -> Chip:
 
 @dataclass
 class Host:
-    """Words to send and words received; ``pace`` is the chance of moving a word in a cycle."""
+    """Words to send and words received; a pace is the chance of moving a word in a cycle."""
 
     ctx: SimulatorContext
     tile: Tile
     rng: np.random.Generator
     pace: float = 1.0
+    out_pace: float = 1.0
     to_send: list[int] = field(default_factory=list)
     received: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Host:
         ctx.set(i.valid, offered)
         if offered:
             ctx.set(i.payload, self.to_send[0])
-        ready = self.rng.random() < self.pace
+        ready = self.rng.random() < self.out_pace
         ctx.set(o.ready, ready)
         taken = offered and ctx.get(i.ready)
         if ready and ctx.get(o.valid):
@@ -129,12 +130,10 @@ def run_tile(
     cycles: int = 20000,
 ) -> None:
     """Run ``body`` against a tile of ideal arrays."""
-    tile = Tile(
-        chip=chip, macros=lambda core: IdealMacro(chip=chip, levels=levels[core].tolist())
-    )
+    tile = Tile(chip=chip, macros=lambda core: IdealMacro(chip=chip, levels=levels[core].tolist()))
     print(f"seed {seed}, pace {pace}")
 
     async def bench(ctx: SimulatorContext) -> None:
-        await body(Host(ctx, tile, np.random.default_rng(seed), pace))
+        await body(Host(ctx, tile, np.random.default_rng(seed), pace, pace))
 
     simulate(tile, bench, cycles=cycles)
