@@ -11,7 +11,7 @@ from ohmtwin.arch.timing import reduction_stages
 from ohmtwin.rtl.reduction import ReductionTree
 
 
-@pytest.mark.parametrize(("cores", "stages"), [(1, 0), (2, 1), (3, 2), (5, 3), (8, 3)])
+@pytest.mark.parametrize(("cores", "stages"), [(2, 1), (3, 2), (5, 3), (8, 3)])
 def test_sums_lane_by_lane(cores: int, stages: int) -> None:
     chip = small_chip(cores=cores)
     tree = ReductionTree(chip=chip)
@@ -40,3 +40,7 @@ def test_sums_lane_by_lane(cores: int, stages: int) -> None:
         assert seen == expected
 
     simulate(tree, drive, cycles=1000)
+
+
+def test_one_core_needs_no_stage() -> None:
+    assert ReductionTree(chip=small_chip(cores=1)).latency == 0
