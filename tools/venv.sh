@@ -52,9 +52,17 @@ if [ ! -x "$folder/bin/python" ]; then
     echo "Making a virtual environment in $folder with $python"
     "$python" -m venv "$folder"
 fi
-echo "Installing ohmtwin[$extra] into $folder; the first time this takes a minute or two"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extra]" || {
+refused() {
     echo "The packages could not be installed: pip's message stands above. It needs a package" >&2
     echo "index (pypi.org, or one set in pip's configuration); then run make again." >&2
     exit 1
 }
+
+install() { # what pip shall install
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" || refused
+}
+
+echo "Installing ohmtwin[$extra] into $folder; the first time this takes a minute or two"
+install --editable ".[$extra]"
+# The reference for wire networks, without its drawing: pycairo would have to be compiled.
+[ "$extra" != dev ] || install --no-deps badcrossbar==1.1.0
