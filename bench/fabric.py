@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ohmtwin.arch.chip import RowSchedule, load_chip
-from ohmtwin.arch.errors import InputError
-from ohmtwin.behavioral.machine import Counters
-from ohmtwin.host.compiler import CompiledNetwork, compile_network
-from ohmtwin.host.mapping import reads_bound
-from ohmtwin.host.onnx_import import load_network
-from ohmtwin.host.targets import connect
+from ..arch.chip import RowSchedule, load_chip
+from ..arch.errors import InputError
+from ..behavioral.machine import Counters
+from ..host.compiler import CompiledNetwork, compile_network
+from ..host.mapping import reads_bound
+from ..host.onnx_import import load_network
+from ..host.targets import connect
 
 __all__ = ["MODEL", "compiled_mnist", "first_layer", "images_per_s", "pictures"]
 

@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures of ``ohmtwin bench``: each function gives ``{key: {"value", "unit", "how"}}``."""
 
-from ohmtwin.arch.chip import RowSchedule
+from ..arch.chip import RowSchedule
+from . import behavioral, fabric, simulation
 
-from . import behavioral, fabric
-
-__all__ = ["Figures", "adc_busy", "fast_products", "fast_reads", "sim_images", "zero_skip"]
+__all__ = [
+    "Figures",
+    "adc_busy",
+    "fast_products",
+    "fast_reads",
+    "sim_images",
+    "sim_speed",
+    "zero_skip",
+]
 
 Figures = dict[str, dict[str, float | str]]
 
@@ -57,6 +64,25 @@ def zero_skip() -> Figures:
         f"the sum over planes and blocks of ceil(popcount / 16)"
     )
     return _figure("zero_skip.reads_over_bound", ratio, "ratio", how)
+
+
+def sim_speed() -> Figures:
+    """Clock cycles a second of a tile of four cores, and against the bare clock loop."""
+    wide = simulation.simulation_speed(simulation.CHIP_128.with_(lanes=8))
+    narrow = simulation.simulation_speed(simulation.CHIP_16)
+
+    def how(rows: int) -> str:
+        return (
+            f"Verilated tile of 4 cores, all busy, {rows} rows a read, 8 lanes, device rram, one "
+            f"processor, median of {wide['runs']} runs"
+        )
+
+    bare = ", each beside one of the same model with its crossbars stubbed out"
+    return {
+        **_figure("sim.cycles_per_s", wide["cycles_per_s"], "cycles/s", how(128)),
+        **_figure("sim.ratio_to_stub", wide["ratio_to_stub"], "ratio", how(128) + bare),
+        **_figure("sim.ratio_to_stub_16_rows", narrow["ratio_to_stub"], "ratio", how(16) + bare),
+    }
 
 
 def sim_images() -> Figures:

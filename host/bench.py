@@ -118,8 +118,10 @@ def run_bench(json: Path, only: str | None) -> None:
         found = measure(sources, bars)
     write_text(json, json_module.dumps(found, indent=2, allow_nan=False) + "\n")
     table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for column in ("figure", "value", "unit", "how"):
+    for column in ("figure", "value", "unit"):
         table.add_column(column, justify="right" if column == "value" else "left")
     for key, entry in found.items():
-        table.add_row(key, f"{entry['value']:,.4g}", entry["unit"], entry["how"])
-    Console(highlight=False).print(table)
+        table.add_row(key, f"{entry['value']:,.4g}", entry["unit"])
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"How each was measured stands in {json}", markup=False)

@@ -307,6 +307,8 @@ def test_ideal_is_seen_in_the_images_not_in_the_name(ideal: ot.CompiledNetwork) 
     assert verify_module.is_ideal(ideal)
     renamed = dataclasses.replace(ideal, device=ot.devices.rram(name="ideal"))
     assert not verify_module.is_ideal(renamed)
+    bent = ot.compile(MODEL, device=ot.devices.rram(read_noise=0.0, bandwidth=0.0))  # wrong cells, no noise
+    assert not verify_module.is_ideal(bent)
 
 
 def test_arguments_are_checked(ideal: ot.CompiledNetwork, pictures: NDArray[np.float32]) -> None:
