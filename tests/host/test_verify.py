@@ -307,7 +307,8 @@ def test_ideal_is_seen_in_the_images_not_in_the_name(ideal: ot.CompiledNetwork) 
     assert verify_module.is_ideal(ideal)
     renamed = dataclasses.replace(ideal, device=ot.devices.rram(name="ideal"))
     assert not verify_module.is_ideal(renamed)
-    bent = ot.compile(MODEL, device=ot.devices.rram(read_noise=0.0, bandwidth=0.0))  # wrong cells, no noise
+    # Wrong cells, yet no noise.
+    bent = ot.compile(MODEL, device=ot.devices.rram(read_noise=0.0, bandwidth=0.0))
     assert not verify_module.is_ideal(bent)
 
 
@@ -323,3 +324,18 @@ def test_arguments_are_checked(ideal: ot.CompiledNetwork, pictures: NDArray[np.f
     untraced = ot.compile(MODEL, device="ideal", trace=False)
     with pytest.raises(ot.InputError, match=r"compiled without trace"):
         ot.verify(untraced, pictures, levels=("golden",))
+
+
+@pytest.mark.parametrize("device", ["ideal", "rram"])
+def test_the_verilated_chip_agrees(device: str, pictures: NDArray[np.float32]) -> None:
+    """The contract itself, on RTL; the conformance suite has more of it."""
+    compiled = ot.compile(MODEL, device=device, seed=11)
+    report = ot.verify(compiled, pictures, model=MODEL)
+    level = report.levels["verilator"]
+    assert (level.against, level.required) == ("fast", True)
+    assert (level.mismatches, level.values) == (0, SAMPLES * 2 * (32 + 10))
+    assert report.levels["fast"].required is (device == "ideal")
+    assert report.counters is not None
+    assert report.counters.level == "verilator"
+    assert report.counters.differing == ()
+    assert report.agree, str(report)
