@@ -219,6 +219,7 @@ class TileDriver:
     ) -> NDArray[np.uint64]:
         n, words = len(inputs), self._program.output_words
         window = max(1, self._program.chip.fifo_words // self._program.input_words)
+        self._check_received(0)  # words that came after the run before
         sent = done = 0
         while done < n:
             until = min(n, done + window)
@@ -229,15 +230,19 @@ class TileDriver:
             done = min(self._received // words, n)
             if progress is not None:
                 progress(done, n)
-        # Nothing may be under way past the last sample: STATUS.waiting then means that all is done.
-        if self._received > n * words:
-            raise ProtocolError(
-                f"The tile sent {self._received} words for {n} samples of {words} words each; the "
-                "program and its outputs do not fit each other"
-            )
+        self._check_received(n)
         result = np.concatenate([np.empty(0, np.uint64), *self._outputs])
         self._outputs, self._received = [], 0
         return result.reshape(n, words)
+
+    def _check_received(self, samples: int) -> None:
+        """Refuse words that no sample accounts for: all results after them would be shifted."""
+        words = self._program.output_words
+        if self._received > samples * words:
+            raise ProtocolError(
+                f"The tile sent {self._received} words for {samples} samples of {words} words "
+                "each; the program and its outputs do not fit each other"
+            )
 
     def _await_outputs(self, count: int) -> None:
         """Receive until ``count`` output words are here."""
