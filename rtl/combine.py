@@ -95,17 +95,17 @@ class SliceAccumulator(wiring.Component):
         write = sums.write_port()
         read = sums.read_port(domain="comb")
 
-        plane = Signal(3)
-        word = Signal(range(chip.acc_words))
-        part = Signal(range(parts))
+        plane = Signal(3, reset_less=True)
+        word = Signal(range(chip.acc_words), reset_less=True)
+        part = Signal(range(parts), reset_less=True)
         nothing = Signal(init=1)  # no read yet
-        overwrite = Signal()  # the read under way is the first
+        overwrite = Signal(reset_less=True)  # the read under way is the first
 
         # First stage: the slices of each output, moved up by the plane.
         valid = Signal()
         valid_word = Signal.like(word)
-        valid_overwrite = Signal()
-        values = [Signal(width, name=f"value{i}") for i in range(outputs)]
+        valid_overwrite = Signal(reset_less=True)
+        values = [Signal(width, name=f"value{i}", reset_less=True) for i in range(outputs)]
         last_part = part == parts - 1
 
         m.d.sync += valid.eq(self.beat & last_part)

@@ -116,7 +116,7 @@ class Core(wiring.Component):
         m.submodules.combine = combine = SliceAccumulator(chip=self._chip)
         m.submodules.counters = counters = CoreCounters()
 
-        beats = Signal(BEAT_BITS)
+        beats = Signal(BEAT_BITS, reset_less=True)
         left = Signal(BEAT_BITS)  # beats of the read under way still to come
         discard = Signal()  # they belong to a product that was stopped
         tail = Signal(range(CORE_TAIL))  # cycles since the last beat or step
@@ -153,6 +153,7 @@ class Core(wiring.Component):
             registers.load_sum.eq(self.load_sum),
             registers.clear.eq(self.stop),
             registers.index.eq(scheduler.index),
+            registers.show.eq(scheduler.take),
             scheduler.start.eq(self.start),
             scheduler.rows.eq(self.rows),
             scheduler.zero_skip.eq(self.zero_skip),

@@ -22,7 +22,7 @@ class PlaneRegisters(wiring.Component):
     by index: the rows keep their place, and a product over fewer than eight planes leaves the
     registers as they were for the next one.
 
-    A loaded word can be read in the next cycle; ``plane`` is combinational in ``index``.
+    A loaded word can be read in the next cycle; ``plane`` is combinational.
 
     Parameters
     ----------
@@ -43,6 +43,8 @@ class PlaneRegisters(wiring.Component):
         Set the sum to 0.
     index : In(3)
         The plane to show.
+    show : In(1)
+        Show it; without, ``plane`` is 0.
     plane : Out(rows)
         Bit r is bit ``index`` of row r.
     sum : Out(16)
@@ -64,6 +66,7 @@ class PlaneRegisters(wiring.Component):
                 "load_sum": In(11),
                 "clear": In(1),
                 "index": In(3),
+                "show": In(1),
                 "plane": Out(chip.rows),
                 "sum": Out(16),
             }
@@ -77,7 +80,7 @@ class PlaneRegisters(wiring.Component):
         m = Module()
         # One register a word, in the order of the load: a simulator writes and reads it whole.
         words = [
-            Signal(_WORD_ROWS * ACTIVATION_BITS, name=f"word{i}")
+            Signal(_WORD_ROWS * ACTIVATION_BITS, name=f"word{i}", reset_less=True)
             for i in range(self._chip.rows // _WORD_ROWS)
         ]
         with m.If(self.load_valid):
@@ -89,5 +92,10 @@ class PlaneRegisters(wiring.Component):
                         m.d.sync += word.eq(self.load_planes)
         with m.Elif(self.clear):
             m.d.sync += self.sum.eq(0)
-        m.d.comb += self.plane.eq(Cat(word.word_select(self.index, _WORD_ROWS) for word in words))
+        # A plane is wanted once in many cycles: gated, it costs a simulation nothing in the others.
+        with m.If(self.show), m.Switch(self.index):
+            for p in range(ACTIVATION_BITS):
+                with m.Case(p):
+                    bits = (word.word_select(p, _WORD_ROWS) for word in words)
+                    m.d.comb += self.plane.eq(Cat(bits))
         return m

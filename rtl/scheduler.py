@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Row scheduler: which rows a read drives."""
 
-from functools import reduce
-from operator import or_
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
@@ -60,8 +58,10 @@ class RowScheduler(wiring.Component):
         From the cycle after ``start`` to that of the last step.
     index : Out(3)
         The plane wanted next.
+    take : Out(1)
+        It is taken in this cycle.
     plane : In(rows)
-        Its bits, combinational.
+        Its bits while ``take`` is 1, combinational.
     o : Out(stream of {rows, plane})
         Reads in order.
 
@@ -83,6 +83,7 @@ class RowScheduler(wiring.Component):
                 "stop": In(1),
                 "busy": Out(1),
                 "index": Out(3),
+                "take": Out(1),
                 "plane": In(chip.rows),
                 "o": Out(stream.Signature(plan_layout(chip))),
             }
@@ -99,38 +100,35 @@ class RowScheduler(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        rows = self._chip.rows
         group = self._chip.planner_group
-        bases = range(0, self._chip.rows, group)
-        widths = [min(group, self._chip.rows - base) for base in bases]
+        bases = range(0, rows, group)
+        spans = [slice(base, min(base + group, rows)) for base in bases]
 
-        def registers(name: str) -> list[Signal]:
-            return [Signal(width, name=f"{name}{k}") for k, width in enumerate(widths)]
-
-        in_use = registers("in_use")  # rows of the product
-        bits = registers("bits")  # those whose bit is set in the current plane
-        left = registers("left")  # candidates of the current plane not yet taken
-        taken = registers("taken")  # candidates of the read in the making
-        planned = registers("planned")  # rows of the read on offer
-
-        zero_skip = Signal()
-        per_read = Signal(9)
-        need = Signal(9)  # candidates that the read in the making still lacks
-        planes = Signal(4)
+        # All of these are written at the start of a product: they need no reset.
+        in_use = Signal(rows, reset_less=True)  # rows of the product
+        bits = Signal(rows, reset_less=True)  # those whose bit is set in the current plane
+        left = Signal(rows, reset_less=True)  # candidates of the plane not yet taken
+        taken = Signal(rows, reset_less=True)  # candidates of the read in the making
+        zero_skip = Signal(reset_less=True)
+        per_read = Signal(9, reset_less=True)
+        need = Signal(9, reset_less=True)  # candidates that the read in the making still lacks
+        planes = Signal(4, reset_less=True)
+        number = Signal(3, reset_less=True)  # the current plane
+        held_over = Signal(reset_less=True)  # the read that is held is the last of its plane
+        planned = Signal(plan_layout(self._chip), reset_less=True)
         upcoming = Signal(4)  # planes begun
-        number = Signal(3)  # the current plane
         held = Signal()  # `taken` is complete and waits for the register
-        held_over = Signal()  # and is the last read of its plane
 
-        m.d.comb += [
-            self.o.payload.rows.eq(Cat(planned)),
-            self.index.eq(upcoming),
-        ]
+        m.d.comb += [self.o.payload.eq(planned), self.index.eq(upcoming)]
 
-        # One step: the lowest group with candidates, and as many of them as the read lacks.
+        # One step: the lowest group with candidates, and as many of them as the read lacks. What
+        # only a step needs is computed in a step only; that is what makes a simulation fast.
         step = Signal()
+        which = Signal(range(len(spans)))
         chosen = Signal(group)
-        more = Signal()  # another group holds candidates too
-        none = Signal()
+        none = Signal()  # no group has any
+        more = Signal()  # another group has some too
         pick = Signal(group)
         count = Signal(range(group + 1))
         everything = Signal()
@@ -138,9 +136,13 @@ class RowScheduler(wiring.Component):
         over = Signal()  # nothing is left in the plane after this step
         m.d.comb += step.eq(self.busy & ~held)
         with m.If(step):
-            for k, (is_lowest, rest) in enumerate(_lowest(left)):
-                with m.If(is_lowest) if k == 0 else m.Elif(is_lowest):
-                    m.d.comb += [chosen.eq(left[k]), more.eq(rest)]
+            for k, (span, base) in enumerate(zip(spans, bases, strict=True)):
+                with m.If(left[span].any()) if k == 0 else m.Elif(left[span].any()):
+                    m.d.comb += [
+                        which.eq(k),
+                        chosen.eq(left[span]),
+                        more.eq(left[base + group :].any()),
+                    ]
             with m.Else():
                 m.d.comb += none.eq(1)
             _pick(m, chosen, need, pick=pick, count=count, everything=everything)
@@ -156,49 +158,48 @@ class RowScheduler(wiring.Component):
             free.eq(~self.o.valid | self.o.ready),
             emit.eq(free & (held | complete)),
             end_plane.eq(Mux(held, free & held_over, over & (free | none))),
+            self.take.eq(self.start | (end_plane & (upcoming != planes))),
         ]
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
-            for k, (is_lowest, _) in enumerate(_lowest(left)):
-                with m.If(is_lowest) if k == 0 else m.Elif(is_lowest):
-                    m.d.sync += [
-                        left[k].eq(left[k] & ~pick),
-                        taken[k].eq(taken[k] | pick),
-                    ]
-            m.d.sync += [
-                need.eq(need - count),
-                held.eq(complete & ~free),
-                held_over.eq(over),
-            ]
+            m.d.sync += [need.eq(need - count), held.eq(complete & ~free), held_over.eq(over)]
+            with m.Switch(which):
+                for k, span in enumerate(spans):
+                    with m.Case(k):
+                        m.d.sync += [
+                            left[span].eq(left[span] & ~pick),
+                            taken[span].eq(taken[span] | pick),
+                        ]
         with m.If(emit):
-            for k in range(len(bases)):
-                m.d.sync += [planned[k].eq(taken[k] & bits[k]), taken[k].eq(0)]
-            with m.If(step):
-                for k, (is_lowest, _) in enumerate(_lowest(left)):
-                    with m.If(is_lowest) if k == 0 else m.Elif(is_lowest):
-                        m.d.sync += planned[k].eq((taken[k] | pick) & bits[k])
             m.d.sync += [
-                self.o.valid.eq(1),
-                self.o.payload.plane.eq(number),
+                planned.rows.eq(taken & bits),
+                planned.plane.eq(number),
+                taken.eq(0),
                 need.eq(per_read),
                 held.eq(0),
+                self.o.valid.eq(1),
             ]
-
+            with m.If(step):
+                with m.Switch(which):
+                    for k, span in enumerate(spans):
+                        with m.Case(k):
+                            m.d.sync += planned.rows[span].eq((taken[span] | pick) & bits[span])
         with m.If(end_plane):
             with m.If(upcoming == planes):
                 m.d.sync += [self.busy.eq(0), upcoming.eq(0)]
             with m.Else():
-                m.d.sync += [upcoming.eq(upcoming + 1), number.eq(upcoming)]
-                for k, (base, width) in enumerate(zip(bases, widths, strict=True)):
-                    here = self.plane[base : base + width] & in_use[k]
-                    m.d.sync += [
-                        bits[k].eq(here),
-                        left[k].eq(Mux(zero_skip, here, in_use[k])),
-                    ]
+                m.d.sync += [
+                    upcoming.eq(upcoming + 1),
+                    number.eq(upcoming),
+                    bits.eq(self.plane & in_use),
+                    left.eq(Mux(zero_skip, self.plane & in_use, in_use)),
+                ]
 
         with m.If(self.start):
+            used = Signal(rows)
+            m.d.comb += used.eq(Cat(_below(self.rows, span.start, span.stop) for span in spans))
             per_read_in = Mux(self.rows_per_read == 0, 1, self.rows_per_read)
             m.d.sync += [
                 self.busy.eq(self.planes != 0),
@@ -209,33 +210,21 @@ class RowScheduler(wiring.Component):
                 upcoming.eq(self.planes != 0),
                 number.eq(0),
                 held.eq(0),
+                in_use.eq(used),
+                bits.eq(self.plane & used),
+                left.eq(Mux(self.zero_skip, self.plane & used, used)),
+                taken.eq(0),
             ]
-            for k, (base, width) in enumerate(zip(bases, widths, strict=True)):
-                used = _below(self.rows, base, width)
-                here = self.plane[base : base + width] & used
-                m.d.sync += [
-                    in_use[k].eq(used),
-                    bits[k].eq(here),
-                    left[k].eq(Mux(self.zero_skip, here, used)),
-                    taken[k].eq(0),
-                ]
         with m.If(self.stop):
             m.d.sync += [self.busy.eq(0), self.o.valid.eq(0), upcoming.eq(0), held.eq(0)]
         return m
 
 
-def _lowest(left: list[Signal]) -> list[tuple[Any, Any]]:
-    """For each group: whether it is not empty, and whether one above it is not."""
-    flags = [group.any() for group in left]
-    return [(flag, reduce(or_, flags[k + 1 :], Const(0))) for k, flag in enumerate(flags)]
-
-
-def _below(limit: Any, base: int, width: int) -> Any:
-    """Bit r is ``base + r < limit``; ``base`` is a multiple of the next power of two of width."""
-    offset = limit[: max(1, (width - 1).bit_length())]
-    ones = (1 << width) - 1
-    partly = ((Const(1) << offset) - 1)[:width]
-    return Mux(limit >= base + width, ones, Mux(limit <= base, 0, partly))
+def _below(limit: Any, start: int, stop: int) -> Any:
+    """Bit r is ``start + r < limit``; start is a multiple of a power of two above stop - start."""
+    width = stop - start
+    partly = ((Const(1) << limit[: max(1, (width - 1).bit_length())]) - 1)[:width]
+    return Mux(limit >= stop, (1 << width) - 1, Mux(limit <= start, 0, partly))[:width]
 
 
 def _pick(

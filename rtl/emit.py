@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SystemVerilog of a component, made to be simulated fast.
+
+Amaranth writes a register as two processes: a combinational one that begins with the old value and
+overwrites it, and a clocked one that copies the result. A compiled simulator then moves every
+register in every cycle. Here the two become one clocked process, as a person would write it, in
+which a register that nothing happens to costs a branch. Combinational processes become
+``always_comb``, which runs at time 0 where ``always @*`` may not (Icarus Verilog 11 leaves X).
+"""
+
+import re
+
+from amaranth._toolchain.yosys import find_yosys
+from amaranth.back import rtlil
+from amaranth.lib import wiring
+
+from ..arch.errors import ToolError
+
+__all__ = ["emit_verilog"]
+
+_SCRIPT = """\
+read_rtlil <<rtlil
+{text}
+rtlil
+proc -nomux -norom
+memory_collect
+attrmap -remove src -remove generator -remove top
+write_verilog -sv -noattr -norename
+"""
+
+# `  always_ff @(posedge clk)\n    count <= \$5 ;` and `  always_comb begin\n    \$5  = count;\n ...  end`
+_COPY = re.compile(r"^  always_ff @\((posedge \S+)\)\n    (\S+) +<= (\\\S+) ;\n", re.MULTILINE)
+_COMB = re.compile(r"^  always_comb begin\n    (\S+) +=(.*?);\n(.*?)^  end\n", re.MULTILINE | re.DOTALL)
+_MODULE = re.compile(r"^module .*?^endmodule\n", re.MULTILINE | re.DOTALL)
+
+
+def emit_verilog(component: wiring.Component, name: str) -> str:
+    """Elaborate a component and write it out.
+
+    The text depends on the component alone. Ports have the names of the members, joined by two
+    underscores: ``cmd__valid``.
+
+    Parameters
+    ----------
+    component : Component
+    name : str
+        Of the top module.
+
+    Raises
+    ------
+    ToolError
+        If Yosys fails.
+    """
+    text = rtlil.convert(component, name=name, emit_src=False)
+    yosys = find_yosys(lambda version: version >= (0, 40))
+    try:
+        # The warning that processes may not survive does not apply: Amaranth writes only such
+        # that do.
+        verilog = yosys.run(["-q", "-"], _SCRIPT.format(text=text), ignore_warnings=True)
+    except Exception as error:
+        raise ToolError(f"Yosys could not write {name} as Verilog: {error}") from error
+    return _MODULE.sub(lambda module: _join_registers(module[0]), verilog)
+
+
+def _join_registers(module: str) -> str:
+    copies = {temp: (edge, register) for edge, register, temp in _COPY.findall(module)}
+    joined = set()
+
+    def join(process: re.Match[str]) -> str:
+        temp, start, body = process.groups()
+        if temp not in copies or copies[temp][1] != start.strip():
+            return process[0]
+        edge, register = copies[temp]
+        assign = re.compile(rf"^( +){re.escape(temp)} *((?:\[[0-9:]+\])?) *= ", re.MULTILINE)
+        clocked, count = assign.subn(rf"\g<1>{_escape(register)}\g<2> <= ", body)
+        if temp in clocked.replace(register, "") or not count:
+            return process[0]
+        joined.add(temp)
+        return f"  always_ff @({edge}) begin\n{clocked}  end\n"
+
+    module = _COMB.sub(join, module)
+    return _COPY.sub(lambda copy: "" if copy[3] in joined else copy[0], module)
+
+
+def _escape(name: str) -> str:
+    return name.replace("\\", "\\\\") + (" " if name.startswith("\\") else "")
