@@ -2,13 +2,14 @@
 """The figures of ``ohmtwin bench``: each function gives ``{key: {"value", "unit", "how"}}``."""
 
 from ..arch.chip import RowSchedule
-from . import behavioral, fabric, simulation
+from . import behavioral, fabric, simulation, wires
 
 __all__ = [
     "Figures",
     "adc_busy",
     "fast_products",
     "fast_reads",
+    "irdrop",
     "sim_images",
     "sim_speed",
     "zero_skip",
@@ -93,3 +94,31 @@ def sim_images() -> Figures:
         f"processor, {count} images a run, median of {runs} runs"
     )
     return _figure("sim.images_per_s", speed, "images/s", how)
+
+
+def irdrop() -> Figures:
+    """Wire networks, against badcrossbar."""
+    ohm = ", ".join(f"{resistance:g}" for resistance in wires.RESISTANCES)
+    ratio, vectors = wires.speedup()
+    return (
+        _figure(
+            "irdrop.max_rel_diff",
+            wires.max_rel_diff(),
+            "of the largest current",
+            f"column currents against badcrossbar at 32x32, 64x64 and 128x128, {ohm} ohm a "
+            "segment, random cells and voltages",
+        )
+        | _figure(
+            "irdrop.speedup",
+            ratio,
+            "ratio",
+            f"time a vector of badcrossbar over that of v @ T once solved, 128x128, {vectors} "
+            "vectors a call, one processor, medians of 5 runs",
+        )
+        | _figure(
+            "irdrop.solve_s",
+            wires.solve_s(),
+            "s",
+            "transfer matrix of 128x128 cells, one processor, median of 5 runs",
+        )
+    )

@@ -64,6 +64,7 @@ GROUPS: tuple[Source, ...] = (
     Source("fast_products", ("fast.products_per_s",)),
     Source("adc_busy", ("adc_busy.baseline", "adc_busy.zero_skip")),
     Source("zero_skip", ("zero_skip.reads_over_bound",)),
+    Source("irdrop", ("irdrop.max_rel_diff", "irdrop.speedup", "irdrop.solve_s")),
 )
 
 

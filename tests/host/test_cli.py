@@ -110,6 +110,9 @@ def test_bench_writes_each_figure_with_unit_and_how(
         "adc_busy.baseline",
         "adc_busy.zero_skip",
         "zero_skip.reads_over_bound",
+        "irdrop.max_rel_diff",
+        "irdrop.speedup",
+        "irdrop.solve_s",
     }
     assert all(set(entry) == {"value", "unit", "how"} for entry in found.values())
     assert run("bench", "--only", "fast, adc_busy", "--json", str(path)).exit_code == 0
