@@ -2,13 +2,11 @@
 """Clock, reset and watchdog for cocotb benches. Runs inside the simulator."""
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import cocotb
 from cocotb.clock import Clock
 from cocotb.handle import LogicArrayObject, LogicObject
-from cocotb.task import Task
-from cocotb.triggers import ClockCycles, First
+from cocotb.triggers import ClockCycles, select
 
 __all__ = ["PERIOD_NS", "Signal", "WatchdogError", "start", "within"]
 
@@ -53,10 +51,7 @@ async def within(clock: LogicObject, cycles: int, work: Coroutine[Any, Any, T], 
     WatchdogError
         If the cycles are over first. ``work`` is cancelled.
     """
-    task: Task[T] = cocotb.start_soon(work)
-    timer = ClockCycles(clock, cycles)
-    await First(task, timer)
-    if not task.done():
-        task.cancel()
+    first, result = await select(work, ClockCycles(clock, cycles))
+    if first:
         raise WatchdogError(f"Waited {cycles} cycles in vain for {what}")
-    return task.result()
+    return cast(T, result)

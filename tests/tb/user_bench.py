@@ -31,7 +31,9 @@ def expected(x: np.ndarray) -> np.ndarray:
     array = Crossbar(noisy_image(), seed=1, array=0)
     return np.array(
         [
-            sum(array.read((row >> p & 1).astype(bool)).astype(np.int64) << p for p in range(PLANES))
+            sum(
+                array.read((row >> p & 1).astype(bool)).astype(np.int64) << p for p in range(PLANES)
+            )
             for row in x
         ]
     )
