@@ -83,7 +83,7 @@ class Requantizer(wiring.Component):
         # Stage 1: leading one to bit 31, then 24 bits of it. From here the value is
         # significand * 2**-right, times 2**31 until the product's rounding takes that off.
         normal = magnitude
-        zeros = []
+        zeros: list[Signal] = []
         for step in (16, 8, 4, 2, 1):
             empty = Signal(name=f"empty{step}")
             shifted = Signal(ACC_BITS, name=f"normal{step}")

@@ -150,3 +150,24 @@ def test_messages(seed: int) -> None:
             got_replies.append((header.address, payload))
     assert got_outputs == outputs
     assert got_replies == replies
+
+
+def test_no_message_begins_with_words_that_are_forgotten() -> None:
+    bridge = Bridge(chip=small_chip())
+
+    async def bench(ctx: SimulatorContext) -> None:
+        ctx.set(bridge.o.ready, 1)
+        header, stop = message(Kind.WRITE_REG, [Control.STOP], TileRegister.CONTROL)
+        await stream_put(ctx, bridge.i, header)
+        ctx.set(bridge.i.valid, 1)
+        ctx.set(bridge.i.payload, stop)
+        ctx.set(bridge.out_level, 5)  # since this very cycle
+        assert ctx.get(bridge.stop)
+        await ctx.tick()
+        ctx.set(bridge.i.valid, 0)
+        ctx.set(bridge.out_level, 0)
+        for _ in range(5):
+            assert not ctx.get(bridge.o.valid)
+            await ctx.tick()
+
+    simulate(bridge, bench, cycles=100)

@@ -49,7 +49,29 @@ def _extremes(rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDAr
     return acc.ravel(), scale.ravel()
 
 
-@pytest.mark.parametrize("kind", [_random, _halves, _near_ties, _extremes])
+def _double_ties(rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Ties of the accumulator's or the product's rounding that end in a tie of the last one.
+
+    With ``v = odd * 2**16 + 1``, a significand of ``v`` is halfway between two of 24 bits, and the
+    lower one, which is even, is ``odd / 2`` of a code.
+    """
+    acc, scale = [], []
+    for odd in rng.integers(256, 512, 40) | 1:
+        value = (int(odd) << 16) + 1
+        zeros = int(rng.integers(0, 7))
+        acc.append(value << zeros)
+        scale.append(2.0 ** -(17 + zeros))
+        for a in range(3, 1 << 12, 2):
+            b, rest = divmod(value, a)
+            # The product is normalised as the accumulator is, if no bit is lost between them.
+            if rest == 0 and a.bit_length() + b.bit_length() == value.bit_length():
+                acc.append(a)
+                scale.append(b * 2.0**-17)
+    signs = rng.choice([-1, 1], len(acc))
+    return (np.array(acc) * signs)[:n], np.array(scale, np.float32)[:n]
+
+
+@pytest.mark.parametrize("kind", [_random, _halves, _near_ties, _double_ties, _extremes])
 @pytest.mark.parametrize("bounds", [(0, 0, 255), (128, 0, 255), (200, 200, 255), (37, 3, 250)])
 def test_equals_golden_and_float32(kind: object, bounds: tuple[int, int, int]) -> None:
     rng = np.random.default_rng([3, *bounds])

@@ -243,10 +243,11 @@ def test_stop_restart_fault_and_registers() -> None:
     chip = small_chip()
     endless = _named("""
         SET reg=A0 value=5
-        LOOP body=3 count=0
-          LOAD addr=A0 bytes=16 cores=1
-          MVM rows=16 beats=4 cores=1
+        LOOP body=4 count=0
+          SYNC out_words=16
+          SEND addr=A0 words=6
           REQ dest=A0 beats=4 cores=1 tap=1
+          SEND addr=A0 words=6
     """)
     short = _named("""
         SET reg=A1 value=7
@@ -265,20 +266,34 @@ def test_stop_restart_fault_and_registers() -> None:
         ]
         assert await host.status() == 0
 
-        # Stopped in the middle of everything, the output FIFO included; then another program.
+        # Stopped anywhere, the messages of the output FIFO included.
         host.program(endless)
-        host.control(Control.RUN, Control.CLEAR)
-        for _ in range(300):
-            await host.tick()
-        assert await host.status() == Status.RUNNING
+        host.out_pace = 0.5 * host.pace
+        for delay in range(40, 250, 5):
+            host.control(Control.RUN, Control.CLEAR)
+            for _ in range(delay):
+                await host.tick()
+            host.control(Control.STOP)
+            while host.to_send:
+                await host.tick()
+            under_way = bool(host.received) or host.ctx.get(host.tile.o.valid)
+            before = host.messages
+            while host.idle < 30:
+                await host.tick()
+            assert not host.received, "a message was cut by STOP"
+            assert host.messages == before + under_way, "words left after STOP"
+        host.out_pace = host.pace
+        host.control(Control.RUN)
+        assert await host.status() & ~Status.WAITING == Status.RUNNING
         host.send(Kind.WRITE_DATA, [1])
         host.control(Control.STOP)
+        assert await host.status() == 0, "STOP clears the link fault of writing while running"
+        for _ in range(100):
+            await host.tick()
+
+        # Then another program.
         host.send(Kind.WRITE_DATA, [0x1234])
         host.program(short)
-        assert await host.status() == 0, "STOP clears the link fault of writing while running"
-        for _ in range(60):
-            await host.tick()
-        assert not host.received, "a message was cut by STOP"
         host.outputs.clear()
         host.control(Control.RUN, Control.CLEAR)
         assert await host.settle() == Status.RUNNING | Status.WAITING

@@ -41,6 +41,10 @@ class Host:
     received: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     replies: list[list[int]] = field(default_factory=list)
+    messages: int = 0
+    """Whole messages received."""
+    idle: int = 0
+    """Cycles since a word moved, either way."""
 
     async def tick(self) -> None:
         """One cycle of both streams."""
@@ -53,6 +57,7 @@ class Host:
         ready = self.rng.random() < self.out_pace
         ctx.set(o.ready, ready)
         taken = offered and ctx.get(i.ready)
+        self.idle = 0 if taken or ctx.get(o.valid) else self.idle + 1
         if ready and ctx.get(o.valid):
             self._receive(ctx.get(o.payload))
         await ctx.tick()
@@ -70,6 +75,7 @@ class Host:
             else:
                 self.replies.append(payload)
             self.received.clear()
+            self.messages += 1
 
     def send(self, kind: Kind, words: Sequence[int], address: int = 0) -> None:
         self.to_send += message(kind, list(words), address)
