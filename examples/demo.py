@@ -14,7 +14,6 @@ from pathlib import Path
 
 from make_data import write_data
 from rich.console import Console
-from rich.table import Table
 
 import ohmtwin as ot
 from ohmtwin.host.cli_progress import Bars
@@ -29,12 +28,14 @@ JOBS = (
     ("MNIST, 784-128-10", "mnist_qdq.onnx", "mnist_test.npz"),
 )
 
-WORDS = (
-    ("float", "the trained network in ONNX Runtime, software that is not ours"),
-    ("golden", "the same in exact integers, as a perfect chip would compute it"),
-    ("fast", "through a model of the RRAM crossbars, with their noise and their ADCs"),
-    ("verilator", "the chip's RTL, clock cycle by clock cycle, around the same crossbars"),
-)
+WORDS = """\
+Each network runs at four levels, and every value inside it is compared:
+
+  float      in ONNX Runtime, software that is not ours
+  golden     in exact integers, as a perfect chip would compute it
+  fast       through a model of the RRAM crossbars, their noise and their ADCs
+  verilator  through the chip's RTL, cycle by cycle, around the same crossbars
+"""
 
 
 def run(title: str, model: Path, data: Path, seed: int = 1) -> ot.Report:
@@ -52,13 +53,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the main job")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("build/demo"))
     folder = parser.parse_args().folder
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(WORDS)
+    try:
+        return _run_all(folder, console)
+    except (ot.InputError, ot.ToolError) as error:
+        print(f"Error: {error}\n'ohmtwin doctor' tells what is missing.", file=sys.stderr)
+        return 2 if isinstance(error, ot.InputError) else 1
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
+        return 130
+
+
+def _run_all(folder: Path, console: Console) -> int:
     begin = time.perf_counter()
-    console = Console(highlight=False, width=None, soft_wrap=True)
-    console.print("Each network runs at four levels, and every value inside it is compared:\n")
-    words = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
-    for level, meaning in WORDS:
-        words.add_row(level, meaning)
-    console.print(words)
     write_data(folder)
     reports = []
     for title, model, data in JOBS:

@@ -49,5 +49,5 @@ def run_verify(
         report = verify(compiled, dataset.x, dataset.y, levels=chosen, model=model, progress=bars)
     if json is not None:
         write_text(json, report.json_text())
-    Console(width=None, highlight=False, soft_wrap=True).print(report)
+    Console(highlight=False, soft_wrap=True).print(report)
     return report.agree

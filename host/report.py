@@ -245,7 +245,14 @@ class Report:
         table.add_column("time", justify="right", no_wrap=True)
         ref = self.reference
         if ref is not None:
-            table.add_row("float", _percent(ref.accuracy), "-", "-", "", f"{ref.seconds:.1f} s")
+            table.add_row(
+                "float",
+                _percent(ref.accuracy),
+                "-",
+                "-",
+                f"({ref.runtime})",
+                f"{ref.seconds:.1f} s",
+            )
         for level in self.levels.values():
             values, wrong, other, required = self._comparison(level)
             style = "bold red" if required and wrong else ""
