@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each planted bug makes the ordinary test of its block fail, and leaves no trace behind."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bugs import COMBINE, NOISE_KEY_C, NOISE_KEY_NUMPY, REQUANTIZER, SCHEDULER
+from plant import Mutation, StaleMutationError, planted, planted_in_c
+
+# What a check raises when it has found a bug; anything else is a broken check.
+FOUND = (AssertionError, TimeoutError)
+
+
+def check(module: str, name: str, *args: Any) -> Callable[[], None]:
+    """The ordinary test, with the parameters it is given there."""
+    function = getattr(importlib.import_module(module), name)
+    return lambda: function(*args)
+
+
+def requantizer_checks() -> None:
+    module = importlib.import_module("test_requantizer")
+    for kind in (module._halves, module._near_ties):
+        module.test_equals_golden_and_float32(kind, (37, 3, 250))
+
+
+BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
+    "scheduler": (SCHEDULER, check("test_scheduler", "test_reads_and_cycles", 40, 16, 0.7)),
+    "slice combine": (COMBINE, check("test_combine", "test_sums", 2, 8)),
+    "requantizer": (REQUANTIZER, requantizer_checks),
+    "noise key": (
+        NOISE_KEY_NUMPY,
+        check("test_threefry", "test_column_words_follow_the_counter_layout"),
+    ),
+}
+CASES = [
+    pytest.param(block, bug, id=f"{block}: {bug}")
+    for block, (bugs, _) in BLOCKS.items()
+    for bug in bugs
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_checks_pass_without_a_bug(block: str) -> None:
+    BLOCKS[block][1]()
+
+
+@pytest.mark.parametrize(("block", "bug"), CASES)
+def test_a_bug_is_found(block: str, bug: str) -> None:
+    bugs, run = BLOCKS[block]
+    with planted(bugs[bug]), pytest.raises(FOUND):
+        run()
+
+
+@pytest.mark.parametrize("bug", NOISE_KEY_C)
+def test_c_and_numpy_differ_with_another_key(bug: str, tmp_path: Path) -> None:
+    """The test that holds C equal to NumPy, with a bug in C."""
+    module = importlib.import_module("test_crossbar")
+    # Only "native" is the library of cengine; the others are built with flags of their own.
+    (native,) = (isa for isa, flags in module.ISAS.items() if flags is None)
+    noisy = module.KINDS[-1]
+    module.test_c_equals_numpy(native, noisy)
+    with planted_in_c(NOISE_KEY_C[bug], tmp_path) as lib, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "library", lambda: lib)
+        with pytest.raises(AssertionError):
+            module.test_c_equals_numpy(native, noisy)
+
+
+def test_a_stale_mutation_says_so() -> None:
+    gone = Mutation("a bug of old", "ohmtwin.rtl.combine", "text that is not there", "x")
+    with (
+        pytest.raises(StaleMutationError, match="its text stands 0 times"),
+        planted(gone),
+    ):
+        pass
+
+
+def test_a_mutation_that_changes_nothing_says_so() -> None:
+    idle = Mutation("a comment", "ohmtwin.rtl.combine", "# Second stage: add", "# Stage two: add")
+    with pytest.raises(StaleMutationError, match="changes no code"), planted(idle):
+        pass
