@@ -129,6 +129,8 @@ def _one_plus(matrix: _Matrix) -> _Matrix:
 
 def _solve_positive(a: _Matrix, b: _Matrix) -> _Matrix:
     """Solve a x = b by Cholesky; ``a`` is symmetric, ``b`` in column order, both are used up."""
+    if not np.isfinite(a).all():
+        raise _too_wide()
     # The transpose of a symmetric C-ordered matrix is itself, in the order LAPACK wants.
     _, x, failed = dposv(a.T, b, overwrite_a=1, overwrite_b=1)
     if failed:
