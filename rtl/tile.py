@@ -144,8 +144,8 @@ class Tile(wiring.Component):
         send = Signal()
         address = Signal.like(controller.read_addr)
         m.d.sync += [
-            receive.eq(controller.receive & ~bridge.stop),
-            send.eq(controller.send & ~bridge.stop),
+            receive.eq(controller.receive),
+            send.eq(controller.send),
         ]
         with m.If(controller.receive):
             m.d.sync += address.eq(controller.read_addr)

@@ -75,7 +75,7 @@ MLP = """
       MVM rows=16 beats=4 cores=3
       SET reg=A0 value=3
       SET reg=A1 value=0
-      SYNC out_words=8
+      SYNC out_words=9
       REQ dest=A0 param=A1 param_step=1 beats=4 cores=1 tap=1
       REQ dest=A0 param=A1 param_step=1 beats=4 cores=3
       LOAD addr=A0 bytes=8 cores=4

@@ -96,13 +96,14 @@ class Host:
         """Wait until the tile has ended or needs the host, and its words are out; the status."""
         while True:
             status = await self.status()
-            idle = status & Status.WAITING or not status & Status.RUNNING
-            if idle and not self.to_send and not self.received:
-                outputs = len(self.outputs)
-                for _ in range(40):
-                    await self.tick()
-                if outputs == len(self.outputs) and not self.received:
-                    return status
+            before = await self.read(TileRegister.CYCLES)
+            # Between two messages the stream rests for a cycle or two at most.
+            while self.to_send or self.received or self.idle < 20:
+                await self.tick()
+            # A wait for room in the output FIFO may have ended meanwhile.
+            running = not status & Status.WAITING and status & Status.RUNNING
+            if not running and before == await self.read(TileRegister.CYCLES):
+                return status
 
     async def counters(self) -> tuple[dict[str, int], list[list[int]]]:
         """The tile's counters by name, and those of each core."""
