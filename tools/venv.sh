@@ -59,7 +59,8 @@ refused() {
 }
 
 install() { # what pip shall install
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" || refused
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --no-compile "$@" || refused
 }
 
 echo "Installing ohmtwin[$extra] into $folder; the first time this takes a minute or two"
