@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..arch.errors import ToolError
 from .buildcache import build_once, file_parts
 from .core import MvmConfig, MvmResult, check_mvm
-from .crossbar import READ_LIMIT, Analog, check_columns, check_key, check_masks
+from .crossbar import READ_LIMIT, Analog, check_columns, check_digits, check_key, check_masks
 from .image import ArrayImage
 
 __all__ = ["FLAGS", "SOURCES", "CCrossbar", "build", "core_mvm", "library"]
@@ -30,6 +30,7 @@ SOURCES = (
     _CSRC / "ohm_core.c",
     _CSRC / "ohm_crossbar.h",
     _CSRC / "ohm_noise.h",
+    _CSRC / "ohm_rows.h",
     _CSRC / "gaussian_table.h",
 )
 
@@ -77,6 +78,11 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "ohm_array_set_adc": (
         ctypes.c_int,
         (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
+    ),
+    "ohm_array_set_drive": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)),
+    "ohm_array_read_digits": (
+        ctypes.c_int,
+        (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p),
     ),
     "ohm_array_reads": (ctypes.c_uint64, (ctypes.c_void_p,)),
     "ohm_array_set_reads": (None, (ctypes.c_void_p, ctypes.c_uint64)),
@@ -252,6 +258,9 @@ class CCrossbar:
         )
         table = None if image.adc_table is None else image.adc_table.ctypes.data
         _done(self._lib.ohm_array_set_adc(self._handle, image.adc_bits, image.lanes, table))
+        drive = None if image.drive is None else image.drive.ctypes.data
+        size = 0 if image.drive is None else image.drive.size
+        _done(self._lib.ohm_array_set_drive(self._handle, size, drive))
         self._image = image
 
     @property
@@ -304,6 +313,21 @@ class CCrossbar:
         _done(
             self._lib.ohm_array_read_many(
                 self._handle, len(words), words.ctypes.data, k, codes.ctypes.data
+            )
+        )
+        return codes
+
+    def read_digits(
+        self, digits: NDArray[np.uint8], columns: int | None = None
+    ) -> NDArray[np.uint16]:
+        """As :meth:`.crossbar.Crossbar.read_digits`."""
+        _, digits = check_digits(digits, self.image)
+        digits = np.ascontiguousarray(digits)
+        k = check_columns(columns, self.image.cols)
+        codes = np.empty((len(digits), k), dtype=np.uint16)
+        _done(
+            self._lib.ohm_array_read_digits(
+                self._handle, len(digits), digits.ctypes.data, k, codes.ctypes.data
             )
         )
         return codes

@@ -14,7 +14,15 @@ from .gaussian import gaussian
 from .image import ArrayImage
 from .threefry import column_words
 
-__all__ = ["READ_LIMIT", "Analog", "Crossbar", "check_columns", "check_key", "check_masks"]
+__all__ = [
+    "READ_LIMIT",
+    "Analog",
+    "Crossbar",
+    "check_columns",
+    "check_digits",
+    "check_key",
+    "check_masks",
+]
 
 READ_LIMIT = 1 << 64
 """The read number is a uint64 that wraps; noise repeats after ``2**56`` reads."""
@@ -90,7 +98,31 @@ class Crossbar:
 
     def read_many(self, masks: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
         """Make reads one after another: bool [n, rows] in, uint16 codes [n, columns] out."""
-        analog = self.analog(masks, columns)
+        return self._convert(self.analog(masks, columns))
+
+    def read_digits(
+        self, digits: NDArray[np.uint8], columns: int | None = None
+    ) -> NDArray[np.uint16]:
+        """Make reads that drive every row at one of several voltages.
+
+        Parameters
+        ----------
+        digits : uint8 array [n, rows]
+            Index into the image's drive table of every row; digit 0 is commonly 0 V.
+        columns : int, optional
+
+        Returns
+        -------
+        uint16 array [n, columns]
+
+        Raises
+        ------
+        ValueError
+            If the image has no drive table, or the digits do not fit it.
+        """
+        return self._convert(self.analog_digits(digits, columns))
+
+    def _convert(self, analog: Analog) -> NDArray[np.uint16]:
         image = self.image
         ideal = np.clip((analog.x + 2048) >> 12, 0, (1 << image.adc_bits) - 1)
         self._reads = (self._reads + len(ideal)) % READ_LIMIT
@@ -112,23 +144,53 @@ class Crossbar:
         image = self.image
         masks = check_masks(masks, image.rows)
         k = check_columns(columns, image.cols)
-        # float64 products are exact here (every sum is below 2**53) and BLAS makes them fast.
         driven = masks.astype(np.float64)
-        current = (driven @ image.g[:, :k].astype(np.float64)).astype(np.int64)
-        reference = (driven @ image.ref.astype(np.float64)).astype(np.int64)[:, None]
-        reference = np.broadcast_to(reference, current.shape)
+        cells = None if image.q is None else _sums(driven, image.q[:, :k])
+        return self._sense(_sums(driven, image.g[:, :k]), _sums(driven, image.ref), cells)
+
+    def analog_digits(self, digits: NDArray[np.uint8], columns: int | None = None) -> Analog:
+        """Show what the next reads of digits would see, as :meth:`analog`."""
+        image = self.image
+        drive, digits = check_digits(digits, image)
+        k = check_columns(columns, image.cols)
+        volts = drive.astype(np.int64)
+        weights = volts[digits].astype(np.float64)
+        squares = ((volts * volts + 2048) >> 12)[digits].astype(np.float64)
+        cells = None
+        if image.q is not None:
+            cells = (_sums(squares, image.q[:, :k]) + 2048) >> 12
+        return self._sense(
+            (_sums(weights, image.g[:, :k]) + 2048) >> 12,
+            (_sums(weights, image.ref) + 2048) >> 12,
+            cells,
+        )
+
+    def _sense(
+        self,
+        current: NDArray[np.int64],
+        reference: NDArray[np.int64],
+        cells: NDArray[np.int64] | None,
+    ) -> Analog:
+        image = self.image
+        reference = np.broadcast_to(reference[:, None], current.shape)
         noise = np.zeros_like(current)
         if image.noisy:
             variance = image.v0 + ((image.v1 * np.maximum(current, 0)) >> 16)
-            if image.q is not None:
-                cells = (driven @ image.q[:, :k].astype(np.float64)).astype(np.int64)
+            if cells is not None:
                 variance = variance + np.maximum(cells, 0)
             # IEEE square roots round correctly, so this is the integer one below 2**52.
             sigma = np.sqrt(variance.astype(np.float64)).astype(np.int64)
-            numbers = ((self._reads + i) % READ_LIMIT for i in range(len(masks)))
-            z = gaussian(column_words(self.seed, self.array, numbers, k)).astype(np.int64)
-            noise = (sigma * z + 2048) >> 12
+            numbers = ((self._reads + i) % READ_LIMIT for i in range(len(current)))
+            z = gaussian(column_words(self.seed, self.array, numbers, current.shape[1]))
+            noise = (sigma * z.astype(np.int64) + 2048) >> 12
         return Analog(current, noise, reference, current + noise - reference)
+
+
+def _sums(driven: NDArray[np.float64], values: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Exact integer products; BLAS makes float64 fast where every sum is below 2**53."""
+    if len(values) * np.abs(driven).max(initial=0) * np.abs(values.astype(float)).max() < 2.0**53:
+        return (driven @ values.astype(np.float64)).astype(np.int64)
+    return driven.astype(np.int64) @ values.astype(np.int64)
 
 
 def check_key(seed: int, array: int) -> None:
@@ -155,3 +217,19 @@ def check_masks(masks: NDArray[np.bool_], rows: int) -> NDArray[np.bool_]:
             f"Row masks must be bool [n, {rows}], not {masks.dtype} {list(masks.shape)}"
         )
     return masks
+
+
+def check_digits(
+    digits: NDArray[np.uint8], image: ArrayImage
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Refuse digits that are not uint8 [n, rows] or have no drive; return drive and digits."""
+    if image.drive is None:
+        raise ValueError("The image has no drive table, so its rows take bits, not digits")
+    digits = np.asarray(digits)
+    if digits.dtype != np.uint8 or digits.ndim != 2 or digits.shape[1] != image.rows:
+        raise ValueError(
+            f"Digits must be uint8 [n, {image.rows}], not {digits.dtype} {list(digits.shape)}"
+        )
+    if digits.size and digits.max() >= image.drive.size:
+        raise ValueError(f"Digits must be below {image.drive.size}, not {digits.max()}")
+    return image.drive, digits

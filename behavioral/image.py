@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from ..arch.errors import ConfigError
 from .gaussian import MAX_MAGNITUDE
 
-__all__ = ["MAX_COLS", "MAX_ROWS", "ArrayImage"]
+__all__ = ["MAX_COLS", "MAX_DIGITS", "MAX_ROWS", "ArrayImage"]
 
 MAX_ROWS = 256
 MAX_COLS = 512
 
+MAX_DIGITS = 16
+
+_ONE = 1 << 12
 _G_LIMIT = 1 << 22
+_DRIVE_LIMIT = 1 << 16
 _REF_LIMIT = 1 << 30
 _VAR_LIMIT = 1 << 52  # below it, a double square root rounds down to the integer one
 _V1_LIMIT = 1 << 32
@@ -37,6 +41,14 @@ class ArrayImage:
         n    = (isqrt(var) * z + 2048) >> 12
         x    = I + n - ref
         code = adc_table[c % lanes][clip((x + 2048) >> 12, 0, 2**adc_bits - 1)]
+
+    A read of digits d[r], one a row in place of a bit, is one masked read a digit, weighted with
+    its drive and rounded once; ``square[d] = (drive[d]**2 + 2048) >> 12``::
+
+        I    = (sum over r of drive[d[r]] * g[r, c] + 2048) >> 12
+        ref  = (sum over r of drive[d[r]] * ref[r] + 2048) >> 12
+        var  = v0 + ((v1 * max(I, 0)) >> 16)
+                  + max(0, (sum over r of square[d[r]] * q[r, c] + 2048) >> 12)
 
     Parameters
     ----------
@@ -56,12 +68,15 @@ class ArrayImage:
         Columns that a beat converts; column c goes through ADC ``c % lanes``.
     adc_table : uint16 array [lanes, 2**adc_bits] or None
         Code that each ADC gives for an ideal code (gain, offset, INL). None: ideal ADCs.
+    drive : int32 array [digits] or None
+        Effective voltage of each digit, 4096 to the read voltage, ``|drive| < 2**16``, at most 16.
+        None: rows take bits only. Reads of bits do not use it.
 
     Raises
     ------
     ConfigError
-        If a shape, type or value is out of range, or if the variance of some read could reach
-        ``2**52``.
+        If a shape, type or value is out of range, or if the variance of some read (of bits, or of
+        digits) could reach ``2**52``.
     """
 
     g: NDArray[np.int32]
@@ -72,6 +87,7 @@ class ArrayImage:
     adc_bits: int = 6
     lanes: int = 1
     adc_table: NDArray[np.uint16] | None = None
+    drive: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         if self.g.ndim != 2:
@@ -102,9 +118,27 @@ class ArrayImage:
                 f"The noise variance of a read could reach {self.variance_bound:.3g} units squared,"
                 " past the limit of 2**52; lower the noise or the number of rows"
             )
-        for array in (self.g, self.ref, self.q, self.adc_table):
+        if self.drive is not None:
+            self._check_drive(self.drive)
+        for array in (self.g, self.ref, self.q, self.adc_table, self.drive):
             if array is not None:
                 array.setflags(write=False)
+
+    def _check_drive(self, drive: NDArray[np.int32]) -> None:
+        if not 2 <= drive.size <= MAX_DIGITS:
+            raise ConfigError(f"A driver has 2 to {MAX_DIGITS} digits, not {drive.size}")
+        _check("drive", drive, np.dtype(np.int32), (drive.size,))
+        _limit("drive", drive, _DRIVE_LIMIT)
+        # Twice the largest sum covers the rounding.
+        factor = 2 * int(np.abs(drive.astype(np.int64)).max()) / _ONE
+        carried = factor * int(np.abs(self.g.astype(np.int64)).sum(axis=0).max())
+        cells = 0 if self.q is None else int(np.abs(self.q.astype(np.int64)).sum(axis=0).max())
+        variance = self.v0 + self.v1 * carried / 65536 + factor**2 * cells
+        if variance >= _VAR_LIMIT or self.v1 * carried >= 2.0**63:
+            raise ConfigError(
+                f"The noise variance of a read of digits could reach {variance:.3g} units squared,"
+                " past the limit of 2**52; lower the noise, the drive or the number of rows"
+            )
 
     @property
     def rows(self) -> int:

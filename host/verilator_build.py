@@ -32,6 +32,7 @@ _C_SOURCES = (
     _CSRC / "ohm_crossbar.c",
     _CSRC / "ohm_crossbar.h",
     _CSRC / "ohm_noise.h",
+    _CSRC / "ohm_rows.h",
     _CSRC / "gaussian_table.h",
 )
 _RECIPE = (Path(__file__), Path(__file__).with_name("toolchain.py"))
@@ -239,8 +240,8 @@ def _build_runtime(tools: Tools, common: Sequence[str], trace: bool, progress: P
 
 def _compile_job(tools: Tools, source: Path, defines: Sequence[str]) -> Job:
     is_c = source.suffix == ".c"
-    # Constructors and the first settling do not matter for speed.
-    slow = "__Slow" in source.name or source.name.endswith("__Syms.cpp")
+    # Constructors, the first settling and Verilator's runtime do not run every cycle.
+    slow = "__Slow" in source.name or source.name.startswith("verilated")
     flags = [*_CXXFLAGS, _SLOW if slow else _FAST]
     if is_c:
         # The crossbar keeps its exports: Python programs the arrays through them.

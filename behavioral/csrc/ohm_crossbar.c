@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * See ohm_crossbar.h for the interface and behavioral/image.py for the arithmetic.
- *
- * Loops are written for the compiler's vectorizer; only the row sums use vector types, because they
- * must keep their accumulators in registers. No result depends on the instruction set.
  */
 #include "ohm_crossbar.h"
 
 #include "ohm_noise.h"
+#include "ohm_rows.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,34 +14,6 @@
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "ohm_crossbar needs a little-endian machine"
 #endif
-
-#define OHM_LANES (OHM_VECTOR_BYTES / 4)
-#define OHM_WORDS (OHM_MAX_ROWS / 32)
-
-/* Above this many driven rows a sum over 4-row tables touches fewer cache lines than the rows do.
- * Tables are four times the size of the image, so they are built only once this many such reads
- * were made: few arrays of a chip ever need them. */
-#define OHM_DENSE_ROWS 24
-#define OHM_DENSE_READS 32
-
-typedef int32_t ohm_vec __attribute__((vector_size(OHM_VECTOR_BYTES), may_alias));
-
-struct ohm_array {
-    int rows, cols, stride, words;
-    uint32_t seed, array;
-    uint64_t reads;
-    int noisy, narrow, has_ref;
-    int64_t v0, v1;
-    ohm_planes planes;
-    int32_t *g;        /* [rows][stride], columns padded with zeros to a multiple of 16 */
-    int32_t *q;        /* likewise, or NULL */
-    int32_t *g_table;  /* [rows / 4][16][stride]: sums of every choice of 4 rows, or NULL */
-    int32_t *q_table;
-    int dense_reads;
-    int bits, lanes;
-    uint16_t *adc;     /* [lanes][1 << bits], or NULL */
-    OHM_ALIGNED int32_t ref[OHM_MAX_ROWS];
-};
 
 /* ---------------------------------------------------------------- noise */
 
@@ -88,21 +58,6 @@ void ohm_isqrt31(int64_t n, const uint32_t *values, uint32_t *roots) {
 
 /* ---------------------------------------------------------------- making and loading */
 
-/* Zeroed memory, aligned for vectors. */
-static int32_t *ohm_words(size_t count) {
-    const size_t bytes = (count * 4 + 63) / 64 * 64;
-    int32_t *p = (int32_t *)aligned_alloc(64, bytes);
-    if (p) memset(p, 0, bytes);
-    return p;
-}
-
-static void ohm_drop_tables(ohm_array *a) {
-    free(a->g_table);
-    free(a->q_table);
-    a->g_table = a->q_table = NULL;
-    a->dense_reads = 0;
-}
-
 ohm_array *ohm_array_new(int rows, int cols, uint32_t seed, uint32_t array) {
     if (rows < 8 || rows > OHM_MAX_ROWS || rows % 8) return NULL;
     if (cols < 8 || cols > OHM_MAX_COLS || cols % 8) return NULL;
@@ -131,6 +86,7 @@ void ohm_array_free(ohm_array *a) {
     ohm_drop_tables(a);
     free(a->g);
     free(a->q);
+    free(a->h);
     free(a->adc);
     free(a);
 }
@@ -174,14 +130,23 @@ int ohm_array_program(ohm_array *a, const int32_t *g, const int32_t *ref, const 
     if (variance >= limit) return OHM_EINVAL;
 
     int32_t *cells_q = NULL;
+    uint16_t *half = NULL;
+    int shift = 0;
     if (q) {
         cells_q = ohm_words((size_t)a->rows * (size_t)a->stride);
         if (!cells_q) return OHM_ENOMEM;
+        if (ohm_halve(a, q, &half, &shift) != OHM_OK) {
+            free(cells_q);
+            return OHM_ENOMEM;
+        }
         ohm_copy(a, q, cells_q);
     }
     ohm_drop_tables(a);
     free(a->q);
+    free(a->h);
     a->q = cells_q;
+    a->h = half;
+    a->q_shift = shift;
     ohm_copy(a, g, a->g);
     memcpy(a->ref, ref, (size_t)a->rows * 4);
     a->has_ref = ref_size != 0;
@@ -196,17 +161,28 @@ int ohm_array_program(ohm_array *a, const int32_t *g, const int32_t *ref, const 
 
 int ohm_array_set_adc(ohm_array *a, int bits, int lanes, const uint16_t *table) {
     if (bits < 1 || bits > 16 || lanes < 1 || lanes > a->cols) return OHM_EINVAL;
-    uint16_t *copy = NULL;
+    int32_t *copy = NULL;
     if (table) {
-        const size_t bytes = ((size_t)lanes << bits) * sizeof *copy;
-        copy = (uint16_t *)malloc(bytes);
+        /* Words of 32 bits can be gathered. */
+        const size_t entries = (size_t)lanes << bits;
+        copy = ohm_words(entries);
         if (!copy) return OHM_ENOMEM;
-        memcpy(copy, table, bytes);
+        for (size_t i = 0; i < entries; i++) copy[i] = table[i];
     }
+    for (int c = 0; c < OHM_MAX_COLS; c++) a->lane_base[c] = (c % lanes) << bits;
     free(a->adc);
     a->adc = copy;
     a->bits = bits;
     a->lanes = lanes;
+    return OHM_OK;
+}
+
+int ohm_array_set_drive(ohm_array *a, int digits, const int32_t *drive) {
+    if (digits < 0 || digits > OHM_MAX_DIGITS) return OHM_EINVAL;
+    for (int d = 0; d < digits; d++)
+        if (drive[d] <= -(1 << 16) || drive[d] >= 1 << 16) return OHM_EINVAL;
+    if (digits) memcpy(a->drive, drive, (size_t)digits * 4);
+    a->digits = digits;
     return OHM_OK;
 }
 
@@ -215,133 +191,6 @@ int ohm_array_cols(const ohm_array *a) { return a->cols; }
 uint64_t ohm_array_reads(const ohm_array *a) { return a->reads; }
 void ohm_array_set_reads(ohm_array *a, uint64_t number) { a->reads = number; }
 int ohm_array_is_narrow(const ohm_array *a) { return a->narrow; }
-
-/* ---------------------------------------------------------------- row sums */
-
-static int32_t *ohm_make_table(const ohm_array *a, const int32_t *m) {
-    const size_t s = (size_t)a->stride;
-    int32_t *table = ohm_words((size_t)a->rows / 4 * 16 * s);
-    if (!table) return NULL;
-    for (int b = 0; b < a->rows / 4; b++)
-        for (int k = 1; k < 16; k++) {
-            /* The choice without its lowest row was made before. */
-            int32_t *to = table + ((size_t)b * 16 + (size_t)k) * s;
-            const int32_t *rest = table + ((size_t)b * 16 + (size_t)(k & (k - 1))) * s;
-            const int32_t *row = m + (size_t)(b * 4 + __builtin_ctz((unsigned)k)) * s;
-            for (size_t c = 0; c < s; c++) to[c] = rest[c] + row[c];
-        }
-    return table;
-}
-
-/* Sum `count` rows given by their offsets from `base`, columns 0 to n - 1 (n a multiple of 16). */
-static void ohm_sum_rows(const int32_t *base, const uint32_t *offsets, int count, int n,
-                         int32_t *sums) {
-    int c = 0;
-    for (; c + 8 * OHM_LANES <= n; c += 8 * OHM_LANES) {
-        ohm_vec s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, s5 = {0}, s6 = {0}, s7 = {0};
-        for (int i = 0; i < count; i++) {
-            const ohm_vec *p = (const ohm_vec *)(base + offsets[i] + c);
-            s0 += p[0], s1 += p[1], s2 += p[2], s3 += p[3];
-            s4 += p[4], s5 += p[5], s6 += p[6], s7 += p[7];
-        }
-        ohm_vec *o = (ohm_vec *)(sums + c);
-        o[0] = s0, o[1] = s1, o[2] = s2, o[3] = s3;
-        o[4] = s4, o[5] = s5, o[6] = s6, o[7] = s7;
-    }
-    for (; c + 2 * OHM_LANES <= n; c += 2 * OHM_LANES) {
-        ohm_vec s0 = {0}, s1 = {0};
-        for (int i = 0; i < count; i++) {
-            const ohm_vec *p = (const ohm_vec *)(base + offsets[i] + c);
-            s0 += p[0], s1 += p[1];
-        }
-        ohm_vec *o = (ohm_vec *)(sums + c);
-        o[0] = s0, o[1] = s1;
-    }
-    for (; c < n; c += OHM_LANES) {
-        ohm_vec s = {0};
-        for (int i = 0; i < count; i++) s += *(const ohm_vec *)(base + offsets[i] + c);
-        *(ohm_vec *)(sums + c) = s;
-    }
-}
-
-/* Which rows a read drives, and how its sums are made. */
-typedef struct {
-    int count;    /* rows, or 4-row table entries */
-    int tables;
-    int64_t reference;
-    OHM_ALIGNED uint32_t offsets[OHM_MAX_ROWS + 16]; /* vectors are written past the last one */
-} ohm_plan;
-
-/* Offsets of the driven rows, ascending. */
-static int ohm_row_offsets(const uint32_t *words, int count, uint32_t stride, uint32_t *offsets) {
-    int n = 0;
-#if defined(__AVX512F__)
-    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i step = _mm512_set1_epi32((int)stride);
-    for (int i = 0; i < 2 * count; i++) {
-        const uint32_t bits = words[i >> 1] >> (i & 1) * 16 & 0xFFFF;
-        const __m512i rows = _mm512_add_epi32(lanes, _mm512_set1_epi32(16 * i));
-        const __m512i packed =
-            _mm512_maskz_compress_epi32((__mmask16)bits, _mm512_mullo_epi32(rows, step));
-        _mm512_storeu_si512(offsets + n, packed);
-        n += __builtin_popcount(bits);
-    }
-#else
-    for (int w = 0; w < count; w++)
-        for (uint32_t bits = words[w]; bits; bits &= bits - 1)
-            offsets[n++] = (uint32_t)(w * 32 + __builtin_ctz(bits)) * stride;
-#endif
-    return n;
-}
-
-static int64_t ohm_reference(const ohm_array *a, const uint32_t *words) {
-    int64_t sum = 0;
-    if (!a->narrow) {
-        for (int r = 0; r < a->rows; r++) sum += words[r >> 5] >> (r & 31) & 1 ? a->ref[r] : 0;
-        return sum;
-    }
-    /* Every row, masked: cheaper than finding the driven ones. */
-    ohm_vec sums = {0}, lane;
-    for (int j = 0; j < OHM_LANES; j++) lane[j] = j;
-    for (int r = 0; r < 32 * a->words; r += OHM_LANES) {
-        const ohm_vec bit = ((int32_t)(words[r >> 5] >> (r & 31)) >> lane) & 1;
-        sums += *(const ohm_vec *)(a->ref + r) & -bit;
-    }
-    for (int j = 0; j < OHM_LANES; j++) sum += sums[j];
-    return sum;
-}
-
-static void ohm_plan_rows(ohm_array *a, const uint32_t *row_words, ohm_plan *plan) {
-    const uint32_t stride = (uint32_t)a->stride;
-    uint32_t words[OHM_WORDS];
-    int driven = 0, used = 0;
-    for (int w = 0; w < a->words; w++) {
-        words[w] = row_words[w];
-        if (a->rows - w * 32 < 32) words[w] &= (1u << (a->rows - w * 32)) - 1u;
-        driven += __builtin_popcount(words[w]);
-        if (words[w]) used = w + 1;
-    }
-    plan->reference = a->has_ref ? ohm_reference(a, words) : 0;
-    plan->tables = 0;
-    if (driven > OHM_DENSE_ROWS && a->narrow) {
-        if (!a->g_table && ++a->dense_reads >= OHM_DENSE_READS) {
-            a->g_table = ohm_make_table(a, a->g);
-            if (a->q) a->q_table = ohm_make_table(a, a->q);
-            if (!a->g_table || (a->q && !a->q_table)) ohm_drop_tables(a); /* slower, still right */
-        }
-        plan->tables = a->g_table != NULL;
-    }
-    if (!plan->tables) {
-        plan->count = ohm_row_offsets(words, used, stride, plan->offsets);
-        return;
-    }
-    const int whole = 8 * used < a->rows / 4 ? 8 * used : a->rows / 4;
-    for (int w = 0; w < used; w++)
-        for (uint32_t b = 0; b < 8; b++)
-            plan->offsets[8 * (uint32_t)w + b] =
-                ((8 * (uint32_t)w + b) * 16 + (words[w] >> 4 * b & 15)) * stride;
-    plan->count = whole;
-}
 
 /* ---------------------------------------------------------------- one read */
 
@@ -353,6 +202,15 @@ typedef struct {
     OHM_ALIGNED int32_t x[OHM_MAX_COLS];
     OHM_ALIGNED int64_t noise[OHM_MAX_COLS];
 } ohm_scratch;
+
+/* Noise of a column in 64 bits. */
+static inline int64_t ohm_wide_noise(const ohm_array *a, int64_t current, int64_t cells,
+                                     int32_t z) {
+    const int64_t carried = current > 0 ? current : 0;
+    const int64_t variance = a->v0 + ((a->v1 * carried) >> 16) + (cells > 0 ? cells : 0);
+    /* IEEE 754 roots are rounded correctly, so below 2**52 this is the integer root. */
+    return ((int64_t)sqrt((double)variance) * z + 2048) >> 12;
+}
 
 static void ohm_noise_narrow(const ohm_array *a, int n, ohm_scratch *s, int32_t *noise) {
     /* v1 * I >> 16 without a 64-bit product: with v1 = (h, l) and I = (i, j) in halves of 16 bits
@@ -373,11 +231,7 @@ static void ohm_noise_wide(const ohm_array *a, const ohm_plan *plan, int n, ohm_
         int64_t cells = 0;
         if (a->q)
             for (int i = 0; i < plan->count; i++) cells += a->q[plan->offsets[i] + (uint32_t)c];
-        const int64_t current = s->current[c] > 0 ? s->current[c] : 0;
-        const int64_t variance = a->v0 + ((a->v1 * current) >> 16) + (cells > 0 ? cells : 0);
-        /* IEEE 754 roots are rounded correctly, so below 2**52 this is the integer root. */
-        const int64_t sigma = (int64_t)sqrt((double)variance);
-        s->noise[c] = (sigma * s->z[c] + 2048) >> 12;
+        s->noise[c] = ohm_wide_noise(a, s->current[c], cells, s->z[c]);
     }
 }
 
@@ -388,7 +242,10 @@ static void ohm_sense(ohm_array *a, const uint32_t *row_words, int n, ohm_plan *
     ohm_sum_rows(plan->tables ? a->g_table : a->g, plan->offsets, plan->count, n, s->current);
     if (!a->noisy) return;
     ohm_noise_words(a, a->reads, n, s->z);
-    if (a->narrow && a->q)
+    if (a->narrow && a->h)
+        ohm_sum_halves(plan->tables ? a->h_table : a->h, plan->offsets, plan->count, n,
+                       a->q_shift, s->cells);
+    else if (a->narrow && a->q)
         ohm_sum_rows(plan->tables ? a->q_table : a->q, plan->offsets, plan->count, n, s->cells);
 }
 
@@ -422,10 +279,7 @@ static void ohm_convert(ohm_array *a, const uint32_t *row_words, int columns, ui
         }
     }
     if (a->adc)
-        for (int c = 0, lane = 0; c < columns; c++) {
-            codes[c] = a->adc[((size_t)lane << a->bits) + codes[c]];
-            lane = lane + 1 == a->lanes ? 0 : lane + 1;
-        }
+        for (int c = 0; c < n; c++) codes[c] = (uint16_t)a->adc[a->lane_base[c] + codes[c]];
 }
 
 int ohm_array_read_many(ohm_array *a, int64_t n, const uint32_t *row_words, int columns,
@@ -445,6 +299,44 @@ int ohm_array_read_many(ohm_array *a, int64_t n, const uint32_t *row_words, int 
 
 int ohm_array_read(ohm_array *a, const uint32_t *row_words, int columns, uint16_t *codes) {
     return ohm_array_read_many(a, 1, row_words, columns, codes);
+}
+
+/* One digit a row. The sums are those of one masked read a digit, each weighted with its drive. */
+static void ohm_convert_digits(ohm_array *a, const uint8_t *digits, int columns,
+                               uint16_t *codes) {
+    int64_t current[OHM_MAX_COLS] = {0}, cells[OHM_MAX_COLS] = {0}, reference = 0;
+    OHM_ALIGNED int32_t z[OHM_MAX_COLS];
+    const int64_t top = (1 << a->bits) - 1;
+    for (int r = 0; r < a->rows; r++) {
+        const int64_t drive = a->drive[digits[r]], square = (drive * drive + 2048) >> 12;
+        const size_t row = (size_t)r * (size_t)a->stride;
+        reference += drive * a->ref[r];
+        if (!drive) continue;
+        for (int c = 0; c < columns; c++) current[c] += drive * a->g[row + (size_t)c];
+        if (a->q)
+            for (int c = 0; c < columns; c++) cells[c] += square * a->q[row + (size_t)c];
+    }
+    reference = (reference + 2048) >> 12;
+    if (a->noisy) ohm_noise_words(a, a->reads, (columns + 15) / 16 * 16, z);
+    a->reads++;
+    for (int c = 0; c < columns; c++) {
+        const int64_t carried = (current[c] + 2048) >> 12;
+        const int64_t noise =
+            a->noisy ? ohm_wide_noise(a, carried, (cells[c] + 2048) >> 12, z[c]) : 0;
+        int64_t t = (carried + noise - reference + 2048) >> 12;
+        t = t < 0 ? 0 : t > top ? top : t;
+        codes[c] = (uint16_t)(a->adc ? a->adc[a->lane_base[c] + t] : t);
+    }
+}
+
+int ohm_array_read_digits(ohm_array *a, int64_t n, const uint8_t *digits, int columns,
+                          uint16_t *codes) {
+    if (columns < 1 || columns > a->cols || n < 0) return OHM_EINVAL;
+    for (int64_t i = 0; i < n * a->rows; i++)
+        if (digits[i] >= a->digits) return OHM_EINVAL;
+    for (int64_t i = 0; i < n; i++)
+        ohm_convert_digits(a, digits + i * a->rows, columns, codes + i * columns);
+    return OHM_OK;
 }
 
 int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64_t *current,

@@ -21,6 +21,7 @@ extern "C" {
 enum {
     OHM_MAX_ROWS = 256,
     OHM_MAX_COLS = 512,
+    OHM_MAX_DIGITS = 16,
     OHM_OK = 0,
     OHM_EINVAL = -1, /* an argument is out of range */
     OHM_ENOMEM = -2
@@ -41,6 +42,11 @@ int ohm_array_program(ohm_array *a, const int32_t *g, const int32_t *ref, const 
 /* bits: 1 to 16; lanes: 1 to cols; table [lanes][1 << bits] or NULL for ideal ADCs. */
 int ohm_array_set_adc(ohm_array *a, int bits, int lanes, const uint16_t *table);
 
+/* Effective voltage of every digit of an input, 4096 to the read voltage; |drive| < 2**16, at most
+ * 16 digits, 0 of them: reads of digits are refused. The caller sees to it that no read of digits
+ * has a variance of 2**52 or more, and that v1 times its current stays below 2**63. */
+int ohm_array_set_drive(ohm_array *a, int digits, const int32_t *drive);
+
 int ohm_array_rows(const ohm_array *a);
 int ohm_array_cols(const ohm_array *a);
 
@@ -57,6 +63,10 @@ int ohm_array_read(ohm_array *a, const uint32_t *row_words, int columns, uint16_
 /* n reads in order: row_words [n][words], codes [n][columns]. */
 int ohm_array_read_many(ohm_array *a, int64_t n, const uint32_t *row_words, int columns,
                         uint16_t *codes);
+
+/* n reads in order with a digit a row in place of a bit: digits [n][rows], codes [n][columns]. */
+int ohm_array_read_digits(ohm_array *a, int64_t n, const uint8_t *digits, int columns,
+                          uint16_t *codes);
 
 /* What the next read would see before the ADC, without making it; each output [columns]:
  * x = current + noise - reference. */
