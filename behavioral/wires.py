@@ -153,11 +153,13 @@ def predistort(
     """Choose conductances whose transfer matrix comes near a target: IR-drop compensation.
 
     Each step multiplies every conductance by what its transfer lacks, ``g <- g * target / T(g)``,
-    and clips it to what a cell can hold. The error shrinks each step by about the share of the
-    voltage that is lost in wires, so that a few steps do where the drop is some per cent. Cells
-    that would need more than ``g_max``, and off cells that sneak paths lift over their target,
-    keep an error; where the drop is so strong that a step overshoots, later steps may be worse,
-    and the best one is returned. The target should leave the far cells room below ``g_max``.
+    and clips it to what a cell can hold. The error shrinks by a constant factor a step, about the
+    share of the voltage that is lost in wires: for 128x128 cells of up to 25 microsiemens and 0.5
+    ohm a segment, where the far cell lacks a quarter, 2.5e-1 falls to 1e-4 in six steps. Cells
+    that would need more than ``g_max`` keep an error, so the target should leave the far cells
+    room, if need be scaled as a whole; so do off cells that sneak paths lift over their target
+    though they are at ``g_min``. Where far cells lack about half, steps need not converge: the
+    best one is returned, never worse than the clipped target itself.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 
 import decimal
 import itertools
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -261,13 +262,19 @@ def test_equals_badcrossbar_on_other_shapes(
     random = np.random.default_rng(shape)
     g = random.uniform(1e-6, 1e-4, shape)
     volts = random.uniform(-1, 1, (2, shape[0]))
-    if shape[0] == 1 and r_row == 0 and r_col > 0:
-        pytest.xfail("badcrossbar fills its matrix for one row and ideal rows wrongly")
     with np.errstate(divide="ignore", invalid="ignore"):
         solved = compute(
             volts.T, 1 / g, r_i_word_line=r_row, r_i_bit_line=r_col, node_voltages=False
         ).currents
     close(volts @ transfer_matrix(g, WireModel(r_row=r_row, r_col=r_col)), solved.output)
+
+
+def test_a_missing_reference_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "badcrossbar"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "badcrossbar", None)
+    with pytest.raises(InputError, match=r"pip install --no-deps badcrossbar==1\.1\.0"):
+        badcrossbar_compute()
 
 
 # The two solvers of ours.
