@@ -124,6 +124,8 @@ static inline void tick(ohm_sim *sim) {
 // Runs `body` and turns whatever goes wrong in the model into the simulation's error.
 template <typename Body> static int guarded(ohm_sim *sim, Body body) {
     if (!sim->error.empty()) return SIM_ERROR;
+    // Verilator keeps the context of the thread's last model, which may be another one, or gone.
+    Verilated::threadContextp(&sim->context);
     int status = SIM_ERROR;
     try {
         status = body();
@@ -166,11 +168,13 @@ sim_t *sim_new(ohm_array **arrays, int n) {
 
 void sim_free(sim_t *sim) {
     if (!sim) return;
+    Verilated::threadContextp(&sim->context);
 #ifdef OHM_TRACE
     if (sim->trace) sim->trace->close();
 #endif
     if (sim->model && sim->error.empty()) sim->model->final();
     sim->model.reset();
+    Verilated::threadContextp(nullptr);
 #ifdef OHM_MACRO_DPI
     ohm_dpi_free(sim->session);
 #endif
