@@ -4,13 +4,18 @@
 Amaranth writes a register as two processes: a combinational one that begins with the old value and
 overwrites it, and a clocked one that copies the result. A compiled simulator then moves every
 register in every cycle. Here the two become one clocked process, as a person would write it, in
-which a register that nothing happens to costs a branch. Combinational processes become
-``always_comb``, which runs at time 0 where ``always @*`` may not (Icarus Verilog 11 leaves X).
+which a register that nothing happens to costs a branch.
+
+``always_comb`` stands for ``always @*``: it runs at time 0, where the other may not (Icarus Verilog
+11 leaves X).
+
+Verilator's options ``-fno-dfg`` and ``-fno-table`` go with it: both optimizations turn conditional
+statements into expressions that are evaluated in every cycle.
 """
 
 import re
 
-from amaranth._toolchain.yosys import find_yosys
+from amaranth._toolchain.yosys import YosysError, find_yosys
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
@@ -28,10 +33,11 @@ attrmap -remove src -remove generator -remove top
 write_verilog -sv -noattr -norename
 """
 
-# `  always_ff @(posedge clk)\n    count <= \$5 ;` and `  always_comb begin\n    \$5  = count;\n ...  end`
-_COPY = re.compile(r"^  always_ff @\((posedge \S+)\)\n    (\S+) +<= (\\\S+) ;\n", re.MULTILINE)
-_COMB = re.compile(r"^  always_comb begin\n    (\S+) +=(.*?);\n(.*?)^  end\n", re.MULTILINE | re.DOTALL)
 _MODULE = re.compile(r"^module .*?^endmodule\n", re.MULTILINE | re.DOTALL)
+_COPY = re.compile(r"^  always_ff @\((posedge \S+)\)\n    (\S+) +<= (\\\S+) ;\n", re.MULTILINE)
+_COMB = re.compile(
+    r"^  always_comb begin\n    (\S+) +=(.*?);\n(.*?)^  end\n", re.MULTILINE | re.DOTALL
+)
 
 
 def emit_verilog(component: wiring.Component, name: str) -> str:
@@ -54,15 +60,15 @@ def emit_verilog(component: wiring.Component, name: str) -> str:
     text = rtlil.convert(component, name=name, emit_src=False)
     yosys = find_yosys(lambda version: version >= (0, 40))
     try:
-        # The warning that processes may not survive does not apply: Amaranth writes only such
-        # that do.
+        # Yosys warns that not every process survives the way to Verilog; those of Amaranth do.
         verilog = yosys.run(["-q", "-"], _SCRIPT.format(text=text), ignore_warnings=True)
-    except Exception as error:
+    except YosysError as error:
         raise ToolError(f"Yosys could not write {name} as Verilog: {error}") from error
     return _MODULE.sub(lambda module: _join_registers(module[0]), verilog)
 
 
 def _join_registers(module: str) -> str:
+    """Make one clocked process of the two that each register has."""
     copies = {temp: (edge, register) for edge, register, temp in _COPY.findall(module)}
     joined = set()
 
@@ -71,16 +77,13 @@ def _join_registers(module: str) -> str:
         if temp not in copies or copies[temp][1] != start.strip():
             return process[0]
         edge, register = copies[temp]
-        assign = re.compile(rf"^( +){re.escape(temp)} *((?:\[[0-9:]+\])?) *= ", re.MULTILINE)
-        clocked, count = assign.subn(rf"\g<1>{_escape(register)}\g<2> <= ", body)
-        if temp in clocked.replace(register, "") or not count:
+        target = register + (" " if register.startswith("\\") else "")
+        assign = re.compile(rf"^( +){re.escape(temp)} *(\[[0-9:]+\])? *= ", re.MULTILINE)
+        clocked = assign.sub(lambda m: f"{m[1]}{target}{m[2] or ''} <= ", body)
+        if f"{temp} " in clocked:  # it is read as well
             return process[0]
         joined.add(temp)
         return f"  always_ff @({edge}) begin\n{clocked}  end\n"
 
     module = _COMB.sub(join, module)
     return _COPY.sub(lambda copy: "" if copy[3] in joined else copy[0], module)
-
-
-def _escape(name: str) -> str:
-    return name.replace("\\", "\\\\") + (" " if name.startswith("\\") else "")

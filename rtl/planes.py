@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Row registers that hold activations as bit planes."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -22,7 +24,10 @@ class PlaneRegisters(wiring.Component):
     by index: the rows keep their place, and a product over fewer than eight planes leaves the
     registers as they were for the next one.
 
-    A loaded word can be read in the next cycle; ``plane`` is combinational.
+    The next plane waits in a register of its own: the choice among eight planes is off the path of
+    the planner, which may take a plane in every cycle, and costs a simulation nothing in between.
+
+    A loaded word shows in ``plane`` in the next cycle.
 
     Parameters
     ----------
@@ -40,13 +45,13 @@ class PlaneRegisters(wiring.Component):
     load_sum : In(11)
         The eight activations added up. Word 0 starts a new sum, all others add to it.
     clear : In(1)
-        Set the sum to 0.
-    index : In(3)
-        The plane to show.
-    show : In(1)
-        Show it; without, ``plane`` is 0.
+        Set the sum to 0, and show plane 0 from the next cycle on.
+    take : In(1)
+        Show plane ``next`` from the next cycle on.
+    next : In(3)
+        Plane to follow. The last of a product must be 0: loads expect plane 0 to show.
     plane : Out(rows)
-        Bit r is bit ``index`` of row r.
+        Bit r belongs to row r; plane 0 at first.
     sum : Out(16)
         Sum of the activations loaded since word 0.
 
@@ -65,8 +70,8 @@ class PlaneRegisters(wiring.Component):
                 "load_planes": In(_WORD_ROWS * ACTIVATION_BITS),
                 "load_sum": In(11),
                 "clear": In(1),
-                "index": In(3),
-                "show": In(1),
+                "take": In(1),
+                "next": In(3),
                 "plane": Out(chip.rows),
                 "sum": Out(16),
             }
@@ -83,19 +88,24 @@ class PlaneRegisters(wiring.Component):
             Signal(_WORD_ROWS * ACTIVATION_BITS, name=f"word{i}", reset_less=True)
             for i in range(self._chip.rows // _WORD_ROWS)
         ]
+
+        def plane(p: int) -> Any:
+            return Cat(word.word_select(p, _WORD_ROWS) for word in words)
+
         with m.If(self.load_valid):
             base = Mux(self.load_word == 0, 0, self.sum)
             m.d.sync += self.sum.eq(base + self.load_sum)
             with m.Switch(self.load_word):
                 for i, word in enumerate(words):
                     with m.Case(i):
-                        m.d.sync += word.eq(self.load_planes)
-        with m.Elif(self.clear):
-            m.d.sync += self.sum.eq(0)
-        # A plane is wanted once in many cycles: gated, it costs a simulation nothing in the others.
-        with m.If(self.show), m.Switch(self.index):
+                        m.d.sync += [
+                            word.eq(self.load_planes),
+                            self.plane.word_select(i, _WORD_ROWS).eq(self.load_planes),
+                        ]
+        with m.If(self.take), m.Switch(self.next):
             for p in range(ACTIVATION_BITS):
                 with m.Case(p):
-                    bits = (word.word_select(p, _WORD_ROWS) for word in words)
-                    m.d.comb += self.plane.eq(Cat(bits))
+                    m.d.sync += self.plane.eq(plane(p))
+        with m.If(self.clear):
+            m.d.sync += [self.sum.eq(0), self.plane.eq(plane(0))]
         return m

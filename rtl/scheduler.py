@@ -56,12 +56,12 @@ class RowScheduler(wiring.Component):
         Forget everything, a read on offer too: the one case in which ``o`` is withdrawn.
     busy : Out(1)
         From the cycle after ``start`` to that of the last step.
-    index : Out(3)
-        The plane wanted next.
-    take : Out(1)
-        It is taken in this cycle.
     plane : In(rows)
-        Its bits while ``take`` is 1, combinational.
+        Bits of the plane to begin next; of plane 0 between products.
+    take : Out(1)
+        It is not wanted any longer: ``plane`` is to be plane ``next`` from the next cycle on.
+    next : Out(3)
+        The plane to follow; 0 at the end of a product.
     o : Out(stream of {rows, plane})
         Reads in order.
 
@@ -82,9 +82,9 @@ class RowScheduler(wiring.Component):
                 "planes": In(4),
                 "stop": In(1),
                 "busy": Out(1),
-                "index": Out(3),
-                "take": Out(1),
                 "plane": In(chip.rows),
+                "take": Out(1),
+                "next": Out(3),
                 "o": Out(stream.Signature(plan_layout(chip))),
             }
         )
@@ -107,9 +107,9 @@ class RowScheduler(wiring.Component):
 
         # All of these are written at the start of a product: they need no reset.
         in_use = Signal(rows, reset_less=True)  # rows of the product
-        bits = Signal(rows, reset_less=True)  # those whose bit is set in the current plane
+        bits = Signal(rows, reset_less=True)  # the current plane
         left = Signal(rows, reset_less=True)  # candidates of the plane not yet taken
-        taken = Signal(rows, reset_less=True)  # candidates of the read in the making
+        taken = Signal(rows, reset_less=True)  # rows driven by the read in the making
         zero_skip = Signal(reset_less=True)
         per_read = Signal(9, reset_less=True)
         need = Signal(9, reset_less=True)  # candidates that the read in the making still lacks
@@ -120,33 +120,39 @@ class RowScheduler(wiring.Component):
         upcoming = Signal(4)  # planes begun
         held = Signal()  # `taken` is complete and waits for the register
 
-        m.d.comb += [self.o.payload.eq(planned), self.index.eq(upcoming)]
+        m.d.comb += self.o.payload.eq(planned)
 
         # One step: the lowest group with candidates, and as many of them as the read lacks. What
         # only a step needs is computed in a step only; that is what makes a simulation fast.
         step = Signal()
+        flags = Signal(len(spans))  # groups that hold candidates
         which = Signal(range(len(spans)))
-        chosen = Signal(group)
+        chosen = Signal(group)  # its candidates
+        here = Signal(group)  # its bits of the plane
         none = Signal()  # no group has any
         more = Signal()  # another group has some too
         pick = Signal(group)
         count = Signal(range(group + 1))
         everything = Signal()
+        rest = Signal(group)
+        driven = Signal(group)
         complete = Signal()
         over = Signal()  # nothing is left in the plane after this step
         m.d.comb += step.eq(self.busy & ~held)
         with m.If(step):
-            for k, (span, base) in enumerate(zip(spans, bases, strict=True)):
-                with m.If(left[span].any()) if k == 0 else m.Elif(left[span].any()):
-                    m.d.comb += [
-                        which.eq(k),
-                        chosen.eq(left[span]),
-                        more.eq(left[base + group :].any()),
-                    ]
-            with m.Else():
-                m.d.comb += none.eq(1)
+            m.d.comb += [
+                flags.eq(Cat(left[span].any() for span in spans)),
+                none.eq(flags == 0),
+                more.eq((flags & (flags - 1)) != 0),
+            ]
+            with m.Switch(flags):
+                for k, span in enumerate(spans):
+                    with m.Case("1".rjust(len(spans) - k, "-") + "0" * k):
+                        m.d.comb += [which.eq(k), chosen.eq(left[span]), here.eq(bits[span])]
             _pick(m, chosen, need, pick=pick, count=count, everything=everything)
             m.d.comb += [
+                rest.eq(chosen & ~pick),
+                driven.eq(pick & here),
                 over.eq(everything & ~more),
                 complete.eq(~none & (~everything | (count == need) | ~more)),
             ]
@@ -154,11 +160,15 @@ class RowScheduler(wiring.Component):
         free = Signal()
         emit = Signal()
         end_plane = Signal()
+        last_plane = Signal()
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
             emit.eq(free & (held | complete)),
             end_plane.eq(Mux(held, free & held_over, over & (free | none))),
-            self.take.eq(self.start | (end_plane & (upcoming != planes))),
+            last_plane.eq(upcoming == planes),
+            # Also at the end of the last plane: so that plane 0 shows again.
+            self.take.eq((self.start & (self.planes != 0)) | end_plane),
+            self.next.eq(Mux(self.start, 1, Mux(last_plane, 0, upcoming + 1))),
         ]
 
         with m.If(self.o.ready):
@@ -168,32 +178,29 @@ class RowScheduler(wiring.Component):
             with m.Switch(which):
                 for k, span in enumerate(spans):
                     with m.Case(k):
-                        m.d.sync += [
-                            left[span].eq(left[span] & ~pick),
-                            taken[span].eq(taken[span] | pick),
-                        ]
+                        # A read takes from a group but once: `taken` holds nothing of it yet.
+                        m.d.sync += [left[span].eq(rest), taken[span].eq(driven)]
         with m.If(emit):
             m.d.sync += [
-                planned.rows.eq(taken & bits),
+                planned.rows.eq(taken),
                 planned.plane.eq(number),
                 taken.eq(0),
                 need.eq(per_read),
                 held.eq(0),
                 self.o.valid.eq(1),
             ]
-            with m.If(step):
-                with m.Switch(which):
-                    for k, span in enumerate(spans):
-                        with m.Case(k):
-                            m.d.sync += planned.rows[span].eq((taken[span] | pick) & bits[span])
+            with m.If(step), m.Switch(which):
+                for k, span in enumerate(spans):
+                    with m.Case(k):
+                        m.d.sync += planned.rows[span].eq(driven)
         with m.If(end_plane):
-            with m.If(upcoming == planes):
+            with m.If(last_plane):
                 m.d.sync += [self.busy.eq(0), upcoming.eq(0)]
             with m.Else():
                 m.d.sync += [
                     upcoming.eq(upcoming + 1),
                     number.eq(upcoming),
-                    bits.eq(self.plane & in_use),
+                    bits.eq(self.plane),
                     left.eq(Mux(zero_skip, self.plane & in_use, in_use)),
                 ]
 
@@ -211,7 +218,7 @@ class RowScheduler(wiring.Component):
                 number.eq(0),
                 held.eq(0),
                 in_use.eq(used),
-                bits.eq(self.plane & used),
+                bits.eq(self.plane),
                 left.eq(Mux(self.zero_skip, self.plane & used, used)),
                 taken.eq(0),
             ]
@@ -250,20 +257,19 @@ def _pick(
         m.d.comb += count.eq(need)
         cut = Signal(_NIBBLE)
         want = Signal(2)  # a nibble that is cut has more bits than are wanted, so at most 3
+        first = Signal(_NIBBLE)
+        rest = [Signal(_NIBBLE, name=f"without{k}") for k in range(1, 4)]
         for k, upto in enumerate(sums):
             before = sums[k - 1] if k else Const(0)
             with m.If(need < upto) if k == 0 else m.Elif(need < upto):
-                m.d.comb += [
-                    cut.eq(nibbles[k]),
-                    want.eq(need - before),
-                    pick.eq(Cat(chosen[: k * _NIBBLE], _first(cut, want))),
-                ]
-
-
-def _first(nibble: Signal, want: Signal) -> Any:
-    """The lowest ``want`` (0 to 3) set bits of a nibble that has more."""
-    without_one = nibble & (nibble - 1)
-    without_two = without_one & (without_one - 1)
-    without_three = without_two & (without_two - 1)
-    rest = Mux(want[1], Mux(want[0], without_three, without_two), Mux(want[0], without_one, nibble))
-    return (nibble & ~rest)[:_NIBBLE]
+                m.d.comb += [cut.eq(nibbles[k]), want.eq(need - before)]
+        for source, without in zip([cut, *rest], rest, strict=False):
+            m.d.comb += without.eq(source & (source - 1))
+        m.d.comb += first.eq(cut)
+        with m.Switch(want):
+            for k, without in enumerate([cut, *rest]):
+                with m.Case(k):
+                    m.d.comb += first.eq(cut & ~without)
+        for k, upto in enumerate(sums):
+            with m.If(need < upto) if k == 0 else m.Elif(need < upto):
+                m.d.comb += pick.eq(Cat(chosen[: k * _NIBBLE], first))
