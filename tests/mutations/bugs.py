@@ -20,10 +20,10 @@ SCHEDULER = _named(
         "need.eq(need - count + 1)",
     ),
     Mutation(
-        "the highest row of a nibble that is cut gets lost",
+        "the lowest row of a nibble that is cut gets lost",
         "ohmtwin.rtl.scheduler",
-        "return (nibble & ~rest)[:_NIBBLE]",
-        "return (nibble & ~rest)[: _NIBBLE - 2]",
+        "pick.eq(Cat(chosen[: k * _NIBBLE], first))",
+        "pick.eq(Cat(chosen[: k * _NIBBLE], first & 0b1110))",
     ),
 )
 

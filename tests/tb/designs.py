@@ -15,6 +15,7 @@ from ohmtwin.rtl.emit import emit_verilog
 from ohmtwin.rtl.macro import CrossbarMacro, MacroSignature
 from ohmtwin.tb import runner
 from ohmtwin.tb.dpi import COCOTB_MACRO, DPI_ARGS, DPI_SOURCES
+from ohmtwin.tb.plain import plain_verilog
 
 __all__ = ["CoreTop", "build_core", "core_verilog"]
 
@@ -53,13 +54,14 @@ class CoreTop(wiring.Component):
 
 
 @functools.cache
-def core_verilog(chip: str) -> str:
-    return emit_verilog(CoreTop(CHIPS[chip]), "core_top")
+def core_verilog(simulator: str, chip: str) -> str:
+    write = plain_verilog if simulator == runner.ICARUS else emit_verilog
+    return write(CoreTop(CHIPS[chip]), "core_top")
 
 
-def build_core(simulator: str, chip: str, macro: str, verilog: str | None = None) -> runner.Build:
-    """The core with ``macro`` "cocotb" or "dpi"; ``verilog`` in place of what is emitted."""
-    text = core_verilog(chip) if verilog is None else verilog
+def build_core(simulator: str, chip: str, macro: str) -> runner.Build:
+    """The core with ``macro`` "cocotb" or "dpi"."""
+    text = core_verilog(simulator, chip)
     sources: tuple[Path, ...] = (COCOTB_MACRO,) if macro == "cocotb" else DPI_SOURCES
     return runner.build(
         simulator,

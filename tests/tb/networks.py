@@ -31,15 +31,18 @@ _QUANT = Quantization(1.0, 0, False)
 def _layer(name: str, source: str, target: str, outputs: int, inputs: int) -> Dense:
     rng = np.random.default_rng([7, outputs, inputs])
     weights = rng.integers(-128, 128, (outputs, inputs)).astype(np.int8)
-    # A factor of about 2**-10: codes spread over their range, many sums end on a tie.
+    bias = rng.integers(-2000, 2000, outputs).astype(np.int32)
     mantissa = rng.integers(1 << 23, 1 << 24, outputs).astype(np.uint32)
+    # Every other output is a sum of multiples of 64 by 2**-9: one of eight is a tie.
+    weights[::2] &= -64
+    bias[::2] &= -64
     mantissa[::2] = 1 << 23
     return Dense(
         name=name,
         input=source,
         output=target,
         weights=weights,
-        bias=rng.integers(-2000, 2000, outputs).astype(np.int32),
+        bias=bias,
         mantissa=mantissa,
         shift=np.full(outputs, 32, np.uint8),
         zero_point=100,
