@@ -45,9 +45,9 @@ clean:
 
 # A stamp is as old as its install, so a changed pyproject.toml installs again.
 $(VENV)/.demo: pyproject.toml
-	@sh tools/venv.sh "$(VENV)" demo "$(PYTHON)"
+	@sh .ci/venv.sh "$(VENV)" demo "$(PYTHON)"
 	@touch "$@"
 
 $(VENV)/.dev: pyproject.toml
-	@sh tools/venv.sh "$(VENV)" dev "$(PYTHON)"
+	@sh .ci/venv.sh "$(VENV)" dev "$(PYTHON)"
 	@touch "$@" "$(VENV)/.demo"
