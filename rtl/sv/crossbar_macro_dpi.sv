@@ -38,6 +38,7 @@ module crossbar_macro #(
   import "DPI-C" function longint unsigned ohm_dpi_beat(input chandle macro);
   import "DPI-C" function void ohm_dpi_beat_wide(
     input chandle macro,
+    input int bits,
     output bit [WIDTH-1:0] codes
   );
 
@@ -64,8 +65,7 @@ module crossbar_macro #(
         if (WIDTH <= 64) begin
           code_data <= WIDTH'(ohm_dpi_beat(macro));
         end else begin
-          codes = '0;
-          ohm_dpi_beat_wide(macro, codes);
+          ohm_dpi_beat_wide(macro, WIDTH, codes);
           code_data <= codes;
         end
       end

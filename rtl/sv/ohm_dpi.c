@@ -69,8 +69,6 @@ ohm_dpi_session *ohm_dpi_bind(ohm_array **arrays, int n) {
         return NULL;
     }
     s->orphan->session = s;
-    s->orphan->next = s->orphan->beats;
-    s->orphan->next_wide = s->orphan->wide;
     for (int i = 0; i < n; i++) s->arrays[i] = arrays[i];
     ohm_dpi_current = s;
     return s;
@@ -189,8 +187,6 @@ void ohm_dpi_read(void *macro, const uint32_t *rows, int beats) {
         ohm_dpi_fail(m->session, "macro %s cannot convert %d beats of %d lanes", m->path, beats,
                      m->lanes);
         m->array = NULL; /* zeros from here on: the buffers may not hold that many */
-        m->next = m->session->orphan->beats;
-        m->next_wide = m->session->orphan->wide;
         return;
     }
     const uint64_t seen = m->words ? ohm_dpi_pack_wide(m, beats) : ohm_dpi_pack(m, beats);
@@ -206,9 +202,12 @@ uint64_t ohm_dpi_beat(void *macro) {
     return *m->next++;
 }
 
-void ohm_dpi_beat_wide(void *macro, uint32_t *words) {
+void ohm_dpi_beat_wide(void *macro, int bits, uint32_t *words) {
     ohm_dpi_macro *m = (ohm_dpi_macro *)macro;
-    if (!m || !m->array) return; /* the caller's words are zero */
+    if (!m || !m->array) {
+        memset(words, 0, (size_t)(bits + 31) / 32 * sizeof *words);
+        return;
+    }
     memcpy(words, m->next_wide, (size_t)m->words * sizeof *words);
     m->next_wide += m->words;
 }

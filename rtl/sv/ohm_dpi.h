@@ -38,7 +38,7 @@ void ohm_dpi_free(ohm_dpi_session *session);
 void *ohm_dpi_attach(const char *path, int id, int cols, int lanes, int adc_bits);
 void ohm_dpi_read(void *macro, const uint32_t *rows, int beats);
 uint64_t ohm_dpi_beat(void *macro);
-void ohm_dpi_beat_wide(void *macro, uint32_t *words);
+void ohm_dpi_beat_wide(void *macro, int bits, uint32_t *words); /* bits: of the beat */
 
 #ifdef __cplusplus
 }
