@@ -20,10 +20,10 @@ SCHEDULER = _named(
         "need.eq(need - count + 1)",
     ),
     Mutation(
-        "the lowest row of a nibble that is cut gets lost",
+        "the row behind a full read gets lost",
         "ohmtwin.rtl.scheduler",
-        "pick.eq(Cat(chosen[: k * _NIBBLE], first))",
-        "pick.eq(Cat(chosen[: k * _NIBBLE], first & 0b1110))",
+        "rest.eq(chosen & ~pick)",
+        "rest.eq(chosen & ~pick & ~(pick << 1))",
     ),
 )
 

@@ -12,8 +12,10 @@ from networks import TILE_CHIP, samples, small_network
 from plant import Mutation, planted, planted_in_c
 
 import ohmtwin as ot
+from ohmtwin.behavioral.golden import run_network
 from ohmtwin.host import verilator_build
 from ohmtwin.host.compiler import CompiledNetwork
+from ohmtwin.host.report import Divergence
 from ohmtwin.host.targets import Target, VerilatorTarget, connect
 from ohmtwin.rtl.emit import emit_verilog
 from ohmtwin.rtl.tile import Tile
@@ -59,28 +61,46 @@ def test_levels_agree_without_a_bug(noisy: bool) -> None:
     assert report.levels["verilator"].values == COUNT * 2 * (8 + 4)
 
 
-# The tensor in which a bug shows first. A requantizer is behind the sums: these must stay right.
-BUGS = [
-    pytest.param(SCHEDULER, 1, "first.acc", id="scheduler"),
-    pytest.param(COMBINE, 0, "first.acc", id="slice combine"),
-    pytest.param(REQUANTIZER, 0, "first", id="requantizer"),
-]
-
-
-@pytest.mark.parametrize(("bugs", "which", "tensor"), BUGS)
-def test_a_bug_in_the_rtl_is_found_and_located(
-    bugs: dict[str, Mutation], which: int, tensor: str, model: Callable[[Path], None]
-) -> None:
-    model(mutant(list(bugs.values())[which]))
-    report = levels_agree(small_network(noisy=False))
+def located(report: ot.Report) -> Divergence:
+    """The first difference between verilator and fast, where there must be one."""
     assert not report.agree
-    verilator = report.levels["verilator"]
-    assert verilator.mismatches > 0
-    assert verilator.first_divergence is not None
-    assert verilator.first_divergence.tensor == tensor
-    assert verilator.first_divergence.layer == "first"
-    assert verilator.first_divergence.cores == (0, 1)
-    assert report.levels["fast"].mismatches == 0
+    assert report.levels["fast"].mismatches == 0, "the fast level has no bug"
+    assert report.levels["verilator"].mismatches > 0
+    first = report.levels["verilator"].first_divergence
+    assert first is not None
+    return first
+
+
+@pytest.mark.parametrize("bug", [list(SCHEDULER)[1], next(iter(COMBINE))])
+def test_a_bug_before_the_sums_is_found_in_the_first_layer(
+    bug: str, model: Callable[[Path], None]
+) -> None:
+    model(mutant({**SCHEDULER, **COMBINE}[bug]))
+    first = located(levels_agree(small_network(noisy=False)))
+    assert (first.tensor, first.layer, first.cores) == ("first.acc", "first", (0, 1))
+    assert (first.expected ^ first.got) >> first.bit & 1
+
+
+def test_a_bug_in_the_requantizer_is_found_where_the_first_tie_is(
+    model: Callable[[Path], None],
+) -> None:
+    compiled = small_network(noisy=False)
+    exact = run_network(compiled.network, samples(COUNT))
+    places = []
+    for number, layer in enumerate(compiled.network.layers):
+        magnitude = np.abs(exact[f"{layer.name}.acc"].astype(np.int64))
+        # By 2**-9: a tie whose even neighbour is the nearer one to zero, unless it is clipped.
+        tie = (magnitude % 1024 == 256) & (layer.mantissa == 1 << 23)
+        code = exact[layer.name]
+        tie &= (code > layer.clip_low) & (code < layer.clip_high)
+        places += [(int(sample), number, int(index)) for sample, index in np.argwhere(tie)]
+    sample, number, index = min(places)
+
+    model(mutant(next(iter(REQUANTIZER.values()))))
+    first = located(levels_agree(compiled))
+    name = compiled.network.layers[number].name
+    assert (first.sample, first.tensor, first.index) == (sample, name, index)
+    assert abs(first.expected - first.got) == 1
 
 
 @pytest.mark.parametrize("bug", NOISE_KEY_C)
