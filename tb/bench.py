@@ -12,9 +12,10 @@ from typing import Any
 
 import cocotb
 
-__all__ = ["folder", "parameters", "rng"]
+__all__ = ["PLUSARG", "folder", "parameters", "rng"]
 
-_PLUSARG = "bench_parameters"
+PLUSARG = "bench_parameters"
+"""The plusarg that carries the path of the parameter file."""
 
 
 @functools.cache
@@ -26,9 +27,9 @@ def parameters() -> dict[str, Any]:
     RuntimeError
         If the simulation was not started by it.
     """
-    path = cocotb.plusargs.get(_PLUSARG)
+    path = cocotb.plusargs.get(PLUSARG)
     if not isinstance(path, str):
-        raise RuntimeError(f"Start this bench with tb.runner.run, or pass +{_PLUSARG}=<file>")
+        raise RuntimeError(f"Start this bench with tb.runner.run, or pass +{PLUSARG}=<file>")
     found: dict[str, Any] = json.loads(Path(path).read_text())
     return found
 

@@ -24,10 +24,10 @@ from cocotb_tools import runner as cocotb_runner
 
 from ..arch.errors import ToolError
 from ..behavioral.buildcache import build_once, file_parts
+from .bench import PLUSARG
 
 __all__ = [
     "ICARUS",
-    "PARAMETERS",
     "SIMULATORS",
     "VERILATOR",
     "BenchError",
@@ -40,9 +40,6 @@ __all__ = [
 VERILATOR = "verilator"
 ICARUS = "icarus"
 SIMULATORS = (VERILATOR, ICARUS)
-
-PARAMETERS = "bench_parameters"
-"""The plusarg that carries the path of the parameter file, for :func:`.bench.parameters`."""
 
 _TIMESCALE = ("1ns", "1ps")
 
@@ -306,7 +303,7 @@ def run(
         one = _Icarus()
     one.limit_s = limit_s
     print(f"{module} on {built.simulator}, seed {seed}, log {log}")
-    plusargs = [f"+{PARAMETERS}={handed}"]
+    plusargs = [f"+{PLUSARG}={handed}"]
     if waves and built.simulator == ICARUS:
         # Verilator's dump.vcd lands in the folder of the run by itself.
         plusargs.append(f"+dumpfile_path={folder / 'dump.fst'}")
