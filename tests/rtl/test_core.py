@@ -221,7 +221,7 @@ def test_stop() -> None:
     weights = np.random.default_rng(4).integers(-128, 128, (chip.rows, chip.outputs))
     dut = CoreAndArray(chip, levels_of(weights, chip))
     core = dut.core
-    x = np.full(chip.rows, 255, dtype=np.uint8)
+    x = np.random.default_rng(5).integers(0, 256, chip.rows, dtype=np.uint8)
     config = MvmConfig(
         rows_used=chip.rows, outputs=chip.outputs, rows_per_read=16, zero_skip=True,
         group=chip.planner_group, slices=chip.slices, cell_bits=chip.cell_bits, beats=chip.beats,
@@ -244,17 +244,22 @@ def test_stop() -> None:
             await ctx.tick().repeat(after)
             ctx.set(dut.hold_codes, 1)  # the rest of the read comes late
             ctx.set(core.stop, 1)
+            ctx.set(core.clear, 1)
             await ctx.tick()
             ctx.set(core.stop, 0)
+            ctx.set(core.clear, 0)
             caught += ctx.get(dut.converting)
             assert not ctx.get(core.busy)
             assert await drain(ctx, core, 2) == (0, [0] * 2 * chip.outputs_per_beat)
             ctx.set(dut.hold_codes, 0)
-            await load(ctx, core, one) if after % 2 else None
+            if after % 2:  # otherwise the activations are still there
+                await load(ctx, core, one)
             await product(ctx, dut, config, Random(after), stall=0.0)
             rows = one if after % 2 else x
             _, sums = await drain(ctx, core, chip.acc_words)
             assert sums == (rows.astype(np.int64) @ (weights + 128)).tolist(), after
+            counts = await counters(ctx, core)
+            assert counts[CoreCounter.BEATS] == counts[CoreCounter.READS] * chip.beats, after
         assert caught > 10, "few stops fell into a conversion"
 
     simulate(dut, bench, cycles=20_000)
