@@ -143,6 +143,7 @@ class ArrayState:
         self.target = np.column_stack([conductances[levels], np.full(len(levels), device.g_off)])
         start = self.target * variation(self.shape, device, self.streams, epoch)
         start *= open_loop(self.target, device, self.streams, epoch)
+        start = faults.stuck_conductance(start, self.stuck, device)
         done = write_verify(start, self.target, self.stuck != 0, device, self.streams, epoch)
         self.iterations = done.iterations
         """Verifying iterations that each cell took in the last write."""

@@ -132,13 +132,12 @@ class Device(BaseModel):
             table = table.model_dump()
         if isinstance(table, dict):
             found = table.get("conductance")
-            if (
-                isinstance(found, list | tuple)
-                and len(found) > 1
-                and all(isinstance(g, float | int) for g in (found[0], found[-1]))
-            ):
-                ratio = found[-1] / found[0] if found[0] > 0 else math.inf
-                return {"g_on": found[-1], "on_off_ratio": ratio} | values
+            if isinstance(found, list | tuple) and len(found) > 1:
+                low, high = found[0], found[-1]
+                # Anything else is refused by the table itself, with a better message.
+                if all(isinstance(g, float | int) for g in (low, high)) and 0 <= low < high:
+                    ratio = high / low if low > 0 else math.inf
+                    return {"g_on": high, "on_off_ratio": ratio} | values
         return values
 
     @model_validator(mode="after")

@@ -161,3 +161,137 @@ def test_device_that_fits_no_image():
     device = devices.rram(on_off_ratio=1 + 1e-9)
     with pytest.raises(ConfigError, match="do not fit an image"):
         program(some_levels(), device, **OPTIONS)
+
+
+# ---------------------------------------------------------------- sections, files, tables
+
+USER = """
+name = "mine"
+g_on = 1e-4
+on_off_ratio = 50.0
+read_voltage = 0.2
+
+[telegraph]
+amplitude = 0.05
+capture = 1e-3
+emission = 2e-3
+"""
+
+
+def user_file(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return devices.load(path)
+
+
+def test_user_device_from_a_file(tmp_path):
+    device = user_file(tmp_path, USER)
+    assert device.active == {"telegraph", "on_off"}
+    assert device.telegraph.emission == 2e-3
+    assert device.kind == "custom"
+
+
+def test_user_device_from_measured_tables(tmp_path):
+    (tmp_path / "levels.csv").write_text("# of 30 cells\nconductance\n1e-6\n30e-6\n\n61e-6\n1e-4\n")
+    (tmp_path / "spread.csv").write_text("conductance, relative\n1e-6, 0.2\n1e-4, 0.02\n")
+    (tmp_path / "pulses.csv").write_text("conductance\n1e-6\n5e-5\n1e-4\n")
+    device = user_file(
+        tmp_path,
+        'name = "mine"\nread_voltage = 0.2\n[levels]\nfile = "levels.csv"\n'
+        '[spread_table]\nfile = "spread.csv"\n[write]\nvoltage = 1\ntime = 1e-8\nenergy = 1e-12\n'
+        '[write.response]\nfile = "pulses.csv"\nspread = 0.1\n',
+    )
+    assert device.g_on == 1e-4
+    assert device.on_off_ratio == pytest.approx(100)
+    assert device.conductances(2).tolist() == [1e-6, 30e-6, 61e-6, 1e-4]
+    assert device.conductances(1).tolist() == [1e-6, 1e-4]
+    # Sixteen levels lie between the four that were measured.
+    assert device.conductances(4)[[0, 5, 10, 15]].tolist() == [1e-6, 30e-6, 61e-6, 1e-4]
+    assert device.spread_table.relative == (0.2, 0.02)
+    assert device.write.response.conductance == (1e-6, 5e-5, 1e-4)
+    levels = some_levels((128, 512))
+    image = program(levels, device.without("spread"), **OPTIONS)
+    unit = 4096 / device.step(2)
+    assert np.array_equal(image.g, np.rint(device.conductances(2)[levels] * unit))
+
+
+BROKEN = [
+    ("g_on = 1e-4", "g_on = -1e-4", "'g_on' is wrong: .*greater than 0.*not -0.0001"),
+    ("= 50.0", "= 0.5", "'on_off_ratio' is wrong: .*greater than 1, not 0.5"),
+    ("amplitude = 0.05", "amplitude = -0.05", "'telegraph.amplitude' is wrong"),
+    ("amplitude = 0.05", "amplitude = nan", "'telegraph.amplitude' is wrong: .*finite"),
+    ("amplitude =", "amplitud =", "unknown key 'telegraph.amplitud'; did you mean 'amplitude'"),
+    ("[telegraph]", "[telegraf]", "unknown key 'telegraf'; did you mean 'telegraph'"),
+    ("[telegraph]", "temperature = -1.0\n[telegraph]", "'temperature' is wrong"),
+    ("[telegraph]", "spread = -0.1\n[telegraph]", "'spread' is wrong"),
+    ("[telegraph]", "[levels]\nconductance = [1e-6, 5e-6, 4e-6]\n[telegraph]", "entry 2 is 4e-06"),
+    ("[telegraph]", "[levels]\nconductance = [-1e-6, 4e-6]\n[telegraph]", "must be 0 or more"),
+    ("[telegraph]", "[levels]\nconductance = [1e-6, nan]\n[telegraph]", "levels.conductance"),
+    ("[telegraph]", "[levels]\nconductance = [1e-6, 3e-5]\n[telegraph]", "leave both out"),
+    ("[telegraph]", "[drift]\nnu = -0.1\nt0 = 1\n[telegraph]", "'drift.nu' is wrong"),
+    ("[telegraph]", "[drift]\nnu = 0.1\nt0 = 0\n[telegraph]", "'drift.t0' is wrong"),
+    ("[telegraph]", "[wires]\nr_row = -1\n[telegraph]", "'wires.r_row' is wrong"),
+    ("[telegraph]", "[faults]\nstuck_on = 0.6\nstuck_off = 0.6\n[telegraph]", "not exceed 1"),
+    ("[telegraph]", "[flicker]\ncoefficient = 1e-6\nf_low = 1\n[telegraph]", "above flicker.f_low"),
+    (
+        "[telegraph]",
+        "[read]\nvoltage = 0.1\ntime = 1\nenergy = 1\n[telegraph]",
+        "at most read.volt",
+    ),
+    ("[telegraph]", "[adc]\ninl = [[0, 1]]\ndnl = [[0, 1]]\n[telegraph]", "exclude each other"),
+    ("[telegraph]", "[driver]\nvoltages = [0.0]\n[telegraph]", "2 to 16 digits, not 1"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), BROKEN)
+def test_broken_user_files_name_the_field(tmp_path, old, new, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        user_file(tmp_path, USER.replace(old, new))
+    assert str(error.value).startswith(f"device file {tmp_path / 'mine.toml'}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("conductance\n1e-6\nnan\n", r"levels.csv line 3: 'conductance' must be a finite number"),
+        ("conductance\n1e-6\nhigh\n", r"levels.csv line 3: .* must be a number, not 'high'"),
+        ("conductance,level\n1e-6\n", r"levels.csv line 2: 1 values in a table of 2 columns"),
+        ("", "levels.csv is empty"),
+        (None, "levels.csv does not exist"),
+        ("conductance\n5e-6\n1e-6\n", "entry 1 is 1e-06 after 5e-06"),
+        ("conductanse\n1e-6\n5e-6\n", "'levels.conductance' is missing|unknown key"),
+    ],
+)
+def test_broken_tables_name_file_and_line(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "levels.csv").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        user_file(tmp_path, 'name = "mine"\nread_voltage = 0.2\n[levels]\nfile = "levels.csv"\n')
+
+
+def test_effects_are_switched_one_by_one():
+    pcm = devices.pcm()
+    assert pcm.active == {
+        "drift", "endurance", "flicker", "on_off", "shot", "spread", "thermal"
+    }  # fmt: skip
+    assert pcm.only().active == frozenset()
+    for effect in pcm.active:
+        assert pcm.only(effect).active == {effect}
+        assert pcm.without(effect).active == pcm.active - {effect}
+    with pytest.raises(ConfigError, match="no effect 'drif'; the effects are spread, "):
+        pcm.only("drif")
+
+
+def test_cells_hold_the_bits_they_are_known_for():
+    with pytest.raises(ConfigError, match="device stt_mram holds 1 bits, not 2; choose a chip"):
+        program(some_levels(), devices.stt_mram(), **OPTIONS)
+    image = program(some_levels(top=1), devices.stt_mram(), **(OPTIONS | {"cell_bits": 1}))
+    assert image.ref.mean() == pytest.approx(4096 / 1.5, rel=0.02)
+
+
+@pytest.mark.parametrize("name", devices.names())
+def test_standard_devices_survive_their_own_dump(name):
+    device = devices.load(name)
+    assert type(device).model_validate_json(device.model_dump_json()) == device
+    assert getattr(devices, name)() == device
