@@ -18,7 +18,16 @@ from ohmtwin.behavioral.image import ArrayImage
 from ohmtwin.behavioral.threefry import column_words
 
 SHAPES = [(128, 128), (256, 512), (8, 8), (40, 24), (64, 136), (200, 56)]
-KINDS = ["plain", "cells", "no noise", "wide variance", "wide sums", "table"]
+KINDS = [
+    "plain",
+    "cells",
+    "halves",
+    "past halves",
+    "no noise",
+    "wide variance",
+    "wide sums",
+    "table",
+]
 
 X86 = platform.machine() in ("x86_64", "AMD64")
 ISAS = {
@@ -37,11 +46,17 @@ def image(random: np.random.Generator, shape: tuple[int, int], kind: str) -> Arr
     ref = 1 << 29 if kind == "wide sums" else 400
     quiet = kind == "no noise"
     q = random.integers(-2000, 1 << (31 if wide else 16), shape, dtype=np.int32)
+    if kind.endswith("halves"):
+        # Multiples of 4 whose sums fit 16 bits, in column 0 just so; or one too many.
+        q = random.integers(0, 65536 // rows, shape, dtype=np.int32)
+        q[:, 0] = 65535 // rows
+        q[0, 0] += 65535 - int(q[:, 0].sum()) + (kind == "past halves")
+        q *= 4
     v0 = 1 << 45 if kind == "wide variance" else int(random.integers(0, 1 << 20))
     return ArrayImage(
         g=random.integers(-500, 13000, shape, dtype=np.int32),
         ref=random.integers(-ref if wide else 0, ref, rows, dtype=np.int32),
-        q=q if kind == "cells" or wide else None,
+        q=q if kind in ("cells", "halves", "past halves") or wide else None,
         v0=0 if quiet else v0,
         v1=0 if quiet else int(random.integers(0, 1 << 20)),
         adc_bits=bits,
@@ -77,7 +92,7 @@ def masks_of(random: np.random.Generator, n: int, rows: int) -> np.ndarray:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_c_equals_numpy(isa, kind):
-    # 200 reads of 864 columns for each of six kinds: a million column samples for each build.
+    # 200 reads of 864 columns for each of eight kinds: a million column samples for each build.
     lib = library_for(isa)
     for number, shape in enumerate(SHAPES):
         random = np.random.default_rng([number, KINDS.index(kind)])
