@@ -51,6 +51,10 @@ _VERILATE = (
     "fast",
     "--no-assert",
     "--no-timing",
+    # rtl/emit.py writes conditions as branches; these two would make expressions of them again,
+    # to be evaluated in every cycle.
+    "-fno-dfg",
+    "-fno-table",
     # Generated Verilog; what Verilator would say of it is the RTL tests' to find.
     "-Wno-fatal",
     "-Wno-lint",
@@ -78,7 +82,10 @@ _CXXFLAGS = (
 
 _LINK = ("-Wl,-Bsymbolic",) if sys.platform == "linux" else ("-undefined", "dynamic_lookup")
 
-_FAST = "-O3"
+_FAST = "-O2"
+"""-O3 makes generated code larger and a tenth slower."""
+
+_CROSSBAR = "-O3"
 _SLOW = "-O0"
 """Constructors and the first settling of the model run once."""
 
@@ -244,6 +251,7 @@ def _compile_job(tools: Tools, source: Path, defines: Sequence[str]) -> Job:
     slow = "__Slow" in source.name or source.name.startswith("verilated")
     flags = [*_CXXFLAGS, _SLOW if slow else _FAST]
     if is_c:
+        flags[-1] = _CROSSBAR
         # The crossbar keeps its exports: Python programs the arrays through them.
         flags = [
             "-x",
