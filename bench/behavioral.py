@@ -19,8 +19,9 @@ from ohmtwin.behavioral.cengine import CCrossbar, core_mvm
 from ohmtwin.behavioral.core import MvmConfig
 from ohmtwin.behavioral.devices import Device
 from ohmtwin.behavioral.programming import program
+from ohmtwin.behavioral.state import ArrayState
 
-__all__ = ["fast_products_per_s", "fast_reads_per_s"]
+__all__ = ["all_effects_ratio", "fast_products_per_s", "fast_reads_per_s"]
 
 ROWS = 128
 
@@ -97,6 +98,67 @@ def fast_products_per_s(
     }
 
 
+EFFECTS: dict[str, Any] = {
+    "variation": {"die": 0.02, "device": 0.05, "cycle": 0.02, "correlated": 0.03},
+    "verify": {"tolerance": 0.02, "read_spread": 0.002},
+    "faults": {"stuck_on": 0.001, "stuck_off": 0.005},
+    "retention": {"time": 3e8, "loss": 0.1, "activation_energy": 1.1, "spread": 0.3},
+    "drift": {"nu": 0.02, "nu_spread": 0.01, "t0": 1.0},
+    "telegraph": {
+        "amplitude": 0.05,
+        "amplitude_spread": 0.5,
+        "capture": 1e-3,
+        "emission": 1e-3,
+        "time_spread": 3.0,
+        "slow_above": 1e-3,
+    },
+    "flicker": {"coefficient": 1e-6, "f_low": 1.0},
+    "disturb": {"rate": 1e-8},
+    "temperature_coefficients": {"on": -1e-3, "off": 2e-3},
+    "wires": {"r_row": 0.5, "r_col": 0.5, "r_driver": 50.0, "r_sense": 20.0},
+    "adc": {"gain_spread": 0.01, "offset_spread": 0.5, "dnl_spread": 0.2, "comparator_noise": 0.2},
+    "driver": {"gain_spread": 0.01},
+    "reference_noise": True,
+}
+"""Sections that switch every effect on."""
+
+
+def all_effects_ratio(rows_per_read: int = 16, zero_skip: bool = True, runs: int = 25) -> float:
+    """Speed of products with every effect on, over that with thermal and shot noise alone.
+
+    A 128 x 128 array of 2-bit cells, aged by a day and read through resistive wires, against one
+    of ideal cells with noise. Both work in turn, so that what else the machine does hits both.
+    """
+    levels = np.random.default_rng(3).integers(0, 4, (ROWS, ROWS)).astype(np.uint8)
+    crossbars = []
+    for device in (devices.rram(**EFFECTS), devices.rram().only("on_off", "thermal", "shot")):
+        state = ArrayState(levels, device, cell_bits=2, seed=1, array=0, adc_bits=9, lanes=8)
+        state.advance(86400.0, 320.0, reads=100_000)
+        crossbars.append(CCrossbar(state.image(), 1, 0))
+    config = MvmConfig(
+        rows_used=ROWS,
+        outputs=ROWS // 4,
+        rows_per_read=rows_per_read,
+        zero_skip=zero_skip,
+        group=16,
+        slices=4,
+        cell_bits=2,
+        beats=16,
+    )
+    x = np.random.default_rng(2).integers(0, 256, (16, ROWS)).astype(np.uint8)
+    ratios = []
+    for _ in range(runs):
+        seconds = []
+        for crossbar in crossbars:
+            core_mvm(crossbar, x, config)  # warms caches
+            start = time.process_time()
+            for _ in range(40):
+                core_mvm(crossbar, x, config)
+            seconds.append(time.process_time() - start)
+        ratios.append(seconds[1] / seconds[0])
+    return statistics.median(ratios)
+
+
 def _crossbar(columns: int, device: Device, array: int) -> CCrossbar:
     levels: NDArray[np.uint8] = (
         np.random.default_rng(array).integers(0, 4, (ROWS, columns)).astype(np.uint8)
@@ -127,6 +189,10 @@ def main() -> None:
         _show(fast_products_per_s(device=device, cores=32))
         _show(fast_products_per_s(16, True, device=device))
         _show(fast_products_per_s(16, True, device=device, cores=32))
+
+    for rows, skip in ((16, True), (ROWS, False)):
+        ratio = all_effects_ratio(rows, skip)
+        _show({"rows_per_read": rows, "zero_skip": skip, "all_effects_ratio": round(ratio, 3)})
 
 
 def _show(figures: dict[str, Any]) -> None:

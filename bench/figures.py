@@ -7,6 +7,7 @@ from . import behavioral, fabric, simulation, wires
 __all__ = [
     "Figures",
     "adc_busy",
+    "all_effects",
     "fast_products",
     "fast_reads",
     "irdrop",
@@ -42,6 +43,18 @@ def fast_products() -> Figures:
         f"median of {runs} runs"
     )
     return _figure("fast.products_per_s", found["products_per_s"], "products/s", how)
+
+
+def all_effects() -> Figures:
+    """What every effect at once costs the C engine."""
+    dense = behavioral.all_effects_ratio(128, False)
+    sparse = behavioral.all_effects_ratio(16, True)
+    how = (
+        "products of a 128x128 array with every effect and wires on over those with thermal and "
+        f"shot noise alone, in turn, one processor: the lower of {sparse:.2f} (16 rows a read, "
+        f"zero-skip) and {dense:.2f} (128 rows a read)"
+    )
+    return _figure("fast.all_effects_ratio", min(dense, sparse), "ratio", how)
 
 
 def adc_busy() -> Figures:

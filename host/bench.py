@@ -61,6 +61,7 @@ GROUPS: tuple[Source, ...] = (
     ),
     Source("sim_images", ("sim.images_per_s",)),
     Source("fast_reads", ("fast.reads_per_s",)),
+    Source("all_effects", ("fast.all_effects_ratio",)),
     Source("fast_products", ("fast.products_per_s",)),
     Source("adc_busy", ("adc_busy.baseline", "adc_busy.zero_skip")),
     Source("zero_skip", ("zero_skip.reads_over_bound",)),
