@@ -55,10 +55,15 @@ def show_devices(as_json: bool) -> None:
     if as_json:
         print(json_module.dumps(dumped, indent=2, allow_nan=False, default=str))
         return
-    keys = [key for key in dumped[0] if key != "name"]
-    table = _table(["", *(device.name for device in found)])
-    for key in keys:
-        table.add_row(key, *(str(entry[key]) for entry in dumped))
+    table = _table(["device", "bits", "g_on (S)", "on_off_ratio", "effects that are on"])
+    for device in found:
+        table.add_row(
+            device.name,
+            f"{device.bits:g}",
+            f"{device.g_on:g}",
+            f"{device.on_off_ratio:g}",
+            ", ".join(sorted(device.active)) or "none",
+        )
     Console().print(table)
 
 
