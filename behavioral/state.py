@@ -27,7 +27,7 @@ from .effects.variation import variation
 from .effects.verify import write_verify
 from .image import ArrayImage
 from .statefile import pack, unpack
-from .wires import transfer_matrix
+from .wires import predistort, transfer_matrix
 
 __all__ = ["ArrayState", "compact_variance"]
 
@@ -64,6 +64,10 @@ class ArrayState:
         As in :class:`~.image.ArrayImage`; a table given here goes before that of the device.
     yield_map : int8 array [rows, cols], optional
         1 stuck on, -1 stuck off, 0 good; by default drawn with the device's shares.
+    headroom : float, optional
+        If given, cells are written pre-distorted against the wires (:func:`.wires.predistort`),
+        to targets of this share of their range, above 0 to 1; the sense amplifiers make up for it.
+        Nothing without wires.
 
     Raises
     ------
@@ -85,12 +89,16 @@ class ArrayState:
         lanes: int = 1,
         adc_table: NDArray[np.uint16] | None = None,
         yield_map: NDArray[np.int8] | None = None,
+        headroom: float | None = None,
     ) -> None:
         check_key(seed, array)
         if not 1 <= cell_bits <= 4:
             raise ConfigError(f"A cell has 1 to 4 bits, not {cell_bits}")
         _check_levels(levels, cell_bits)
+        if headroom is not None and not 0 < headroom <= 1:
+            raise ConfigError(f"The headroom must be above 0 and at most 1, not {headroom}")
         self.device = device
+        self.headroom = None if device.wires is None else headroom
         self.cell_bits = cell_bits
         self.adc_bits = adc_bits
         self.lanes = lanes
@@ -141,6 +149,13 @@ class ArrayState:
         conductances = device.conductances(self.cell_bits)
         self.levels = levels.copy()
         self.target = np.column_stack([conductances[levels], np.full(len(levels), device.g_off)])
+        if self.headroom is not None and device.wires is not None:
+            self.target = predistort(
+                self.target * self.headroom,
+                device.wires.model(),
+                g_min=device.g_off,
+                g_max=device.g_on,
+            ).g
         start = self.target * variation(self.shape, device, self.streams, epoch)
         start *= open_loop(self.target, device, self.streams, epoch)
         start = faults.stuck_conductance(start, self.stuck, device)
@@ -262,6 +277,7 @@ class ArrayState:
         if not (math.isfinite(gain) and gain > 0):
             raise ConfigError(f"The gain must be above 0, not {gain}")
         device = self.device
+        gain /= self.headroom or 1.0
         g, relative = self._now()
         if device.wires is not None:
             # The reference column is one more column, at the far end of the row wires.
@@ -318,6 +334,7 @@ class ArrayState:
                 "temperature": self.temperature,
                 "writes": self.writes,
                 "advances": self.advances,
+                "headroom": self.headroom,
             },
         )
 
@@ -371,6 +388,8 @@ class ArrayState:
         state.seconds = found["seconds"].copy()
         state.temperatures = found["temperatures"].copy()
         state.temperature = float(about["temperature"])
+        # Only now, for the solving at construction would be for nothing.
+        state.headroom = about.get("headroom")
         state.writes, state.advances = int(about["writes"]), int(about["advances"])
         return state
 

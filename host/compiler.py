@@ -2,8 +2,8 @@
 """A network, a chip, a device and a seed, made into programs and programmed arrays."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from ..behavioral.devices import Device
 from ..behavioral.devices import load as load_device
 from ..behavioral.image import ArrayImage
 from ..behavioral.program import ArraySpec, InputLayout, TileProgram
-from ..behavioral.programming import program as program_array
+from ..behavioral.state import ArrayState
 from .codegen import generate
 from .graph import Network
-from .mapping import LayerMap, Mapping, choose_chip, map_network, reads_bound
+from .mapping import LayerMap, choose_chip, map_network, reads_bound
+from .mapping import Mapping as LayerMapping
 from .onnx_import import load_network
 
 __all__ = ["MAX_SEED", "CompiledNetwork", "compile_network"]
@@ -34,22 +35,26 @@ class CompiledNetwork:
     """All that a target needs: it runs the same on every one of them."""
 
     network: Network
-    mapping: Mapping
+    mapping: LayerMapping
     device: Device
     seed: int
     program: TileProgram
     notes: dict[int, str]
+    fault_maps: Mapping[int, NDArray[np.int8]] = field(default_factory=dict)
+    """Stuck cells of cores, where they are given and not drawn from the device."""
+    headroom: float | None = None
+    """Of pre-distorted arrays: share of the conductance range that targets use."""
 
     @property
     def chip(self) -> Chip:
         return self.mapping.chip
 
     @cached_property
-    def images(self) -> tuple[ArrayImage, ...]:
-        """The arrays as programmed, one a core in use: floats happen here and nowhere later."""
+    def states(self) -> tuple[ArrayState, ...]:
+        """The arrays as written, one a core in use; not to be changed: targets copy them."""
         chip = self.chip
         return tuple(
-            program_array(
+            ArrayState(
                 spec.levels,
                 self.device,
                 cell_bits=chip.cell_bits,
@@ -57,9 +62,16 @@ class CompiledNetwork:
                 array=spec.core,
                 adc_bits=chip.adc_bits,
                 lanes=chip.lanes,
+                yield_map=self.fault_maps.get(spec.core),
+                headroom=self.headroom,
             )
             for spec in self.program.arrays
         )
+
+    @cached_property
+    def images(self) -> tuple[ArrayImage, ...]:
+        """What reads see of the arrays as written: here floats become integers."""
+        return tuple(state.image() for state in self.states)
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -91,7 +103,7 @@ class CompiledNetwork:
             yield f"{instruction!s:<90} # {address}"
 
 
-def _check_sums(mapping: Mapping) -> None:
+def _check_sums(mapping: LayerMapping) -> None:
     """Prove that no noise, however large, can carry an accumulator out of 32 bits.
 
     Every conversion is taken at full scale: the sum of the offset-encoded products is then at its

@@ -3,11 +3,13 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..arch.errors import InputError
 
-__all__ = ["check_output", "write_text"]
+__all__ = ["check_output", "write_bytes", "write_text"]
 
 
 def check_output(path: Path, option: str) -> Path:
@@ -28,8 +30,11 @@ def check_output(path: Path, option: str) -> Path:
     return path
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file at once: under another name in the same folder, then renamed.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file of another name in the same folder, which takes the place of ``path`` at the end.
+
+    If the body fails, ``path`` is as it was and nothing else is left.
 
     Raises
     ------
@@ -40,10 +45,10 @@ def write_text(path: Path, text: str) -> None:
         handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from None
+    os.close(handle)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp gives the file to its owner alone
@@ -52,3 +57,15 @@ def write_text(path: Path, text: str) -> None:
         raise InputError(f"{path} cannot be written: {error.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file at once: under another name in the same folder, then renamed.
+
+    Raises
+    ------
+    InputError
+        If the file system refuses.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

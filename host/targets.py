@@ -5,6 +5,7 @@ A target runs a compiled network. All targets of one :class:`~.compiler.Compiled
 the same programmed arrays, yet each has arrays of its own: reads in one never show in another.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,14 +15,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.errors import InputError, ToolError
+from ..arch.errors import ConfigError, InputError, ToolError
 from ..behavioral import golden
 from ..behavioral.cengine import CCrossbar
 from ..behavioral.image import ArrayImage
 from ..behavioral.machine import Counters, Machine
+from .calibrate import Compensation, LaneReport, measure_gains, measure_lanes, residual
 from .compiler import CompiledNetwork
 from .driver import TileDriver
 from .simulation import Simulation, SimulationPort, load_library
+from .state import ChipState
 from .toolchain import Progress
 from .verilator_build import build_model
 
@@ -32,6 +35,7 @@ __all__ = [
     "GoldenTarget",
     "Target",
     "VerilatorTarget",
+    "chip_arrays",
     "connect",
 ]
 
@@ -53,6 +57,7 @@ class Target(ABC):
     def __init__(self, compiled: CompiledNetwork) -> None:
         self._compiled = compiled
         self._closed = False
+        self._state: ChipState | None = None
 
     @property
     def compiled(self) -> CompiledNetwork:
@@ -110,6 +115,147 @@ class Target(ABC):
         self._check_open()
         return self._counters()
 
+    @property
+    def state(self) -> ChipState | None:
+        """The arrays over time, with their trims; None at a level that has no arrays."""
+        if self._state is None and self._crossbars():
+            self._state = ChipState(self._compiled)
+        return self._state
+
+    def crossbars(self) -> Mapping[int, CCrossbar]:
+        """The array of each core in use, as it is read; none at a level that has no arrays.
+
+        Raises
+        ------
+        ClosedTargetError
+            If the target is closed.
+        """
+        self._check_open()
+        return MappingProxyType(self._crossbars())
+
+    def advance(self, *, seconds: float = 0.0, temperature: float | None = None) -> None:
+        """Let time pass between two runs: drift, retention, traps, and the reads made so far.
+
+        The images of all arrays are derived anew; read numbers go on. Levels without arrays
+        (golden) know no time: nothing happens there, though wrong values are refused as well.
+
+        Parameters
+        ----------
+        seconds : float
+            0 or more.
+        temperature : float, optional
+            Kelvin from now on; as it was if absent.
+
+        Raises
+        ------
+        ConfigError
+            If time is negative or the temperature below 0 K.
+        ClosedTargetError
+            If the target is closed.
+        """
+        self._check_open()
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ConfigError(f"The seconds to advance must be 0 or more, not {seconds}")
+        if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
+            raise ConfigError(f"The temperature must be 0 kelvin or more, not {temperature}")
+        state = self.state
+        if state is not None:
+            state.advance(seconds, temperature, self._read_numbers())
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Derive the images of all arrays from the state and load them."""
+        state = self.state
+        if state is not None:
+            for core, crossbar in self._crossbars().items():
+                crossbar.program(state.image(core))
+
+    def compensate(self, mode: Compensation = "global", *, reads: int = 64) -> Mapping[int, float]:
+        """Trim the gain of the arrays against drift; see :func:`.calibrate.measure_gains`.
+
+        Returns
+        -------
+        mapping
+            Gain of each core from now on; empty at a level that has no arrays.
+
+        Raises
+        ------
+        InputError
+            If there is no such mode, or the reads are below 1 or see no current.
+        ClosedTargetError
+            If the target is closed.
+        """
+        self._check_open()
+        state = self.state
+        if state is None:
+            return {}
+        state.gains = measure_gains(state, self._crossbars(), mode, reads)
+        self.refresh()
+        return MappingProxyType(state.gains)
+
+    def calibrate_lanes(self, *, reads: int = 256) -> LaneReport:
+        """Install the inverse of each ADC's gain and offset as integer code tables.
+
+        See :func:`.calibrate.measure_lanes`. Arrays whose ADCs are ideal are left as they are.
+
+        Raises
+        ------
+        InputError
+            If the reads are below 1.
+        ClosedTargetError
+            If the target is closed.
+        """
+        self._check_open()
+        state = self.state
+        if state is None:
+            return LaneReport({}, 0.0, 0.0)
+        crossbars = self._crossbars()
+        lanes, before = measure_lanes(state, crossbars, reads)
+        for core, found in lanes.items():
+            state.arrays[core].adc_table = found.table
+        self.refresh()
+        return LaneReport(lanes, before, residual(state, crossbars, reads) if lanes else before)
+
+    def save_state(self, path: str | Path) -> None:
+        """Write the arrays, their trims and read numbers to a file; counters are not in it.
+
+        Raises
+        ------
+        InputError
+            If the level has no arrays, or the file cannot be written.
+        ClosedTargetError
+            If the target is closed.
+        """
+        self._check_open()
+        self._arrays_state().save(Path(path), self._read_numbers())
+
+    def restore_state(self, path: str | Path) -> None:
+        """Continue from a saved state of the same network, chip, device and seed, bit for bit.
+
+        Raises
+        ------
+        ConfigError
+            If the file cannot be read, is damaged, or of another chip; nothing has changed then.
+        InputError
+            If the level has no arrays.
+        ClosedTargetError
+            If the target is closed.
+        """
+        self._check_open()
+        numbers = self._arrays_state().restore(Path(path))
+        self.refresh()
+        for core, crossbar in self._crossbars().items():
+            crossbar.reads = numbers[core]
+
+    def _arrays_state(self) -> ChipState:
+        state = self.state
+        if state is None:
+            raise InputError(f"Level {self.name} has no arrays, so no state; use another level")
+        return state
+
+    def _read_numbers(self) -> dict[int, int]:
+        return {core: crossbar.reads for core, crossbar in self._crossbars().items()}
+
     def close(self) -> None:
         """Free what the target holds; closing twice is harmless."""
         if not self._closed:
@@ -130,6 +276,10 @@ class Target(ABC):
 
     @abstractmethod
     def _close(self) -> None: ...
+
+    @abstractmethod
+    def _crossbars(self) -> dict[int, CCrossbar]:
+        """The arrays in use, by core."""
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +311,9 @@ class GoldenTarget(Target):
     def _close(self) -> None:
         pass
 
+    def _crossbars(self) -> dict[int, CCrossbar]:
+        return {}
+
 
 class FastTarget(Target):
     """The compiled program through behavioral arrays, its counters predicted without a clock."""
@@ -170,11 +323,11 @@ class FastTarget(Target):
     def __init__(self, compiled: CompiledNetwork) -> None:
         super().__init__(compiled)
         program = compiled.program
-        arrays = [
-            CCrossbar(image, compiled.seed, spec.core)
+        self._arrays = {
+            spec.core: CCrossbar(image, compiled.seed, spec.core)
             for spec, image in zip(program.arrays, compiled.images, strict=True)
-        ]
-        self._machine = Machine(program, arrays)
+        }
+        self._machine = Machine(program, list(self._arrays.values()))
 
     def _run(
         self, codes: NDArray[np.uint8], progress: Callable[[int, int], None]
@@ -189,6 +342,9 @@ class FastTarget(Target):
 
     def _close(self) -> None:
         del self._machine
+
+    def _crossbars(self) -> dict[int, CCrossbar]:
+        return self._arrays
 
 
 class VerilatorTarget(Target):
@@ -222,7 +378,9 @@ class VerilatorTarget(Target):
     ) -> None:
         super().__init__(compiled)
         path = library or build_model(compiled.chip, "dpi", progress)
-        self._simulation = Simulation(path, _arrays(compiled, path))
+        arrays = chip_arrays(compiled, path)
+        self._arrays = {spec.core: arrays[spec.core] for spec in compiled.program.arrays}
+        self._simulation = Simulation(path, arrays)
         try:
             self._driver = TileDriver(SimulationPort(self._simulation, patience), compiled.program)
         except BaseException:
@@ -247,9 +405,15 @@ class VerilatorTarget(Target):
     def _close(self) -> None:
         self._driver.close()
 
+    def _crossbars(self) -> dict[int, CCrossbar]:
+        return self._arrays
 
-def _arrays(compiled: CompiledNetwork, library: Path) -> list[CCrossbar]:
-    """An array for each core of the chip; blank ones for cores that the network leaves free."""
+
+def chip_arrays(compiled: CompiledNetwork, library: Path) -> list[CCrossbar]:
+    """An array for each core of the chip; blank ones for cores that the network leaves free.
+
+    They belong to the C of the model at ``library``.
+    """
     chip = compiled.chip
     lib = load_library(library)
     specs = zip(compiled.program.arrays, compiled.images, strict=True)

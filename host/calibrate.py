@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trims that the host measures on a chip: drift compensation and lane calibration.
+
+Both drive row patterns that the host knows through the arrays, as any other read: noisy, converted
+by the chip's ADCs and counted by the arrays' read numbers (not by the counters of the tile, which
+count its own products). The host knows every cell's level, hence every sum as it should be.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.errors import InputError
+from ..behavioral.cengine import CCrossbar
+from ..behavioral.state import ArrayState
+from .state import ChipState
+
+__all__ = [
+    "Compensation",
+    "LaneReport",
+    "LaneTrim",
+    "measure_gains",
+    "measure_lanes",
+    "residual",
+]
+
+Compensation = Literal["global", "reference"]
+
+_REFERENCE_COLUMNS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class LaneTrim:
+    """What was found of the ADCs of one array, and the table that takes their place.
+
+    ``gain`` and ``offset`` are float64 [lanes]: a code is ``gain * sum + offset``. ``table`` is
+    uint16 [lanes, 2**adc_bits]: the ADC's own table followed by the correction.
+    """
+
+    gain: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    table: NDArray[np.uint16]
+
+
+@dataclass(frozen=True, eq=False)
+class LaneReport:
+    """A lane calibration: trims by core, root mean square error of codes before and after."""
+
+    lanes: Mapping[int, LaneTrim]
+    before: float
+    after: float
+
+
+def _patterns(state: ChipState, core: int, reads: int) -> NDArray[np.bool_]:
+    """Row masks bool [reads, rows] with ``rows_per_read`` or fewer of the rows in use.
+
+    They depend on the array alone, so that every level measures with the same reads.
+    """
+    array = state.arrays[core]
+    used = state.rows_used(core)
+    chip = state.compiled.chip
+    random = np.random.default_rng([state.compiled.seed, core, reads])
+    masks = np.zeros((reads, array.shape[0]), bool)
+    most = min(chip.rows_per_read, used)
+    for mask in masks:
+        mask[random.permutation(used)[: random.integers(max(1, most // 2), most + 1)]] = True
+    return masks
+
+
+def _measure(
+    state: ChipState, core: int, crossbar: CCrossbar, reads: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sums as they should be, and codes as read: int64 [reads, cols] each."""
+    masks = _patterns(state, core, reads)
+    wanted = masks.astype(np.int64) @ state.arrays[core].levels.astype(np.int64)
+    return wanted, crossbar.read_many(masks).astype(np.int64)
+
+
+def _check_reads(reads: int) -> None:
+    if reads < 1:
+        raise InputError(f"A calibration takes at least 1 read, not {reads}")
+
+
+def _unclipped(wanted: NDArray[np.int64], array: ArrayState) -> NDArray[np.bool_]:
+    """Sums far enough from both ends of the ADC that noise does not clip them."""
+    top = (1 << array.adc_bits) - 1
+    kept: NDArray[np.bool_] = (wanted >= min(4, top // 4)) & (wanted <= top * 7 // 8)
+    return kept
+
+
+def measure_gains(
+    state: ChipState, crossbars: Mapping[int, CCrossbar], mode: Compensation, reads: int
+) -> dict[int, float]:
+    """The gain of each array that undoes what its currents lost.
+
+    A code is ``alpha`` times the sum it should be, plus noise; ``alpha`` by least squares over
+    known patterns divides the gain in force. ``"global"`` takes all columns of all arrays together, one
+    factor for the chip: the global drift compensation of Joshi et al. 2020 ("Accurate deep neural
+    network inference using computational phase-change memory"). ``"reference"`` gives each array a
+    factor of its own, from the few columns with the largest sums: they serve as reference columns,
+    for the host knows the levels of all of them. An array whose sums are too small to measure keeps
+    its gain.
+
+    Parameters
+    ----------
+    state : ChipState
+    crossbars : mapping
+        The arrays as they are read, by core.
+    mode : "global" or "reference"
+    reads : int
+        Of each array.
+
+    Raises
+    ------
+    InputError
+        If there is no such mode, the reads are below 1, or nothing could be measured.
+    """
+    _check_reads(reads)
+    if mode not in ("global", "reference"):
+        raise InputError(f"There is no compensation '{mode}'; choose 'global' or 'reference'")
+    found: dict[int, tuple[float, float]] = {}
+    for core, crossbar in crossbars.items():
+        array = state.arrays[core]
+        wanted, codes = _measure(state, core, crossbar, reads)
+        kept = _unclipped(wanted, array)
+        if mode == "reference":
+            # Those that read the largest sums the ADC can hold tell most of the gain.
+            strength = np.where(kept, wanted, 0).sum(axis=0)
+            columns = np.argsort(-strength, kind="stable")[:_REFERENCE_COLUMNS]
+            wanted, codes, kept = wanted[:, columns], codes[:, columns], kept[:, columns]
+        # A trimmed array shows what its trim left over.
+        raw = codes / state.gains[core]
+        found[core] = (float((wanted * raw)[kept].sum()), float((wanted**2)[kept].sum()))
+    across = np.array(list(found.values())).sum(axis=0)
+    if not across.all():
+        raise InputError("No current could be measured, so drift cannot be compensated for")
+    whole = float(across[1] / across[0])
+    if mode == "global":
+        return dict.fromkeys(found, whole)
+    return {
+        core: power / product if product > 0 else state.gains[core]
+        for core, (product, power) in found.items()
+    }
+
+
+def measure_lanes(
+    state: ChipState, crossbars: Mapping[int, CCrossbar], reads: int
+) -> tuple[dict[int, LaneTrim], float]:
+    """Gain and offset of every ADC, by least squares over the columns that it converts.
+
+    The inverse is a table of integers behind the ADC, one a lane: exact where a code moves by whole
+    LSBs. What a rounded code lost, or INL, it cannot bring back.
+
+    Returns
+    -------
+    lanes : dict
+        Trims by core; arrays without code tables, whose ADCs are ideal, are left out.
+    error : float
+        Root mean square of ``code - sum`` over the reads, before the trims.
+
+    Raises
+    ------
+    InputError
+        If the reads are below 1.
+    """
+    _check_reads(reads)
+    trims: dict[int, LaneTrim] = {}
+    errors: list[NDArray[np.int64]] = []
+    for core, crossbar in crossbars.items():
+        table = crossbar.image.adc_table
+        if table is None:
+            continue
+        array = state.arrays[core]
+        wanted, codes = _measure(state, core, crossbar, reads)
+        kept = _unclipped(wanted, array)
+        errors.append((codes - wanted)[kept])
+        lanes, top = array.lanes, (1 << array.adc_bits) - 1
+        gain, offset = np.ones(lanes), np.zeros(lanes)
+        for lane in range(lanes):
+            x, y = (v[:, lane::lanes][kept[:, lane::lanes]] for v in (wanted, codes))
+            if len(x) > 1 and x.var() > 0:
+                slope = float(((x - x.mean()) * (y - y.mean())).mean() / x.var())
+                if slope > 0:
+                    gain[lane], offset[lane] = slope, float(y.mean() - slope * x.mean())
+        corrected = np.rint((table - offset[:, None]) / gain[:, None])
+        trims[core] = LaneTrim(gain, offset, np.clip(corrected, 0, top).astype(np.uint16))
+    return trims, _rms(errors)
+
+
+def residual(state: ChipState, crossbars: Mapping[int, CCrossbar], reads: int) -> float:
+    """Root mean square of ``code - sum`` of the arrays with code tables, by fresh reads."""
+    errors: list[NDArray[np.int64]] = []
+    for core, crossbar in crossbars.items():
+        if crossbar.image.adc_table is not None:
+            wanted, codes = _measure(state, core, crossbar, reads)
+            errors.append((codes - wanted)[_unclipped(wanted, state.arrays[core])])
+    return _rms(errors)
+
+
+def _rms(errors: list[NDArray[np.int64]]) -> float:
+    values = np.concatenate(errors) if errors else np.zeros(0)
+    return float(np.sqrt((values.astype(np.float64) ** 2).mean())) if values.size else 0.0
