@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..arch.errors import InputError
 
-__all__ = ["check_output", "write_bytes", "write_text"]
+__all__ = ["check_output", "replacing", "write_bytes", "write_text"]
 
 
 def check_output(path: Path, option: str) -> Path:
@@ -59,7 +59,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file at once: under another name in the same folder, then renamed.
 
     Raises
@@ -68,4 +68,9 @@ def write_text(path: Path, text: str) -> None:
         If the file system refuses.
     """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, as :func:`write_bytes` does."""
+    write_bytes(path, text.encode())
