@@ -97,12 +97,12 @@ def measure_gains(
     """The gain of each array that undoes what its currents lost.
 
     A code is ``alpha`` times the sum it should be, plus noise; ``alpha`` by least squares over
-    known patterns divides the gain in force. ``"global"`` takes all columns of all arrays together, one
-    factor for the chip: the global drift compensation of Joshi et al. 2020 ("Accurate deep neural
-    network inference using computational phase-change memory"). ``"reference"`` gives each array a
-    factor of its own, from the few columns with the largest sums: they serve as reference columns,
-    for the host knows the levels of all of them. An array whose sums are too small to measure keeps
-    its gain.
+    known patterns divides the gain in force. ``"global"`` takes all columns of all arrays
+    together, one factor for the chip: the global drift compensation of Joshi et al. 2020
+    ("Accurate deep neural network inference using computational phase-change memory").
+    ``"reference"`` gives each array a factor of its own, from the few columns with the largest
+    sums: they serve as reference columns, for the host knows the levels of all of them. An
+    array whose sums are too small to measure keeps its gain.
 
     Parameters
     ----------

@@ -149,7 +149,8 @@ class ChipState:
             or network; nothing has changed then.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Read whole first: NumPy leaves a damaged file open.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 found, about = unpack({name: file[name] for name in file.files}, str(path))
         except ConfigError:
             raise
