@@ -94,7 +94,10 @@ _TILE = {
     TileRegister.ID: (Access.READ, "magic 'OHMT' in bits 63:32, version in 15:0"),
     TileRegister.CHIP_HASH: (Access.READ, "hash of the configuration the RTL was made with"),
     TileRegister.CONTROL: (Access.WRITE, "bit 0 run, bit 1 clear counters, bit 2 stop"),
-    TileRegister.STATUS: (Access.READ, "bit 0 running, 1 waiting for the host, 2 fault, 3 link fault"),
+    TileRegister.STATUS: (
+        Access.READ,
+        "bit 0 running, bit 1 waiting for the host, bit 2 fault, bit 3 link fault",
+    ),
     TileRegister.PC: (Access.READ, "address of the current instruction"),
     TileRegister.CYCLES: (Access.READ, "cycles of the program, waits for the host left out"),
     TileRegister.INSTRUCTIONS: (Access.READ, "instructions completed"),

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from ohmtwin.arch.formats import RequantScale
 from ohmtwin.behavioral.golden import dense_accumulate, requantize, run_network
 
