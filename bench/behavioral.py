@@ -21,7 +21,7 @@ from ohmtwin.behavioral.devices import Device
 from ohmtwin.behavioral.programming import program
 from ohmtwin.behavioral.state import ArrayState
 
-__all__ = ["all_effects_ratio", "fast_products_per_s", "fast_reads_per_s"]
+__all__ = ["all_effects_ratio", "derive_ms", "fast_products_per_s", "fast_reads_per_s"]
 
 ROWS = 128
 
@@ -157,6 +157,24 @@ def all_effects_ratio(rows_per_read: int = 16, zero_skip: bool = True, runs: int
             seconds.append(time.process_time() - start)
         ratios.append(seconds[1] / seconds[0])
     return statistics.median(ratios)
+
+
+def derive_ms(wires: bool, runs: int = 15) -> float:
+    """Milliseconds to let a day pass and derive the image of 128 x 128 cells, every effect on.
+
+    Processor time, median. Writing the cells, which is done once, is not in it.
+    """
+    levels = np.random.default_rng(3).integers(0, 4, (ROWS, ROWS)).astype(np.uint8)
+    device = devices.rram(**EFFECTS)
+    if not wires:
+        device = device.without("wires")
+    state = ArrayState(levels, device, cell_bits=2, seed=1, array=0, adc_bits=9, lanes=8)
+
+    def run() -> None:
+        state.advance(86400.0, 320.0, reads=100_000)
+        state.image()
+
+    return 1e3 * _median(run, runs)
 
 
 def _crossbar(columns: int, device: Device, array: int) -> CCrossbar:

@@ -10,6 +10,7 @@ __all__ = [
     "all_effects",
     "fast_products",
     "fast_reads",
+    "image_derivation",
     "irdrop",
     "sim_images",
     "sim_speed",
@@ -55,6 +56,19 @@ def all_effects() -> Figures:
         f"zero-skip) and {dense:.2f} (128 rows a read)"
     )
     return _figure("fast.all_effects_ratio", min(dense, sparse), "ratio", how)
+
+
+def image_derivation() -> Figures:
+    """From the cells of an array to the image that reads see."""
+    runs = 15
+    how = (
+        "time to let a day pass with 100,000 reads and derive the image of 128x128 cells, every "
+        f"effect on, {{}}, one processor, median of {runs} runs"
+    )
+    without, all_of_it = (behavioral.derive_ms(wires, runs) for wires in (False, True))
+    return _figure("image.derive_ms", without, "ms", how.format("without wires")) | _figure(
+        "image.derive_ms_wires", all_of_it, "ms", how.format("wires solved anew")
+    )
 
 
 def adc_busy() -> Figures:

@@ -63,6 +63,7 @@ GROUPS: tuple[Source, ...] = (
     Source("fast_reads", ("fast.reads_per_s",)),
     Source("all_effects", ("fast.all_effects_ratio",)),
     Source("fast_products", ("fast.products_per_s",)),
+    Source("image_derivation", ("image.derive_ms", "image.derive_ms_wires")),
     Source("adc_busy", ("adc_busy.baseline", "adc_busy.zero_skip")),
     Source("zero_skip", ("zero_skip.reads_over_bound",)),
     Source("irdrop", ("irdrop.max_rel_diff", "irdrop.speedup", "irdrop.solve_s")),
