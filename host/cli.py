@@ -12,6 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from ..arch.errors import InputError, ToolError
+from .cli_pictures import array_app, device_app
+from .cli_waves import waves
 
 __all__ = ["app", "main"]
 
@@ -43,6 +45,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(device_app, name="device")
+app.add_typer(array_app, name="array")
+app.command()(waves)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 _ChipOption = Annotated[

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TextIO, get_args
+from typing import Literal, TextIO, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ __all__ = [
     "Probe",
     "Units",
     "Window",
+    "Written",
+    "check_choices",
     "check_request",
     "write_waves",
 ]
@@ -106,13 +108,28 @@ class Window:
 class Written:
     """What a wave file holds.
 
-    ``origin`` is the RTL's number of the window's cycle 0, ``cycles`` the cycles in the file (fewer
-    than asked for if the run ended before), ``reads`` those of each core that begin in it.
+    ``first`` is the RTL's number of the first cycle in it, at VCD time ``first * ticks``;
+    ``cycles`` are fewer than asked for if the run ended before; ``reads`` are those of each core
+    that begin in the window.
     """
 
-    origin: int
+    first: int
     cycles: int
     reads: dict[int, int]
+    ticks: int = TICKS
+
+
+def check_choices(units: str, digital: str) -> tuple[Units, Digital]:
+    """Refuse a choice that there is not.
+
+    Raises
+    ------
+    InputError
+    """
+    for value, known in ((units, get_args(Units)), (digital, get_args(Digital))):
+        if value not in known:
+            raise InputError(f"There is no choice '{value}'; take {' or '.join(known)}")
+    return cast(Units, units), cast(Digital, digital)
 
 
 def check_request(
@@ -257,17 +274,15 @@ def write_waves(
     """
     window = window or Window()
     check_request(compiled, probes, window, len(codes))
-    for value, known in ((units, get_args(Units)), (digital, get_args(Digital))):
-        if value not in known:
-            raise InputError(f"There is no choice '{value}'; take {' or '.join(known)}")
+    check_choices(units, digital)
     library = library or build_model(compiled.chip, progress=progress, trace=True)
     with replacing(path) as target, tempfile.TemporaryDirectory(dir=target.parent) as folder:
         raw = Path(folder) / "rtl.vcd"
-        origin, reads, cycles = _simulate(compiled, codes, window, library, raw)
+        first, reads, cycles = _simulate(compiled, codes, window, library, raw)
         merge = _Merge(compiled, probes, reads, units, digital)
         with raw.open(encoding="ascii") as source, target.open("w", encoding="ascii") as sink:
             merge.run(source, sink)
-    return Written(origin, cycles, merge.reads)
+    return Written(first, cycles, merge.reads)
 
 
 def _simulate(
@@ -277,7 +292,7 @@ def _simulate(
     library: Path,
     raw: Path,
 ) -> tuple[int, dict[int, int], int]:
-    """Cycle 0 of the window, reads made by each core before the second traced cycle, cycles."""
+    """First cycle of the window, reads made by each core before the second traced cycle, cycles."""
     arrays = chip_arrays(compiled, library)
     with Simulation(library, arrays) as simulation:
         port = _WindowPort(simulation)
@@ -298,7 +313,7 @@ def _simulate(
             f"The run ended after {end - origin} cycles, before the window began at cycle "
             f"{window.first}; choose an earlier window or more samples"
         )
-    return origin, reads, min(end - start, window.cycles)
+    return start, reads, min(end - start, window.cycles)
 
 
 class _Core:
