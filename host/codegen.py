@@ -14,7 +14,7 @@ from ..arch.formats import ACTIVATION_BITS
 from ..arch.isa import FORMATS, Instruction, Opcode, Reg, Source
 from ..behavioral.program import OutputSegment
 from .graph import Dense
-from .mapping import Block, LayerMap, Mapping
+from .mapping import LayerMap, Mapping
 
 __all__ = ["Code", "Memories", "generate"]
 
@@ -44,11 +44,17 @@ class Memories:
     tables: list[NDArray[np.uint8]] = field(default_factory=list)
     data_used: int = 0
 
-    def add_params(self, layer: Dense, outputs: range) -> int:
-        """Append bias and scale of some outputs; returns their address in groups of W words."""
+    def add_params(self, layer: Dense, outputs: NDArray[np.int64]) -> int:
+        """Append bias and scale of some outputs; returns their address in groups of W words.
+
+        Zeros for -1: the code of such a slot is the zero point, and nobody reads it.
+        """
         width = self.chip.outputs_per_beat
         address = len(self.params) // width
-        for j in outputs:
+        for j in outputs.tolist():
+            if j < 0:
+                self.params.append(0)
+                continue
             bias = int(layer.bias[j]) & 0xFFFFFFFF
             self.params.append(bias | int(layer.mantissa[j]) << 32 | int(layer.shift[j]) << 56)
         self.params += [0] * (-len(self.params) % width)
@@ -140,16 +146,15 @@ class _Generator:
             if source is Source.HOST:
                 step.in_words = math.ceil(count / _WORD)
             by_beats: dict[int, list[int]] = {}
-            for block in row:
-                by_beats.setdefault(self._words(block) * self.chip.beats_per_word, []).append(
-                    block.core
-                )
+            for j, block in enumerate(row):
+                beats = self._words(m.slots_of(j)) * self.chip.beats_per_word
+                by_beats.setdefault(beats, []).append(block.core)
             for beats, cores in by_beats.items():
                 self.emit(Opcode.MVM, rows=count, beats=beats, cores=_mask(cores))
 
-    def _words(self, block: Block) -> int:
-        """Accumulator words that the outputs of a block take."""
-        return math.ceil(len(block.cols) / self.chip.outputs_per_beat)
+    def _words(self, slots: NDArray[np.int64]) -> int:
+        """Accumulator words that the slots of a column part take."""
+        return math.ceil(len(slots) / self.chip.outputs_per_beat)
 
     def reduce(self, m: LayerMap, address: int) -> None:
         """Add up the row parts of each column part and store its codes."""
@@ -162,12 +167,13 @@ class _Generator:
         table = self.memories.add_table(layer)
         width = self.chip.outputs_per_beat
         first = None
-        for j, block in enumerate(m.blocks[0]):
-            param = self.memories.add_params(layer, block.cols)
+        for j in range(len(m.blocks[0])):
+            slots = m.slots_of(j)
+            param = self.memories.add_params(layer, slots)
             if first is None:
                 first = param
                 self.emit(Opcode.SET, reg=_PARAM, value=param)
-            words = self._words(block)
+            words = self._words(slots)
             step = self.emit(
                 Opcode.REQ,
                 dest=_DEST - Reg.A0,
@@ -182,24 +188,24 @@ class _Generator:
             )
             if self.trace:
                 step.out_words = words * math.ceil(width / 2)
-                step.output = _segment(f"{layer.name}.acc", "int32", self._tap_index(block))
+                step.output = _segment(f"{layer.name}.acc", "int32", self._tap_index(slots))
 
-    def _tap_index(self, block: Block) -> list[int]:
-        """Which output each 32-bit slot of a block's tap holds, -1 for none."""
+    def _tap_index(self, slots: NDArray[np.int64]) -> list[int]:
+        """Which output each 32-bit slot of a column part's tap holds, -1 for none."""
         width = self.chip.outputs_per_beat
-        index = []
-        for word in range(self._words(block)):
-            slots = [block.cols.start + word * width + lane for lane in range(width)]
-            index += [j if j in block.cols else -1 for j in slots] + [-1] * (width % 2)
-        return index
+        padded = np.full((self._words(slots), width + width % 2), -1, np.int64)
+        values = np.full(len(padded) * width, -1, np.int64)
+        values[: len(slots)] = slots
+        padded[:, :width] = values.reshape(-1, width)
+        return [int(j) for j in padded.ravel()]
 
-    def send(self, layer: Dense, address: int) -> None:
-        words = math.ceil(layer.outputs / _WORD)
+    def send(self, m: LayerMap, address: int) -> None:
+        words = math.ceil(len(m.stored) / _WORD)
         self.emit(Opcode.SET, reg=_SOURCE, value=address)
         step = self.emit(Opcode.SEND, addr=_SOURCE, words=words)
         step.out_words = words
-        slots = range(words * _WORD)
-        step.output = _segment(layer.name, "uint8", [j if j < layer.outputs else -1 for j in slots])
+        index = m.stored.tolist() + [-1] * (words * _WORD - len(m.stored))
+        step.output = _segment(m.layer.name, "uint8", index)
 
     def body(self) -> None:
         """One pass over a sample."""
@@ -214,7 +220,7 @@ class _Generator:
             self.emit(Opcode.SET, reg=_SOURCE, value=address)
             words = math.ceil(values / _WORD)
             self.emit(Opcode.RECV, addr=_SOURCE, words=words).in_words = words
-        unsent: Dense | None = None
+        unsent: LayerMap | None = None
         for number, m in enumerate(layers):
             layer = m.layer
             self.notes[len(self.steps)] = f"layer {layer.name}: load and multiply"
@@ -224,17 +230,17 @@ class _Generator:
                 self.load_and_start(m, Source.HOST, 0)
             if unsent is not None:
                 # While this layer's cores are busy.
-                self.notes[len(self.steps)] = f"layer {unsent.name}: send codes"
-                self.send(unsent, tensors[unsent.output])
+                self.notes[len(self.steps)] = f"layer {unsent.layer.name}: send codes"
+                self.send(unsent, tensors[unsent.layer.output])
                 unsent = None
             self.notes[len(self.steps)] = f"layer {layer.name}: add up and requantize"
-            tensors[layer.output] = self.memories.allocate(layer.output, layer.outputs)
+            tensors[layer.output] = self.memories.allocate(layer.output, len(m.stored))
             self.reduce(m, tensors[layer.output])
             if self.trace or number == len(layers) - 1:
-                unsent = layer
+                unsent = m
         if unsent is not None:
-            self.notes[len(self.steps)] = f"layer {unsent.name}: send codes"
-            self.send(unsent, tensors[unsent.output])
+            self.notes[len(self.steps)] = f"layer {unsent.layer.name}: send codes"
+            self.send(unsent, tensors[unsent.layer.output])
 
     def _synchronise(self) -> tuple[list[_Step], dict[int, str]]:
         """Put a SYNC before each stretch whose words fit the host FIFOs."""

@@ -23,6 +23,7 @@ from .graph import Network
 from .mapping import LayerMap, choose_chip, map_network, reads_bound
 from .mapping import Mapping as LayerMapping
 from .onnx_import import load_network
+from .placement import check_fault_maps, place
 
 __all__ = ["MAX_SEED", "CompiledNetwork", "compile_network"]
 
@@ -131,6 +132,10 @@ def compile_network(
     device: Device | str | Path = "rram",
     seed: int = 1,
     trace: bool = True,
+    fault_maps: Mapping[int, NDArray[np.int8]] | None = None,
+    place_around_faults: bool = True,
+    calibration: NDArray[np.uint8] | None = None,
+    headroom: float | None = None,
 ) -> CompiledNetwork:
     """Map a network to a chip and generate the tile's program.
 
@@ -144,10 +149,20 @@ def compile_network(
         Of programming and noise, 0 to 2**32 - 1.
     trace : bool
         Whether runs return every tensor, or only the last codes.
+    fault_maps : mapping of int to int8 [rows, cols], optional
+        Stuck cells of cores, as a test of the chip found them: 1 stuck on, -1 stuck off, 0 good.
+        Cores without one have those that the device draws.
+    place_around_faults : bool
+        Whether outputs and inputs are ordered around the given maps (:mod:`.placement`).
+    calibration : uint8 [n, inputs], optional
+        Typical input codes, by which the placement weighs inputs.
+    headroom : float, optional
+        Write the arrays pre-distorted against IR drop, to targets of this share of the
+        conductance range (:class:`~.behavioral.state.ArrayState`).
 
     Raises
     ------
-    ModelError, ConfigError, CapacityError
+    ModelError, ConfigError, CapacityError, InputError
     """
     if not 0 <= seed <= MAX_SEED:
         raise ConfigError(f"A seed must be 0 to {MAX_SEED}, not {seed}")
@@ -157,7 +172,13 @@ def compile_network(
         chip = choose_chip(network) if str(chip) == "auto" else load_chip(chip)
     if not isinstance(device, Device):
         device = load_device(device)
+    if headroom is not None and not 0 < headroom <= 1:
+        raise ConfigError(f"The headroom must be above 0 and at most 1, not {headroom}")
     mapping = map_network(network, chip)
+    if fault_maps:
+        check_fault_maps(chip, fault_maps)
+        if place_around_faults:
+            mapping = place(mapping, fault_maps, calibration)
     _check_sums(mapping)
     code = generate(mapping, trace=trace)
     tables = np.zeros((4, 256), dtype=np.uint8)
@@ -173,11 +194,24 @@ def compile_network(
             for m in mapping.layers
             for block in m
         ),
-        input=InputLayout.plain(math.prod(network.input_shape)),
+        input=_input_layout(network, mapping),
         outputs=code.outputs,
         shapes={
             segment.tensor: (mapping.layer(segment.tensor.removesuffix(".acc")).layer.outputs,)
             for segment in code.outputs
         },
     )
-    return CompiledNetwork(network, mapping, device, seed, program, code.notes)
+    return CompiledNetwork(
+        network, mapping, device, seed, program, code.notes, dict(fault_maps or {}), headroom
+    )
+
+
+def _input_layout(network: Network, mapping: LayerMapping) -> InputLayout:
+    """Inputs in the order that the first layers store them in."""
+    plain = InputLayout.plain(math.prod(network.input_shape))
+    readers = [m for m in mapping.layers if m.layer.input == network.input_name]
+    if len(readers) != 1:
+        return plain
+    order = plain.order.copy()
+    order[: len(readers[0].input_order)] = readers[0].input_order
+    return InputLayout(order)

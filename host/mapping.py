@@ -20,7 +20,15 @@ from ..arch.errors import CapacityError
 from ..arch.formats import ACTIVATION_BITS, WEIGHT_OFFSET
 from .graph import Dense, Network
 
-__all__ = ["Block", "LayerMap", "Mapping", "choose_chip", "map_network", "reads_bound"]
+__all__ = [
+    "Block",
+    "LayerMap",
+    "Mapping",
+    "choose_chip",
+    "map_network",
+    "most_slots",
+    "reads_bound",
+]
 
 _WORD = 8  # activations in a 64-bit word
 
@@ -36,10 +44,41 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class LayerMap:
-    """The blocks of a layer: ``blocks[i][j]`` holds row part i and column part j."""
+    """The blocks of a layer: ``blocks[i][j]`` holds row part i and column part j.
+
+    Parameters
+    ----------
+    layer : Dense
+    blocks : tuple of tuple of Block
+        Their ``rows`` are positions in the stored order of the inputs.
+    inputs : int64 [inputs], optional
+        Input at each position; in order by default.
+    slots : tuple of int64 [n], optional
+        Of each column part, the output that each slot of its arrays computes, -1 for none. The
+        outputs of a part stay in it. In order by default.
+    """
 
     layer: Dense
     blocks: tuple[tuple[Block, ...], ...]
+    inputs: NDArray[np.int64] | None = None
+    slots: tuple[NDArray[np.int64], ...] | None = None
+
+    @cached_property
+    def input_order(self) -> NDArray[np.int64]:
+        """Input at each position: int64 [inputs]."""
+        return np.arange(self.layer.inputs) if self.inputs is None else self.inputs
+
+    def slots_of(self, part: int) -> NDArray[np.int64]:
+        """Output of each slot of a column part, -1 for none: int64 [n]."""
+        if self.slots is not None:
+            return self.slots[part]
+        cols = self.blocks[0][part].cols
+        return np.arange(cols.start, cols.stop)
+
+    @cached_property
+    def stored(self) -> NDArray[np.int64]:
+        """Output of each byte that the layer leaves in data memory, -1 for none: int64 [n]."""
+        return np.concatenate([self.slots_of(j) for j in range(len(self.blocks[0]))])
 
     def __iter__(self) -> Iterator[Block]:
         return (block for row in self.blocks for block in row)
@@ -54,16 +93,15 @@ class LayerMap:
 
     def levels(self, block: Block, chip: Chip) -> NDArray[np.uint8]:
         """Cell levels uint8 [chip.rows, chip.cols] of a block; unused cells are at level 0."""
-        part = self.layer.weights[block.cols.start : block.cols.stop, block.rows.start :][
-            :, : len(block.rows)
-        ]
+        slots = self.slots_of(self.cores.index(block.core) % len(self.blocks[0]))
+        order = self.input_order[block.rows.start : block.rows.stop]
+        part = self.layer.weights[np.ix_(slots, order)]
         stored = (part.astype(np.int16) + WEIGHT_OFFSET).T
         shifts = np.arange(chip.slices) * chip.cell_bits
         cells = (stored[:, :, None] >> shifts) & ((1 << chip.cell_bits) - 1)
+        cells[:, slots < 0] = 0
         levels = np.zeros((chip.rows, chip.cols), dtype=np.uint8)
-        levels[: len(block.rows), : len(block.cols) * chip.slices] = cells.reshape(
-            len(block.rows), -1
-        )
+        levels[: len(order), : len(slots) * chip.slices] = cells.reshape(len(order), -1)
         return levels
 
 
@@ -71,6 +109,7 @@ class LayerMap:
 class Mapping:
     """All layers of a network on the arrays of a chip."""
 
+    network: Network
     chip: Chip
     layers: tuple[LayerMap, ...]
 
@@ -107,12 +146,16 @@ def _row_parts(layer: Dense, chip: Chip) -> list[range]:
     return _split(layer.inputs, chip.rows, unit if unit <= chip.rows else _WORD)
 
 
-def _column_parts(layer: Dense, chip: Chip) -> list[range]:
+def most_slots(chip: Chip) -> int:
+    """Outputs that an array computes, in whole words of data memory where it holds one."""
     most = chip.outputs
+    return most - most % math.lcm(_WORD, chip.outputs_per_beat) if most >= _WORD else most
+
+
+def _column_parts(layer: Dense, chip: Chip) -> list[range]:
     # Codes of a part begin at a word of data memory, hence parts of whole words.
-    if most >= _WORD:
-        most -= most % math.lcm(_WORD, chip.outputs_per_beat)
-    elif layer.outputs > most:
+    most = most_slots(chip)
+    if most < _WORD and layer.outputs > most:
         raise CapacityError(
             f"An array of {chip.cols} columns of {chip.cell_bits}-bit cells holds {most} weights a "
             f"row, too few to cut layer '{layer.name}'; use at least {_WORD * chip.slices} columns"
@@ -145,7 +188,7 @@ def map_network(network: Network, chip: Chip) -> Mapping:
             f"{chip.cell_bits}-bit cells ({detail}), chip '{chip.name}' has {chip.cores}; use a "
             f"chip with more cores (at most 32), more bits a cell or larger arrays"
         )
-    return Mapping(chip, tuple(layers))
+    return Mapping(network, chip, tuple(layers))
 
 
 def choose_chip(network: Network) -> Chip:
@@ -175,6 +218,7 @@ def reads_bound(mapping: LayerMap, codes: NDArray[np.uint8], chip: Chip) -> int:
     ``ceil(rows in the block / N)`` a plane (DESIGN section 7).
     """
     total = 0
+    codes = codes[:, mapping.input_order]
     for row in mapping.blocks:
         part = codes[:, row[0].rows.start : row[0].rows.stop]
         if chip.row_schedule is RowSchedule.BASELINE:
