@@ -3,10 +3,12 @@
 #
 #   make demo PYTHON=/path/to/python3.12    another interpreter
 #   make test VENV=/path/to/folder          another virtual environment
+#   make soak SOAK_READS=30000              a shorter one
 
 VENV := .venv
 PYTHON :=
 PYTEST_FLAGS :=
+SOAK_READS := 1000000
 PACKAGES := arch behavioral bench host rtl tb
 
 BIN := $(VENV)/bin
@@ -14,11 +16,12 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test soak lint format clean
 
 help:
 	@echo "make demo    the main job: two networks on the Verilated chip, every tensor compared"
 	@echo "make test    all tests"
+	@echo "make soak    NumPy, C and RTL with every effect on, a million reads each (for the night)"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the sources in house style"
 	@echo "make clean   remove the virtual environment and what was built here"
@@ -28,6 +31,11 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
+
+# First wide arrays in NumPy and C, then small chips in NumPy, C and RTL.
+soak: $(VENV)/.dev
+	OMP_NUM_THREADS=1 "$(BIN)/python" tests/behavioral/soak.py --reads $(SOAK_READS)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/behavioral "$(BIN)/python" tests/host/soak_verilator.py --reads $(SOAK_READS)
 
 lint: $(VENV)/.dev
 	"$(BIN)/python" -m ruff check .
