@@ -195,7 +195,9 @@ def _bitline(
             baseline=None,
             label=part,
             color="#000000" if part == "x" else COLOURS[number],
-            linewidth=1.6 if part == "x" else 1.1,
+            # x lies over I where there is little leakage: the broad one shows behind it.
+            linewidth=4.0 if part == "I" else 1.2,
+            alpha=0.4 if part == "I" else 1.0,
         )
     axes.set_ylabel(unit)
     axes.margins(y=0.12)

@@ -258,7 +258,7 @@ def write_waves(
     units : "levels" or "amperes"
         Of the four signals of a column: level steps, or the current at the read voltage.
     digital : "all" or "cores"
-        All signals of the RTL, or those of the cores in ``probes`` alone.
+        All named signals of the RTL, or those of the cores in ``probes`` alone.
     progress : callable, optional
         Told how the build of the model goes.
     library : Path, optional
@@ -441,6 +441,9 @@ class _Merge:
         return frozenset(dropped - kept)
 
     def _shows(self, variable: Variable) -> bool:
+        # Nets without a name of their own; strict readers take no reference that begins so.
+        if variable.name.startswith("$"):
+            return False
         for scope, name in _POINTERS:
             if variable.name == name and variable.scope[-len(scope) :] == scope:
                 return False
