@@ -15,7 +15,7 @@ from ohmtwin.behavioral.programming import program
 
 READS = 1_000_000
 ROWS, COLS = 16, 8
-VOLTAGE, G_ON, AMPLIFIER, BANDWIDTH = 0.2, 1e-4, 2e3, 4e11
+VOLTAGE, G_ON, AMPLIFIER, BANDWIDTH = 0.2, 1e-4, 2e3, 9e11
 BOLTZMANN, CHARGE = 1.380649e-23, 1.602176634e-19
 
 THERMAL = 4 * BOLTZMANN * 300.0 * BANDWIDTH * (ROWS * G_ON + 1 / AMPLIFIER)
@@ -28,7 +28,7 @@ SHOT = 2 * CHARGE * ROWS * VOLTAGE * G_ON * BANDWIDTH
     ids=["thermal", "shot", "both"],
 )
 def test_sigma_of_a_million_reads(parts: tuple[str, ...], variance: float) -> None:
-    """1,000,000 reads of 8 columns: each column's sigma within 2 %, that of all within 0.5 %.
+    """1,000,000 reads of 8 columns: each column's sigma within 2 %, that of all within 0.2 %.
 
     The bandwidth is high enough for a sigma of codes, whose own rounding adds 1/12.
     """
@@ -53,8 +53,8 @@ def test_sigma_of_a_million_reads(parts: tuple[str, ...], variance: float) -> No
     assert codes.max() < 127
     ampere = VOLTAGE * device.step(2)
     expected = math.sqrt(variance) / ampere
-    assert expected > 0.5
+    assert expected > 0.8  # codes finer than sigma, else their rounding is not uniform
     assert codes.mean() == pytest.approx(3 * ROWS, abs=0.01)
     found = np.sqrt(codes.var(axis=0) - 1 / 12)
     assert found == pytest.approx(expected, rel=0.02)
-    assert found.mean() == pytest.approx(expected, rel=0.005)
+    assert found.mean() == pytest.approx(expected, rel=0.002)
