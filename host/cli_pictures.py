@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ..arch.errors import InputError
+
 __all__ = ["array_app", "device_app"]
 
 device_app = typer.Typer(help="Pictures of a device.", no_args_is_help=True)
@@ -22,9 +24,12 @@ _Output = Annotated[
     ),
 ]
 _Width = Annotated[int, typer.Option("--width", help="Width of the picture in pixels.")]
-_Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=(1 << 32) - 1, help="Seed of the cells drawn.")
-]
+_Seed = Annotated[int, typer.Option("--seed", help="Seed of the cells drawn.")]
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 1 << 32:
+        raise InputError(f"A seed must be 0 to {(1 << 32) - 1}, not {seed}")
 
 
 @device_app.callback()
@@ -52,6 +57,7 @@ def show_device(
     device = devices.load(name)
     path = output or Path(f"{device.name}.png")
     check_picture(path, "-o", width)
+    _check_seed(seed)
     draw_device(device, path, width=width, seed=seed)
     typer.echo(f"wrote {path}")
 
@@ -89,7 +95,6 @@ def show_array(
 
     Wires are those of the device where it has any, else 1 ohm a segment; options go before both.
     """
-    from ..arch.errors import InputError
     from ..behavioral import devices
     from ..behavioral.wires import WireModel
     from .figures import check_picture
@@ -98,6 +103,7 @@ def show_array(
     found = devices.load(device)
     path = output or Path(f"{found.name}_array.png")
     check_picture(path, "-o", width)
+    _check_seed(seed)
     if pattern not in ("on", "random"):
         raise InputError(f"There is no pattern '{pattern}'; choose on or random")
     if found.wires is not None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["IrDrop", "ageing", "draw_array", "draw_device", "ir_drop", "level_samples", "noise"]
 
 _SIDE = 64
-"""Rows and columns of the array that is drawn from, a level at a time."""
+_AGED_SIDE = 32
+"""Rows and columns of the arrays that are drawn from, a level at a time."""
 
 _YEAR = 365.25 * 86400.0
 _NARROW = 900
@@ -34,18 +35,19 @@ MAX_SIDE = 256
 """Rows and columns of an IR-drop map."""
 
 
-def level_samples(
-    device: Device, cell_bits: int, seed: int, seconds: float = 0.0
-) -> NDArray[np.float64]:
-    """Conductances of cells as written and aged: float64 [levels, cells], in siemens."""
+def level_samples(device: Device, cell_bits: int, seed: int) -> NDArray[np.float64]:
+    """Conductances of cells as written: float64 [levels, cells], in siemens."""
     found = []
     for level in range(1 << cell_bits):
-        levels = np.full((_SIDE, _SIDE), level, np.uint8)
-        state = ArrayState(levels, device, cell_bits=cell_bits, seed=seed, array=level, adc_bits=6)
-        if seconds:
-            state.advance(seconds)
+        state = _written(device, cell_bits, seed, level, _SIDE)
         found.append(state.conductances()[:, :-1].reshape(-1))
     return np.array(found)
+
+
+def _written(device: Device, cell_bits: int, seed: int, level: int, side: int) -> ArrayState:
+    """An array of one level; arrays of different levels draw independently."""
+    levels = np.full((side, side), level, np.uint8)
+    return ArrayState(levels, device, cell_bits=cell_bits, seed=seed, array=level, adc_bits=6)
 
 
 def ageing(
@@ -60,8 +62,7 @@ def ageing(
     """
     rows = []
     for level in range(1 << cell_bits):
-        levels = np.full((_SIDE, _SIDE), level, np.uint8)
-        state = ArrayState(levels, device, cell_bits=cell_bits, seed=seed, array=level, adc_bits=6)
+        state = _written(device, cell_bits, seed, level, _AGED_SIDE)
         curve = []
         for seconds in times:
             state.advance(float(seconds) - state.elapsed)
@@ -199,7 +200,7 @@ def _noise_panel(axes: "Axes", device: Device) -> None:
 
 
 def _ageing_panel(axes: "Axes", device: Device, cell_bits: int, seed: int) -> None:
-    times = np.geomspace(1.0, 10 * _YEAR, 41)
+    times = np.geomspace(1.0, 10 * _YEAR, 29)
     curves = ageing(device, cell_bits, seed, times) * 1e6
     on = [name for name in ("drift", "retention") if name in device.active]
     what = " and ".join(on) if on else "neither drift nor retention is on"
@@ -227,7 +228,7 @@ def _pulse_panel(axes: "Axes", device: Device) -> None:
     response = None if device.write is None else device.write.response
     if response is None:
         # What is known of writing such a cell is how far off it ends.
-        axes.set_title("Error of a write (no write.response: a pulse makes any step)")
+        axes.set_title("Error of a write (no pulse response is given)")
         axes.set_xlabel("target conductance (µS)")
         axes.set_ylabel("standard deviation (% of target)")
         target = np.linspace(max(device.g_off, device.g_on * 1e-3), device.g_on, 200)
