@@ -104,6 +104,13 @@ def verify(
         str, typer.Option("--levels", help="Levels to run and compare.")
     ] = "golden,fast,verilator",
     json: Annotated[Path | None, typer.Option("--json", help="Also write a report.")] = None,
+    age: Annotated[
+        float, typer.Option("--age", metavar="SECONDS", help="Let that time pass before the runs.")
+    ] = 0.0,
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", metavar="K", help="Of the arrays, from then on."),
+    ] = None,
 ) -> None:
     """Run a network at several levels and compare every tensor.
 
@@ -111,7 +118,9 @@ def verify(
     """
     from .cli_verify import run_verify
 
-    agree = run_verify(model, data, samples, chip, device, seed, schedule, levels, json)
+    agree = run_verify(
+        model, data, samples, chip, device, seed, schedule, levels, json, age, temperature
+    )
     raise typer.Exit(0 if agree else 1)
 
 

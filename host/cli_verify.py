@@ -26,6 +26,8 @@ def run_verify(
     schedule: str | None,
     levels: str,
     json: Path | None,
+    age: float = 0.0,
+    temperature: float | None = None,
 ) -> bool:
     """Print the table, write the JSON, and tell whether all agree.
 
@@ -46,7 +48,16 @@ def run_verify(
     with Bars() as bars:
         bars("programming the arrays", 0, 0)
         compiled = compile_network(network, chip=picked, device=device, seed=seed)
-        report = verify(compiled, dataset.x, dataset.y, levels=chosen, model=model, progress=bars)
+        report = verify(
+            compiled,
+            dataset.x,
+            dataset.y,
+            levels=chosen,
+            model=model,
+            progress=bars,
+            age=age,
+            temperature=temperature,
+        )
     if json is not None:
         write_text(json, report.json_text())
     Console(highlight=False, soft_wrap=True).print(report)

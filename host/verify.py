@@ -352,6 +352,8 @@ def verify(
     levels: Sequence[str] = LEVELS,
     model: str | Path | None = None,
     progress: Progress | None = None,
+    age: float = 0.0,
+    temperature: float | None = None,
 ) -> Report:
     """Run samples through several levels and compare every tensor.
 
@@ -369,11 +371,16 @@ def verify(
         The ONNX file; if given, and ONNX Runtime is installed, it is the float level.
     progress : callable, optional
         Called as ``progress(what, done, total)`` while it runs.
+    age : float
+        Seconds that pass between writing the arrays and the first sample.
+    temperature : float, optional
+        Kelvin, in that time and from then on; that of the device if absent.
 
     Raises
     ------
     InputError
-        If a level is unknown, or samples or labels do not fit the network.
+        If a level is unknown, samples or labels do not fit the network, or age or temperature
+        cannot be.
     ToolError
         If a target cannot be built or fails.
     """
@@ -403,6 +410,9 @@ def verify(
             for name in chosen
         ]
         by_name = {level.name: level for level in running}
+        if age or temperature is not None:
+            for level in running:
+                level.target.advance(seconds=age, temperature=temperature)
         counting = by_name.get(next((n for n in CLOCKED if n in by_name), "fast"))
         for start in range(0, len(samples), _BATCH):
             part = samples[start : start + _BATCH]

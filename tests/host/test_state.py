@@ -14,6 +14,7 @@ from ohmtwin.behavioral import devices
 from ohmtwin.behavioral.devices import Device
 from ohmtwin.host.compiler import CompiledNetwork, compile_network
 from ohmtwin.host.targets import ClosedTargetError, Target, connect
+from ohmtwin.host.verify import verify
 
 # The structure of test_targets, so that one model serves both.
 CHIP = Chip(
@@ -250,3 +251,15 @@ def test_a_closed_target_has_no_time() -> None:
     target.close()
     with pytest.raises(ClosedTargetError):
         target.advance(seconds=1.0)
+
+
+def test_verify_runs_aged_arrays_at_every_level() -> None:
+    net = network(everything())
+    x = random_codes(0, 6, 21).astype(np.float32)
+    young = verify(net, x, levels=("golden", "fast"))
+    old = verify(net, x, levels=("golden", "fast", "verilator"), age=1e5, temperature=320.0)
+    assert old.agree
+    assert old.levels["verilator"].mismatches == 0
+    assert old.levels["fast"].mismatches != young.levels["fast"].mismatches
+    with pytest.raises(ConfigError, match="0 or more, not -1"):
+        verify(net, x, levels=("golden",), age=-1.0)
