@@ -167,7 +167,7 @@ def similarity(changes: NDArray[np.float64]) -> tuple[float, float]:
     the sample is standardised by its own mean and sigma, and cut into 100 bins of 0.08 sigma. The
     mean squared error is of the densities (1 / sigma). Chi-square is of the shares of the bins,
     ``sum((o - e)**2 / e)``, which no unit enters: the usual statistic over the sample size. A
-    perfect Gaussian of 10,000 samples gives 1.6e-4 and 0.0099. (Densities in Eq. 8 would give
+    perfect Gaussian of 10,000 samples gives 1.6e-4 and 0.0097. (Densities in Eq. 8 would give
     0.12 for it, more than any figure of the survey.)
 
     Parameters
