@@ -4,7 +4,8 @@
 Amaranth writes a register as two processes: a combinational one that begins with the old value and
 overwrites it, and a clocked one that copies the result. A compiled simulator then moves every
 register in every cycle. Here the two become one clocked process, as a person would write it, in
-which a register that nothing happens to costs a branch.
+which a register that nothing happens to costs a branch; :mod:`.lazy` moves what only a branch reads
+into the branch.
 
 ``always_comb`` stands for ``always @*``: it runs at time 0, where the other may not (Icarus Verilog
 11 leaves X).
@@ -20,6 +21,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from ..arch.errors import ToolError
+from .lazy import gather, sink
 
 __all__ = ["emit_verilog"]
 
@@ -64,7 +66,7 @@ def emit_verilog(component: wiring.Component, name: str) -> str:
         verilog = yosys.run(["-q", "-"], _SCRIPT.format(text=text), ignore_warnings=True)
     except YosysError as error:
         raise ToolError(f"Yosys could not write {name} as Verilog: {error}") from error
-    return _MODULE.sub(lambda module: _join_registers(module[0]), verilog)
+    return _MODULE.sub(lambda module: gather(sink(_join_registers(module[0]))), verilog)
 
 
 def _join_registers(module: str) -> str:

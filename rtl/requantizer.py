@@ -67,12 +67,16 @@ class Requantizer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         negative = Signal(5)  # bit k: sign of the value that stage k holds
+        # What a stage computes, it computes only where it holds a value: idle stages then cost a
+        # simulation nothing.
+        on = [Signal(name=f"on{k}") for k in range(self.LATENCY)]
+        m.d.comb += [on[k].eq(self.enable[k]) for k in range(self.LATENCY)]
 
         # Stage 0: magnitude. -2**31 has one in 32 unsigned bits.
         magnitude = Signal(ACC_BITS)
         mantissa0 = Signal(MANTISSA_BITS)
         shift0 = Signal(_SHIFT_BITS)
-        with m.If(self.enable[0]):
+        with m.If(on[0]):
             m.d.sync += [
                 magnitude.eq(Mux(self.acc[-1], -self.acc, self.acc)),
                 negative[0].eq(self.acc[-1]),
@@ -87,21 +91,23 @@ class Requantizer(wiring.Component):
         for step in (16, 8, 4, 2, 1):
             empty = Signal(name=f"empty{step}")
             shifted = Signal(ACC_BITS, name=f"normal{step}")
-            m.d.comb += [
-                empty.eq(normal[ACC_BITS - step :] == 0),
-                shifted.eq(Mux(empty, normal << step, normal)),
-            ]
+            with m.If(on[1]):
+                m.d.comb += [
+                    empty.eq(normal[ACC_BITS - step :] == 0),
+                    shifted.eq(Mux(empty, normal << step, normal)),
+                ]
             zeros.insert(0, empty)
             normal = shifted
         drop = ACC_BITS - MANTISSA_BITS
         rounded = Signal(MANTISSA_BITS + 1)
-        m.d.comb += rounded.eq(
-            normal[drop:] + (normal[drop - 1] & (normal[: drop - 1].any() | normal[drop]))
-        )
+        with m.If(on[1]):
+            m.d.comb += rounded.eq(
+                normal[drop:] + (normal[drop - 1] & (normal[: drop - 1].any() | normal[drop]))
+            )
         significand1 = Signal(MANTISSA_BITS)
         mantissa1 = Signal(MANTISSA_BITS)
         right1 = Signal(signed(8))
-        with m.If(self.enable[1]):
+        with m.If(on[1]):
             m.d.sync += [
                 # A carry out leaves zeros below, so the new leading one is all there is.
                 significand1.eq(Cat(rounded[: MANTISSA_BITS - 1], rounded[-2] | rounded[-1])),
@@ -113,7 +119,7 @@ class Requantizer(wiring.Component):
         # Stage 2: the product, zero or with its leading one in bit 46 or 47.
         product = Signal(2 * MANTISSA_BITS)
         right2 = Signal(signed(8))
-        with m.If(self.enable[2]):
+        with m.If(on[2]):
             m.d.sync += [
                 product.eq(significand1 * mantissa1),
                 right2.eq(right1),
@@ -124,19 +130,20 @@ class Requantizer(wiring.Component):
         top = product[-1]
         aligned = Signal(2 * MANTISSA_BITS)
         again = Signal(MANTISSA_BITS + 1)
-        m.d.comb += [
-            aligned.eq(Mux(top, product, product << 1)),
-            again.eq(
-                aligned[MANTISSA_BITS:]
-                + (
-                    aligned[MANTISSA_BITS - 1]
-                    & (aligned[: MANTISSA_BITS - 1].any() | aligned[MANTISSA_BITS])
-                )
-            ),
-        ]
+        with m.If(on[3]):
+            m.d.comb += [
+                aligned.eq(Mux(top, product, product << 1)),
+                again.eq(
+                    aligned[MANTISSA_BITS:]
+                    + (
+                        aligned[MANTISSA_BITS - 1]
+                        & (aligned[: MANTISSA_BITS - 1].any() | aligned[MANTISSA_BITS])
+                    )
+                ),
+            ]
         significand3 = Signal(MANTISSA_BITS)
         right3 = Signal(signed(8))
-        with m.If(self.enable[3]):
+        with m.If(on[3]):
             m.d.sync += [
                 significand3.eq(Cat(again[: MANTISSA_BITS - 1], again[-2] | again[-1])),
                 # acc = normal * 2**-zeros = significand * 2**(8 - zeros); the product lost 23 or
@@ -151,12 +158,13 @@ class Requantizer(wiring.Component):
         scaled = Signal(signed(11))
         integer = Signal(10)
         up = spread[_ZERO_SHIFT - 1] & (spread[: _ZERO_SHIFT - 1].any() | spread[_ZERO_SHIFT])
-        m.d.comb += [
-            left.eq(_ZERO_SHIFT - right3),
-            spread.eq(significand3 << left),
-            integer.eq(spread[_ZERO_SHIFT:] + up),
-        ]
-        with m.If(self.enable[4]):
+        with m.If(on[4]):
+            m.d.comb += [
+                left.eq(_ZERO_SHIFT - right3),
+                spread.eq(significand3 << left),
+                integer.eq(spread[_ZERO_SHIFT:] + up),
+            ]
+        with m.If(on[4]):
             m.d.sync += negative[4].eq(negative[3])
             with m.If(~significand3[-1] | (right3 >= _ZERO_SHIFT)):
                 m.d.sync += scaled.eq(0)
@@ -167,8 +175,8 @@ class Requantizer(wiring.Component):
 
         # Stage 5: zero point and clip.
         moved = Signal(signed(12))
-        m.d.comb += moved.eq(scaled + self.zero_point)
-        with m.If(self.enable[5]):
+        with m.If(on[5]):
+            m.d.comb += moved.eq(scaled + self.zero_point)
             with m.If(moved < self.low):
                 m.d.sync += self.code.eq(self.low)
             with m.Elif(moved > self.high):
