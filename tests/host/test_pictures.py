@@ -135,7 +135,7 @@ def test_pictures_are_the_same_every_time_whatever_the_user_has_set(tmp_path: Pa
     for kind in ("png", "svg"):
         files = [tmp_path / f"{n}.{kind}" for n in (1, 2)]
         draw_device(device, files[0], width=600)
-        with mpl.rc_context({"lines.linewidth": 9.0, "font.size": 30.0}):
+        with mpl.rc_context({"axes.facecolor": "red", "font.size": 30.0}):
             draw_device(device, files[1], width=600)
             assert mpl.rcParams["font.size"] == 30.0
         assert files[0].read_bytes() == files[1].read_bytes()
