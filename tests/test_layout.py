@@ -144,3 +144,9 @@ def test_files_are_short_and_have_a_licence(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 500, "a file past 500 lines is asking to be two"
     assert any("SPDX-License-Identifier: Apache-2.0" in line for line in lines[:3])
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    # Test folders are no packages, so that helpers can stand beside the tests that use them.
+    names = [p.name for p in sources(".py") if "tests" in p.parts and p.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)

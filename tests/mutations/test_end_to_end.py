@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bugs import COMBINE, NOISE_KEY_C, REQUANTIZER, SCHEDULER
-from networks import TILE_CHIP, samples, small_network
 from plant import Mutation, planted, planted_in_c
+from tile_networks import TILE_CHIP, samples, small_network
 
 import ohmtwin as ot
 from ohmtwin.behavioral.golden import run_network

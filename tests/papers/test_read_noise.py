@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Yan, Hu, Shi, Sects. 4.1 and 4.2: thermal and shot noise, as codes of a million reads show it.
 
-``tests/behavioral/test_state.py`` has the same formulas on the wires, over columns and reads.
+``tests/behavioral/test_array_state.py`` has the same formulas on the wires, over columns and reads.
 """
 
 import math

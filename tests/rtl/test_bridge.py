@@ -9,7 +9,7 @@ import pytest
 from amaranth.sim import SimulatorContext
 from simulate import simulate
 from streams import stream_collect, stream_put
-from tile_bench import small_chip
+from tile_host import small_chip
 
 from ohmtwin.arch.messages import Header, Kind, message
 from ohmtwin.arch.registers import Control, TileRegister

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from amaranth.sim import SimulatorContext
 from simulate import simulate
-from tile_bench import small_chip
+from tile_host import small_chip
 
 from ohmtwin.arch.isa import Instruction, assemble
 from ohmtwin.arch.timing import vector_latency

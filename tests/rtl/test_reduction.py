@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from amaranth.sim import SimulatorContext
 from simulate import simulate
-from tile_bench import small_chip
+from tile_host import small_chip
 
 from ohmtwin.arch.timing import reduction_stages
 from ohmtwin.rtl.reduction import ReductionTree

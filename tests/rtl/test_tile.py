@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from manual_model import TileModel, param_word
 from numpy.typing import NDArray
-from tile_bench import Host, run_tile, small_chip
+from tile_host import Host, run_tile, small_chip
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.formats import RequantScale

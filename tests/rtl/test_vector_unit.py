@@ -6,7 +6,7 @@ import pytest
 from amaranth.sim import SimulatorContext
 from manual_model import param_word
 from simulate import simulate
-from tile_bench import small_chip
+from tile_host import small_chip
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.formats import RequantScale

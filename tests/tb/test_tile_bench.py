@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import TILE_CHIP, samples, small_network
+from tile_networks import TILE_CHIP, samples, small_network
 
 from ohmtwin.arch.errors import ToolError
 from ohmtwin.arch.registers import CoreCounter, TileRegister
