@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ohmtwin.arch.formats import WEIGHT_OFFSET
 from ohmtwin.behavioral import devices, golden
 from ohmtwin.behavioral.cengine import CCrossbar
+from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.programming import program
 from ohmtwin.host.graph import Dense, Network
 from ohmtwin.host.onnx_import import load_network
@@ -136,9 +137,11 @@ def array_changes(
         x = codes[0]
         for array, (layer, levels) in enumerate(zip(network.layers, cells, strict=True)):
             image = program(levels, device, cell_bits=CELL_BITS, seed=seed, array=array, adc_bits=8)
-            crossbar = CCrossbar(image, seed, array)
             planes = (x >> np.arange(8)[:, None] & 1).astype(np.bool_)
-            sums = crossbar.read_many(planes) if adc else crossbar.analog(planes).x / 4096
+            if adc:
+                sums = CCrossbar(image, seed, array).read_many(planes).astype(float)
+            else:
+                sums = Crossbar(image, seed, array).analog(planes).x / 4096
             slices = (2.0 ** np.arange(8) @ sums).reshape(layer.outputs, SLICES)
             acc = slices @ 4.0 ** np.arange(SLICES) - WEIGHT_OFFSET * int(x.sum()) + layer.bias
             x = golden.requantize(
