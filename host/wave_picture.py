@@ -168,8 +168,8 @@ def _bus(
         axes.plot([start, start], [base, base + 0.7], color=COLOURS[2], linewidth=0.8)
         count = value.count("1")
         text = f"{count} on" if rows else _hex(value)
-        # A character takes about a 170th of the picture.
-        if (end - start) / cycles * 170 > len(text) + 1:
+        # A character takes 6.5 pixels; names and legends a fifth of the picture.
+        if (end - start) / cycles * 0.8 * axes.figure.bbox.width > 6.5 * (len(text) + 1):
             axes.text(
                 (start + end) / 2, base + 0.33, text, ha="center", va="center", fontsize=7,
                 clip_on=True,
