@@ -221,6 +221,21 @@ def test_a_placed_network_computes_the_same(name: str, cell_bits: int) -> None:
         assert counters.reads == healthy.reads_bound(codes, found)
 
 
+def test_reads_bound_follows_outputs_across_row_parts() -> None:
+    # Sixteen outputs in one array are the inputs of two.
+    chip = CHIP.with_(cores=5, rows=8, cols=64, rows_per_read=2)
+    net = random_network(6, (8, 24, 3))
+    one = compiled(net, clean(), chip, fault_maps=seeded_fault_maps(chip, FAULTY, 1))
+    order = one.mapping.layers[1].input_order
+    assert (order // 8 != np.arange(24) // 8).any()
+    codes = random_codes(0, 20, 8)
+    with connect("fast", one) as fast:
+        found = fast.run(codes)
+        counters = fast.counters
+    assert counters is not None
+    assert counters.reads == one.reads_bound(codes, found)
+
+
 def test_clocked_chip_runs_a_placed_network() -> None:
     net = NETWORKS["parts"]
     one = compiled(net, devices.rram(), fault_maps=seeded_fault_maps(CHIP, FAULTY, 2))
@@ -240,6 +255,11 @@ def test_spare_slots_are_used_where_nobody_reads_on() -> None:
     placed = place(map_network(net, CHIP), {0: cells})
     assert placed.layers[0].stored[:3].tolist() == [-1, -1, -1]
     assert placement_cost(placed, {0: cells})["fc0"] == 0
+    program = compiled(net, clean(), fault_maps={0: cells}).program
+    # Spares hold nothing: no current, no parameters.
+    assert not program.arrays[0].levels[:, : 3 * CHIP.slices].any()
+    assert program.params[:3].tolist() == [0, 0, 0]
+    assert program.params[3:8].all()
     # The first layer's codes are read by the second, so its three stay where they are.
     first = place(map_network(NETWORKS["parts"], CHIP), {0: cells}).layers[0]
     assert sorted(first.stored.tolist()) == list(range(7))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Noise-aware retraining: gradients, quantization, and what it gains on a bad device."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from ohmtwin.arch.errors import InputError, ModelError
 from ohmtwin.behavioral import devices, golden
 from ohmtwin.host.compiler import compile_network
-from ohmtwin.host.graph import Network
+from ohmtwin.host.graph import Network, Quantization
 from ohmtwin.host.onnx_import import load_network
 from ohmtwin.host.retrain import FloatLayer, _forward, _gradients, float_layers, quantize_layers
 from ohmtwin.host.retrain import retrain as retrain_network
@@ -68,6 +69,23 @@ def test_quantizing_back_gives_the_same_network(digits: Data) -> None:
         assert new.out_quant.signed == old.out_quant.signed
         assert new.out_quant.scale == pytest.approx(old.out_quant.scale, rel=0.1)
     assert abs(accuracy(again, digits, "golden") - accuracy(network, digits, "golden")) < 0.01
+
+
+def test_zero_points_are_folded_in() -> None:
+    quant = Quantization(0.0625, 100, signed=False)
+    network = dataclasses.replace(random_network(3, (30, 5)), input_quant=quant)
+    x = np.random.default_rng(0).uniform(-6, 9, (50, 30)).astype(np.float32)
+    real = _forward(float_layers(network), quant.dequantize(quant.quantize(x)).astype(np.float64))
+    again = quantize_layers(network, float_layers(network), x)
+    out = again.layers[0].out_quant
+    found = out.dequantize(golden.run_network(again, again.quantize_input(x))["fc0"])
+    # Weights of all outputs share a scale now.
+    assert np.abs(found - real[1]).max() < 0.03 * real[1].max()
+    # Read back, they are what the codes round, and nothing else.
+    inputs = quant.dequantize(quant.quantize(x)).astype(np.float64)
+    high = float(out.dequantize(255))
+    exact = np.clip(_forward(float_layers(again), inputs)[1], 0, high)
+    assert np.abs(found - exact).max() < 0.51 * out.scale
 
 
 def test_gradients_are_those_of_the_loss() -> None:

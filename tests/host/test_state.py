@@ -146,13 +146,13 @@ def test_reads_are_disturbing_once_however_time_is_split() -> None:
                     target.advance(seconds=1.0)
             state = target.state
             assert state is not None
-            # Eight rows a read, spread over the 16 rows in use.
-            reads = target.crossbars()[0].reads
-            used = state.rows_used(0)
-            given = state.arrays[0].read_counts.sum(axis=0)
-            assert given[:used].tolist() == [reads * min(8, used) // used] * used
+            # Eight rows a read, spread over the 13 rows in use.
+            reads, used = target.crossbars()[1].reads, state.rows_used(1)
+            assert used == 13
+            given = state.arrays[1].read_counts.sum(axis=0)
+            assert given[:used].tolist() == [reads * 8 // 13] * 13
             assert not given[used:].any()
-            images.append(target.crossbars()[0].image.g)
+            images.append(target.crossbars()[1].image.g)
     np.testing.assert_array_equal(*images)
 
 
