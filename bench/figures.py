@@ -96,21 +96,24 @@ def zero_skip() -> Figures:
 
 def sim_speed() -> Figures:
     """Clock cycles a second of a tile of four cores, and against the bare clock loop."""
-    wide = simulation.simulation_speed(simulation.CHIP_128.with_(lanes=8))
-    narrow = simulation.simulation_speed(simulation.CHIP_16)
-
-    def how(rows: int) -> str:
-        return (
-            f"Verilated tile of 4 cores, all busy, {rows} rows a read, 8 lanes, device rram, one "
-            f"processor, median of {wide['runs']} runs"
-        )
-
-    bare = ", each beside one of the same model with its crossbars stubbed out"
-    return {
-        **_figure("sim.cycles_per_s", wide["cycles_per_s"], "cycles/s", how(128)),
-        **_figure("sim.ratio_to_stub", wide["ratio_to_stub"], "ratio", how(128) + bare),
-        **_figure("sim.ratio_to_stub_16_rows", narrow["ratio_to_stub"], "ratio", how(16) + bare),
+    made = {
+        "": simulation.CHIP_128,
+        "_8_lanes": simulation.CHIP_128.with_(lanes=8),
+        "_16_rows": simulation.CHIP_16,
     }
+    figures: Figures = {}
+    for suffix, chip in made.items():
+        found = simulation.simulation_speed(chip)
+        how = (
+            f"Verilated tile of {chip.cores} cores, all busy, {chip.rows_per_read} rows a read, "
+            f"ADCs a core: {chip.lanes}, device rram, one processor, median of {found['runs']} runs"
+        )
+        bare = ", each beside one of the same model with its crossbars stubbed out"
+        figures |= _figure(f"sim.cycles_per_s{suffix}", found["cycles_per_s"], "cycles/s", how)
+        figures |= _figure(
+            f"sim.ratio_to_stub{suffix}", found["ratio_to_stub"], "ratio", how + bare
+        )
+    return figures
 
 
 def sim_images() -> Figures:

@@ -57,7 +57,14 @@ class Source:
 GROUPS: tuple[Source, ...] = (
     Source(
         "sim_speed",
-        ("sim.cycles_per_s", "sim.ratio_to_stub", "sim.ratio_to_stub_16_rows"),
+        (
+            "sim.cycles_per_s",
+            "sim.ratio_to_stub",
+            "sim.cycles_per_s_8_lanes",
+            "sim.ratio_to_stub_8_lanes",
+            "sim.cycles_per_s_16_rows",
+            "sim.ratio_to_stub_16_rows",
+        ),
     ),
     Source("sim_images", ("sim.images_per_s",)),
     Source("fast_reads", ("fast.reads_per_s",)),

@@ -103,6 +103,9 @@ def test_bench_writes_each_figure_with_unit_and_how(
     assert set(found) >= {
         "sim.cycles_per_s",
         "sim.ratio_to_stub",
+        "sim.cycles_per_s_8_lanes",
+        "sim.ratio_to_stub_8_lanes",
+        "sim.cycles_per_s_16_rows",
         "sim.ratio_to_stub_16_rows",
         "sim.images_per_s",
         "fast.reads_per_s",
