@@ -143,6 +143,13 @@ _CHECKS: tuple[tuple[str, str, bool, Callable[[], str], str], ...] = (
         "pip install 'ohmtwin[reference]'",
     ),
     (
+        "matplotlib",
+        "pictures",
+        False,
+        lambda: _package("matplotlib"),
+        "pip install 'ohmtwin[plots]'",
+    ),
+    (
         "scikit-learn",
         "demo data",
         False,

@@ -17,6 +17,7 @@ from ..behavioral.effects.pulses import response_curve
 from ..behavioral.state import ArrayState
 from ..behavioral.wires import WireModel, transfer_matrix
 from .figures import COLOURS, canvas, save
+from .spectrum import SLOW, band, spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,7 +117,7 @@ def noise(device: Device, cells: NDArray[np.float64]) -> dict[str, NDArray[np.fl
 
 
 def draw_device(device: Device, path: Path, *, width: int = 1200, seed: int = 1) -> None:
-    """Draw distributions by level, read noise, ageing and pulse response (PNG or SVG).
+    """Draw levels, ageing, read noise, its spectrum and pulse response (PNG or SVG).
 
     Parameters
     ----------
@@ -137,18 +138,18 @@ def draw_device(device: Device, path: Path, *, width: int = 1200, seed: int = 1)
     """
     cell_bits = min(math.ceil(device.bits), 4)
     narrow = width < _NARROW
-    rows, cols = (4, 1) if narrow else (2, 2)
-    with canvas(width, 1240 if narrow else 760) as figure:
-        panels = figure.subplots(rows, cols).reshape(-1)
+    with canvas(width, 1550 if narrow else 1120) as figure:
+        panels = figure.subplot_mosaic("L;A;N;S;P" if narrow else "LA;NS;PP")
         figure.suptitle(
             f"{device.name}: {device.g_off * 1e6:.3g} to {device.g_on * 1e6:.4g} µS, "
             f"{1 << cell_bits} levels, read at {device.read_voltage:g} V",
             fontsize=11,
         )
-        _levels_panel(panels[0], device, cell_bits, seed)
-        _noise_panel(panels[1], device)
-        _ageing_panel(panels[2], device, cell_bits, seed)
-        _pulse_panel(panels[3], device)
+        _levels_panel(panels["L"], device, cell_bits, seed)
+        _ageing_panel(panels["A"], device, cell_bits, seed)
+        _noise_panel(panels["N"], device)
+        _spectrum_panel(panels["S"], device, cell_bits)
+        _pulse_panel(panels["P"], device)
         save(figure, path)
 
 
@@ -197,6 +198,40 @@ def _noise_panel(axes: "Axes", device: Device) -> None:
     axes.legend(ncols=2, loc="upper left")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.35)
+
+
+def _spectrum_panel(axes: "Axes", device: Device, cell_bits: int) -> None:
+    level = (1 << cell_bits) // 2
+    g = float(device.conductances(cell_bits)[level])
+    frequencies = np.geomspace(*band(device), 241)
+    parts = spectrum(device, g, frequencies)
+    axes.set_title(f"Noise spectrum of a cell at {g * device.read_voltage * 1e6:.3g} µA")
+    axes.set_xlabel("frequency (Hz)")
+    axes.set_ylabel("current noise (A²/Hz)")
+    unknown = f"Read noise of {100 * device.read_noise:.3g} % has no known spectrum."
+    if not any(density.any() for density in parts.values()):
+        _note(axes, unknown if device.read_noise else "The device has no read noise.")
+        return
+    for number, (name, density) in enumerate(parts.items()):
+        total = name == "total"
+        axes.loglog(
+            frequencies,
+            # Gaps where a part has ended, as a logarithm has no 0.
+            np.where(density > 0, density, np.nan),
+            label="total of a read" if total else name,
+            color="#cccccc" if total else COLOURS[number],
+            linestyle="--" if name == SLOW else "-",
+            linewidth=5 if total else 1.4,
+            zorder=1 if total else 2,
+        )
+    low, high = axes.get_ylim()
+    # Room for the legend above, and never less than a decade, so that flat lines look flat.
+    low, high = low / 2, max(high, 10 * low)
+    axes.set_ylim(low, high * (high / low) ** 0.35)
+    axes.set_xlim(frequencies[0], frequencies[-1])
+    axes.legend(ncols=2, loc="upper right")
+    if device.read_noise:
+        axes.text(0.02, 0.03, unknown, transform=axes.transAxes, fontsize=7)
 
 
 def _ageing_panel(axes: "Axes", device: Device, cell_bits: int, seed: int) -> None:

@@ -62,6 +62,17 @@ def test_a_missing_package_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ohmtwin[rtl]" in amaranth.install
 
 
+def test_pictures_are_optional_and_come_with_their_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "_package", lambda name: "" if name == "matplotlib" else "1.0")
+    result = CliRunner().invoke(app, ["doctor"])
+    line = next(x for x in result.stdout.splitlines() if x.startswith("matplotlib is missing"))
+    assert "optional" in line
+    assert "pip install 'ohmtwin[plots]'" in line
+    assert "The main job can run." in result.stdout
+
+
 def test_a_program_that_fails_or_hangs_is_not_found() -> None:
     assert doctor._first_line("false") == ""
     assert doctor._first_line("no-such-program-anywhere") == ""

@@ -13,12 +13,18 @@ from typer.testing import CliRunner
 from ohmtwin.arch.errors import InputError, ToolError
 from ohmtwin.behavioral import devices
 from ohmtwin.behavioral.crossbar import Crossbar
+from ohmtwin.behavioral.devices.sections import Flicker, Telegraph
+from ohmtwin.behavioral.effects.flicker import flicker_variance
+from ohmtwin.behavioral.effects.noise import noise_parameters
+from ohmtwin.behavioral.effects.streams import Streams
+from ohmtwin.behavioral.effects.telegraph import amplitudes, draw_traps, fast_variance
 from ohmtwin.behavioral.state import ArrayState
 from ohmtwin.behavioral.wires import WireModel
 from ohmtwin.host import figures
 from ohmtwin.host.cli import app
 from ohmtwin.host.figures import canvas, check_picture
 from ohmtwin.host.pictures import ageing, draw_device, ir_drop, level_samples, noise
+from ohmtwin.host.spectrum import SLOW, band, spectrum
 
 
 def run(*arguments: str) -> Any:
@@ -76,6 +82,68 @@ def test_noise_is_that_of_the_reads(effects: tuple[str, ...]) -> None:
     assert len(parts) == 1 + (sum(named[e] for e in effects) if effects else 6)
 
 
+def integral(device: devices.Device, name: str, g: float, *ends: float) -> float:
+    frequencies = np.geomspace(*(ends or band(device)), 4001)
+    return float(np.trapezoid(spectrum(device, g, frequencies)[name], frequencies))
+
+
+@pytest.mark.parametrize("name", ["rram", "pcm"])
+def test_the_spectrum_holds_the_variance_of_an_image(name: str) -> None:
+    """Each part, integrated over the band, is what its effect puts into the image."""
+    device = devices.load(name).model_copy(
+        update={
+            "bandwidth": 3e8,
+            "amplifier_resistance": 2e4,
+            "flicker": Flicker(coefficient=1e-4, f_low=0.1, f_high=1e8),
+        }
+    )
+    g = float(device.conductances(2)[2])
+    current = g * device.read_voltage
+    unit = device.read_voltage * device.step(2) / 4096
+    white = device.only("thermal", "shot")
+    v0, v1 = noise_parameters(white, 2)
+    wanted = v0 * unit**2 + v1 / 65536 * unit * current
+    assert integral(white, "total", g) == pytest.approx(wanted, rel=0.02)
+    wanted = flicker_variance(device) * current**2
+    assert integral(device, "1/f", g) == pytest.approx(wanted, rel=0.02)
+    # Nothing above the ends of the bands.
+    beyond = spectrum(device, g, np.array([0.05, 2e8, 4e8]))
+    assert [bool(x) for x in beyond["1/f"]] == [False, False, False]
+    assert [bool(x) for x in beyond["shot"]] == [True, True, False]
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.5])
+def test_a_lorentzian_holds_the_variance_of_quick_traps(scatter: float) -> None:
+    """Against the mean over drawn cells; half of the times that scatter are slow."""
+    trap = Telegraph(
+        fraction=0.8,
+        amplitude=0.2,
+        exponent=0.5,
+        max_amplitude=0.6,
+        amplitude_spread=scatter,
+        capture=1e-5,
+        emission=3e-5,
+        time_spread=scatter,
+        slow_above=7.5e-6 if scatter else 1.0,
+    )
+    device = devices.rram().model_copy(update={"telegraph": trap}).only("on_off", "telegraph")
+    g = float(device.conductances(2)[2])
+    traps, _ = draw_traps((600, 600), device, Streams(1, 0))
+    loss = amplitudes(np.full((600, 600), g), traps, device)
+    current = g * device.read_voltage
+    wanted = fast_variance(loss, traps, device).mean() * current**2
+    found = integral(device, "telegraph", g, 1.0, 1e9)
+    assert found == pytest.approx(wanted, rel=0.02)
+    assert integral(device, "total", g, 1.0, 1e9) == found
+    if scatter:
+        assert integral(device, SLOW, g, 1.0, 1e9) == pytest.approx(found, rel=0.02)
+    # The corner, where half of the plateau is left, is at 1 / (2 pi tau).
+    else:
+        ends = np.array([1e-3, 1 / (2 * np.pi * 7.5e-6)])
+        plateau, corner = spectrum(device, g, ends)["telegraph"]
+        assert corner == pytest.approx(plateau / 2, rel=1e-6)
+
+
 def test_the_worst_cell_is_the_farthest() -> None:
     device = devices.rram()
     found = ir_drop(device, WireModel(r_row=1.0, r_col=1.0), 16, 24)
@@ -117,7 +185,7 @@ def test_every_device_can_be_drawn(tmp_path: Path, name: str) -> None:
     path = tmp_path / "d.png"
     result = run("device", "show", name, "-o", str(path))
     assert result.exit_code == 0, result.output
-    assert size(path) == (1200, 760)
+    assert size(path) == (1200, 1120)
     assert [p.name for p in tmp_path.iterdir()] == ["d.png"]
 
 
@@ -139,7 +207,7 @@ def test_pictures_are_the_same_every_time_whatever_the_user_has_set(tmp_path: Pa
             draw_device(device, files[1], width=600)
             assert mpl.rcParams["font.size"] == 30.0
         assert files[0].read_bytes() == files[1].read_bytes()
-    assert size(tmp_path / "1.png") == (600, 1240)
+    assert size(tmp_path / "1.png") == (600, 1550)
 
 
 def test_texts_lie_within_the_picture_and_apart() -> None:
