@@ -107,8 +107,13 @@ def _telegraph(
     p = given.emission / (given.capture + given.emission)
     swing = given.fraction * float(_WEIGHTS @ loss**2) * (g * device.read_voltage) ** 2
     # Both times of a cell scale together, so that its occupancy stays.
-    tau = p * given.capture * np.exp(given.time_spread * _NODES)
+    middle = p * given.capture
+    tau = middle * np.exp(given.time_spread * _NODES)
     shape = tau / (1.0 + (2 * np.pi * frequencies[:, None] * tau) ** 2)
-    quick = tau < given.slow_above
+    quick = np.full_like(_NODES, middle < given.slow_above)
+    if given.time_spread and given.slow_above:
+        # A node stands for all between it and its neighbours: the threshold may cut it in two.
+        edge = math.log(given.slow_above / middle) / given.time_spread
+        quick = np.clip((edge - _NODES) / (_NODES[1] - _NODES[0]) + 0.5, 0.0, 1.0)
     scale = 4.0 * swing * p * (1 - p)
-    return scale * (shape @ (_WEIGHTS * quick)), scale * (shape @ (_WEIGHTS * ~quick))
+    return scale * (shape @ (_WEIGHTS * quick)), scale * (shape @ (_WEIGHTS * (1.0 - quick)))

@@ -103,9 +103,10 @@ def test_the_spectrum_holds_the_variance_of_an_image(name: str) -> None:
     white = device.only("thermal", "shot")
     v0, v1 = noise_parameters(white, 2)
     wanted = v0 * unit**2 + v1 / 65536 * unit * current
-    assert integral(white, "total", g) == pytest.approx(wanted, rel=0.02)
+    # Ratios, as `approx` takes anything below 1e-12 for equal.
+    assert integral(white, "total", g) / wanted == pytest.approx(1, rel=0.02)
     wanted = flicker_variance(device) * current**2
-    assert integral(device, "1/f", g) == pytest.approx(wanted, rel=0.02)
+    assert integral(device, "1/f", g) / wanted == pytest.approx(1, rel=0.02)
     # Nothing above the ends of the bands.
     beyond = spectrum(device, g, np.array([0.05, 2e8, 4e8]))
     assert [bool(x) for x in beyond["1/f"]] == [False, False, False]
@@ -114,7 +115,7 @@ def test_the_spectrum_holds_the_variance_of_an_image(name: str) -> None:
 
 @pytest.mark.parametrize("scatter", [0.0, 0.5])
 def test_a_lorentzian_holds_the_variance_of_quick_traps(scatter: float) -> None:
-    """Against the mean over drawn cells; half of the times that scatter are slow."""
+    """Against the mean over drawn cells; where times scatter, 28 % of the traps are slow."""
     trap = Telegraph(
         fraction=0.8,
         amplitude=0.2,
@@ -124,7 +125,7 @@ def test_a_lorentzian_holds_the_variance_of_quick_traps(scatter: float) -> None:
         capture=1e-5,
         emission=3e-5,
         time_spread=scatter,
-        slow_above=7.5e-6 if scatter else 1.0,
+        slow_above=1e-5 if scatter else 1.0,
     )
     device = devices.rram().model_copy(update={"telegraph": trap}).only("on_off", "telegraph")
     g = float(device.conductances(2)[2])
@@ -133,15 +134,17 @@ def test_a_lorentzian_holds_the_variance_of_quick_traps(scatter: float) -> None:
     current = g * device.read_voltage
     wanted = fast_variance(loss, traps, device).mean() * current**2
     found = integral(device, "telegraph", g, 1.0, 1e9)
-    assert found == pytest.approx(wanted, rel=0.02)
+    assert found / wanted == pytest.approx(1, rel=0.02)
     assert integral(device, "total", g, 1.0, 1e9) == found
     if scatter:
-        assert integral(device, SLOW, g, 1.0, 1e9) == pytest.approx(found, rel=0.02)
+        slow = integral(device, SLOW, g, 1.0, 1e9)
+        both = (loss**2 * traps.occupancy * (1 - traps.occupancy)).mean() * current**2
+        assert (slow + found) / both == pytest.approx(1, rel=0.02)
     # The corner, where half of the plateau is left, is at 1 / (2 pi tau).
     else:
         ends = np.array([1e-3, 1 / (2 * np.pi * 7.5e-6)])
         plateau, corner = spectrum(device, g, ends)["telegraph"]
-        assert corner == pytest.approx(plateau / 2, rel=1e-6)
+        assert corner / plateau == pytest.approx(0.5, rel=1e-6)
 
 
 def test_the_worst_cell_is_the_farthest() -> None:
