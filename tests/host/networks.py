@@ -1,15 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small random networks for the tests of targets."""
+"""Small random networks and the small chip for the tests of targets."""
 
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.formats import RequantScale
 from ohmtwin.host.graph import Dense, Network, Quantization
 
-__all__ = ["random_codes", "random_network"]
+__all__ = ["SMALL_CHIP", "random_codes", "random_network"]
+
+SMALL_CHIP = Chip(
+    name="small",
+    cores=4,
+    rows=16,
+    cols=32,
+    cell_bits=2,
+    lanes=8,
+    adc_bits=6,
+    rows_per_read=8,
+    program_words=128,
+    data_words=64,
+    param_words=64,
+    fifo_words=32,
+)
+"""One structure for all of them, so that one Verilated model serves."""
 
 
 def random_network(seed: int, sizes: tuple[int, ...], table_after: int | None = None) -> Network:

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from effects_on import full_device
-from networks import random_codes, random_network
+from networks import SMALL_CHIP, random_codes, random_network
 from numpy.typing import NDArray
 
-from ohmtwin.arch.chip import Chip, RowSchedule
+from ohmtwin.arch.chip import RowSchedule
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.machine import Machine
 from ohmtwin.host.compiler import CompiledNetwork, compile_network
@@ -26,23 +26,9 @@ from ohmtwin.host.targets import connect
 __all__ = ["CHIPS", "main", "soak"]
 
 # The two structures of the tests of targets, so that their models serve here too.
-_SMALL = Chip(
-    name="small",
-    cores=4,
-    rows=16,
-    cols=32,
-    cell_bits=2,
-    lanes=8,
-    adc_bits=6,
-    rows_per_read=8,
-    program_words=128,
-    data_words=64,
-    param_words=64,
-    fifo_words=32,
-)
 CHIPS = (
-    _SMALL,
-    _SMALL.with_(
+    SMALL_CHIP,
+    SMALL_CHIP.with_(
         name="narrow", cores=3, rows=24, cols=48, cell_bits=1, lanes=4, adc_bits=5, rows_per_read=24
     ),
 )

@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import random_codes, random_network
+from networks import SMALL_CHIP, random_codes, random_network
 from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip
@@ -18,21 +18,7 @@ from ohmtwin.host.mapping import map_network
 from ohmtwin.host.placement import place, placement_cost, seeded_fault_maps
 from ohmtwin.host.targets import connect
 
-# The structure of test_targets, so that one Verilated model serves both.
-CHIP = Chip(
-    name="small",
-    cores=4,
-    rows=16,
-    cols=32,
-    cell_bits=2,
-    lanes=8,
-    adc_bits=6,
-    rows_per_read=8,
-    program_words=128,
-    data_words=64,
-    param_words=64,
-    fifo_words=32,
-)
+CHIP = SMALL_CHIP
 
 # Row parts and a table; several column parts; layers of one block.
 NETWORKS = {

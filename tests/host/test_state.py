@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_codes, random_network
+from networks import SMALL_CHIP, random_codes, random_network
 from numpy.typing import NDArray
 
-from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import ConfigError, InputError
 from ohmtwin.behavioral import devices
 from ohmtwin.behavioral.devices import Device
@@ -16,21 +15,7 @@ from ohmtwin.host.compiler import CompiledNetwork, compile_network
 from ohmtwin.host.targets import ClosedTargetError, Target, connect
 from ohmtwin.host.verify import verify
 
-# The structure of test_targets, so that one model serves both.
-CHIP = Chip(
-    name="small",
-    cores=4,
-    rows=16,
-    cols=32,
-    cell_bits=2,
-    lanes=8,
-    adc_bits=6,
-    rows_per_read=8,
-    program_words=128,
-    data_words=64,
-    param_words=64,
-    fifo_words=32,
-)
+CHIP = SMALL_CHIP
 
 Tensors = dict[str, NDArray[np.generic]]
 

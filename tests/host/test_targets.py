@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from networks import random_codes, random_network
+from networks import SMALL_CHIP, random_codes, random_network
 from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip, RowSchedule
@@ -28,20 +28,7 @@ from ohmtwin.host.verilator_build import build_model
 Tensors = dict[str, NDArray[np.generic]]
 
 # Two structures of RTL, hence two models to build; all else varies at run time.
-CHIP = Chip(
-    name="small",
-    cores=4,
-    rows=16,
-    cols=32,
-    cell_bits=2,
-    lanes=8,
-    adc_bits=6,
-    rows_per_read=8,
-    program_words=128,
-    data_words=64,
-    param_words=64,
-    fifo_words=32,
-)
+CHIP = SMALL_CHIP
 # Fewer lanes than slices, one output a word, reads of all rows, rows no multiple of 16.
 NARROW = CHIP.with_(
     name="narrow", cores=3, rows=24, cols=48, cell_bits=1, lanes=4, adc_bits=5, rows_per_read=24
