@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from .arch.chip import Chip, RowSchedule, chip_names, load_chip
     from .arch.errors import InputError, ToolError
     from .behavioral import devices
-    from .host.compiler import CompiledNetwork
-    from .host.compiler import compile_network as compile
+    from .host.compiler.network import CompiledNetwork
+    from .host.compiler.network import compile_network as compile
     from .host.dataset import Dataset, load_dataset
     from .host.graph import Network
-    from .host.onnx_import import load_network
+    from .host.importer.network import load_network
     from .host.report import Report
     from .host.targets import Target, connect
     from .host.verify import verify
@@ -54,7 +54,7 @@ __all__ = [
 
 _HOME = {
     "Chip": ".arch.chip",
-    "CompiledNetwork": ".host.compiler",
+    "CompiledNetwork": ".host.compiler.network",
     "Dataset": ".host.dataset",
     "InputError": ".arch.errors",
     "Network": ".host.graph",
@@ -66,7 +66,7 @@ _HOME = {
     "connect": ".host.targets",
     "load_chip": ".arch.chip",
     "load_dataset": ".host.dataset",
-    "load_network": ".host.onnx_import",
+    "load_network": ".host.importer.network",
     "verify": ".host.verify",
 }
 
@@ -75,7 +75,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = version("ohmtwin")
     elif name == "compile":
-        value = import_module(".host.compiler", __name__).compile_network
+        value = import_module(".host.compiler.network", __name__).compile_network
     elif name == "devices":
         value = import_module(".behavioral.devices", __name__)
     elif name in _HOME:

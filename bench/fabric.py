@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from ..arch.chip import RowSchedule, load_chip
 from ..arch.errors import InputError
 from ..behavioral.machine import Counters
-from ..host.compiler import CompiledNetwork, compile_network
-from ..host.mapping import reads_bound
-from ..host.onnx_import import load_network
+from ..host.compiler.mapping import reads_bound
+from ..host.compiler.network import CompiledNetwork, compile_network
+from ..host.importer.network import load_network
 from ..host.targets import connect
 
 __all__ = ["MODEL", "compiled_mnist", "first_layer", "images_per_s", "pictures"]

@@ -16,7 +16,7 @@ from make_data import write_data
 from rich.console import Console
 
 import ohmtwin as ot
-from ohmtwin.host.cli_progress import Bars
+from ohmtwin.host.commands.progress import Bars
 from ohmtwin.host.files import write_text
 
 __all__ = ["main", "run"]

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..arch.errors import InputError
-from .cli_progress import Bars
+from .commands.progress import Bars
 from .files import check_output, write_text
 
 __all__ = ["GROUPS", "Source", "measure", "pick_groups", "run_bench"]

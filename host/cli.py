@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from ..arch.errors import InputError, ToolError
-from .cli_pictures import array_app, device_app
-from .cli_waves import waves
+from .commands.pictures import array_app, device_app
+from .commands.waves import waves
 
 __all__ = ["app", "main"]
 
@@ -116,7 +116,7 @@ def verify(
 
     Exit code 0 if all agree as they must, 1 on any difference, 2 on bad input.
     """
-    from .cli_verify import run_verify
+    from .commands.verify import run_verify
 
     agree = run_verify(
         model, data, samples, chip, device, seed, schedule, levels, json, age, temperature
@@ -145,7 +145,7 @@ def compile(
     schedule: _ScheduleOption = None,
 ) -> None:
     """Print where a network is mapped and the tile's program."""
-    from .cli_show import show_program
+    from .commands.show import show_program
 
     show_program(model, chip, schedule)
 
@@ -153,7 +153,7 @@ def compile(
 @app.command()
 def devices(json: _Json = False) -> None:
     """List the devices that crossbars can be made of."""
-    from .cli_show import show_devices
+    from .commands.show import show_devices
 
     show_devices(json)
 
@@ -161,7 +161,7 @@ def devices(json: _Json = False) -> None:
 @app.command()
 def chips(json: _Json = False) -> None:
     """List the standard chips."""
-    from .cli_show import show_chips
+    from .commands.show import show_chips
 
     show_chips(json)
 
@@ -174,7 +174,7 @@ def rtl(
     ] = "tile4",
 ) -> None:
     """Write a chip's Verilog, its crossbar macro and C sources, and a file list."""
-    from .cli_rtl import write_rtl
+    from .commands.rtl import write_rtl
 
     write_rtl(output, chip)
 

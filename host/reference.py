@@ -17,8 +17,8 @@ import onnx
 from numpy.typing import NDArray
 
 from ..arch.errors import InputError, ModelError, ToolError
-from .onnx_file import read_model
-from .onnx_graph import GraphView
+from .importer.file import read_model
+from .importer.view import GraphView
 
 __all__ = ["OnnxReference", "ReferenceResult"]
 

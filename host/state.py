@@ -20,7 +20,7 @@ from ..arch.errors import ConfigError
 from ..behavioral.image import ArrayImage
 from ..behavioral.state import ArrayState
 from ..behavioral.statefile import pack, unpack
-from .compiler import CompiledNetwork
+from .compiler.network import CompiledNetwork
 from .files import write_bytes
 
 __all__ = ["ChipState", "program_hash"]

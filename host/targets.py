@@ -21,7 +21,7 @@ from ..behavioral.cengine import CCrossbar
 from ..behavioral.image import ArrayImage
 from ..behavioral.machine import Counters, Machine
 from .calibrate import Compensation, LaneReport, measure_gains, measure_lanes, residual
-from .compiler import CompiledNetwork
+from .compiler.network import CompiledNetwork
 from .driver import TileDriver
 from .simulation import Simulation, SimulationPort, load_library
 from .state import ChipState

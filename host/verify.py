@@ -23,7 +23,7 @@ from ..arch.errors import InputError, ToolError
 from ..arch.formats import FRACTION_BITS
 from ..behavioral.golden import run_network
 from ..behavioral.machine import Counters
-from .compiler import CompiledNetwork
+from .compiler.network import CompiledNetwork
 from .graph import Network, Quantization
 from .reference import OnnxReference
 from .report import CounterReport, Divergence, FloatResult, LevelResult, Report

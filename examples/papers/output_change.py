@@ -23,7 +23,7 @@ from ohmtwin.behavioral.cengine import CCrossbar
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.programming import program
 from ohmtwin.host.graph import Dense, Network
-from ohmtwin.host.onnx_import import load_network
+from ohmtwin.host.importer.network import load_network
 
 __all__ = ["BINS", "MODEL", "array_changes", "float_changes", "main", "picture", "similarity"]
 

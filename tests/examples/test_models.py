@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ohmtwin.behavioral.golden import run_network
 from ohmtwin.host.dataset import Dataset, load_dataset
-from ohmtwin.host.onnx_import import load_network
+from ohmtwin.host.importer.network import load_network
 from ohmtwin.host.reference import OnnxReference
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

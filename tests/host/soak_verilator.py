@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ohmtwin.arch.chip import RowSchedule
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.machine import Machine
-from ohmtwin.host.compiler import CompiledNetwork, compile_network
+from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 from ohmtwin.host.targets import connect
 
 __all__ = ["CHIPS", "main", "soak"]

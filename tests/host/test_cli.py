@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 from ohmtwin.arch.chip import load_chip
 from ohmtwin.arch.errors import ToolError
 from ohmtwin.arch.isa import assemble
-from ohmtwin.host import bench, cli_rtl, cli_verify
+from ohmtwin.host import bench
 from ohmtwin.host.cli import app
-from ohmtwin.host.compiler import compile_network
+from ohmtwin.host.commands import rtl as cli_rtl
+from ohmtwin.host.commands import verify as cli_verify
+from ohmtwin.host.compiler.network import compile_network
 from ohmtwin.host.files import write_text
 
 MODEL = Path(__file__).parents[2] / "examples" / "models" / "digits_qdq.onnx"

@@ -12,10 +12,10 @@ from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import ConfigError, InputError
 from ohmtwin.behavioral import devices
 from ohmtwin.behavioral.devices import Device
-from ohmtwin.host.compiler import CompiledNetwork, compile_network
+from ohmtwin.host.compiler.mapping import map_network
+from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
+from ohmtwin.host.compiler.placement import place, placement_cost, seeded_fault_maps
 from ohmtwin.host.graph import Network
-from ohmtwin.host.mapping import map_network
-from ohmtwin.host.placement import place, placement_cost, seeded_fault_maps
 from ohmtwin.host.targets import connect
 
 CHIP = SMALL_CHIP

@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_models import Builder, qdq_layer, qgemm_layer, random_bias, random_weights
 
 from ohmtwin.arch.errors import CapacityError, InputError, ModelError
-from ohmtwin.host.onnx_import import load_network
+from ohmtwin.host.importer.network import load_network
 
 X, Y = np.float32(0.0237), np.float32(0.1713)
 

@@ -13,7 +13,7 @@ from onnx_models import Builder, qdq_layer, qgemm_layer, random_bias, random_wei
 
 from ohmtwin.behavioral.golden import run_network
 from ohmtwin.host.graph import Network
-from ohmtwin.host.onnx_import import load_network
+from ohmtwin.host.importer.network import load_network
 from ohmtwin.host.reference import OnnxReference
 
 X_SCALE, M_SCALE, Y_SCALE = np.float32(0.0237), np.float32(0.1713), np.float32(0.7171)

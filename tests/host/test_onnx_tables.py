@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from onnx_models import Builder
 
 from ohmtwin.host.graph import Quantization
-from ohmtwin.host.onnx_tables import activation_table, leaky_relu, relu, sigmoid, tanh
+from ohmtwin.host.importer.tables import activation_table, leaky_relu, relu, sigmoid, tanh
 
 FUNCTIONS = {"Sigmoid": sigmoid, "Tanh": tanh, "Relu": relu, "LeakyRelu": leaky_relu(0.1)}
 

@@ -20,11 +20,11 @@ from ohmtwin.behavioral.effects.streams import Streams
 from ohmtwin.behavioral.effects.telegraph import amplitudes, draw_traps, fast_variance
 from ohmtwin.behavioral.state import ArrayState
 from ohmtwin.behavioral.wires import WireModel
-from ohmtwin.host import figures
 from ohmtwin.host.cli import app
-from ohmtwin.host.figures import canvas, check_picture
-from ohmtwin.host.pictures import ageing, draw_device, ir_drop, level_samples, noise
-from ohmtwin.host.spectrum import SLOW, band, spectrum
+from ohmtwin.host.plots import figures
+from ohmtwin.host.plots.figures import canvas, check_picture
+from ohmtwin.host.plots.pictures import ageing, draw_device, ir_drop, level_samples, noise
+from ohmtwin.host.plots.spectrum import SLOW, band, spectrum
 
 
 def run(*arguments: str) -> Any:
@@ -217,7 +217,7 @@ def test_texts_lie_within_the_picture_and_apart() -> None:
     """Titles and labels of neighbouring panels do not overlap, wide or narrow."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from ohmtwin.host import pictures
+    from ohmtwin.host.plots import pictures
 
     kept: list[Any] = []
 

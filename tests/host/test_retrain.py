@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ohmtwin.arch.errors import InputError, ModelError
 from ohmtwin.behavioral import devices, golden
-from ohmtwin.host.compiler import compile_network
+from ohmtwin.host.compiler.network import compile_network
 from ohmtwin.host.graph import Network, Quantization
-from ohmtwin.host.onnx_import import load_network
+from ohmtwin.host.importer.network import load_network
 from ohmtwin.host.retrain import FloatLayer, _forward, _gradients, float_layers, quantize_layers
 from ohmtwin.host.retrain import retrain as retrain_network
 from ohmtwin.host.targets import connect

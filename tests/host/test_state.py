@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ohmtwin.arch.errors import ConfigError, InputError
 from ohmtwin.behavioral import devices
 from ohmtwin.behavioral.devices import Device
-from ohmtwin.host.compiler import CompiledNetwork, compile_network
+from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 from ohmtwin.host.targets import ClosedTargetError, Target, connect
 from ohmtwin.host.verify import verify
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ohmtwin.arch.chip import Chip, RowSchedule
 from ohmtwin.arch.errors import InputError, ToolError
 from ohmtwin.behavioral import devices
-from ohmtwin.host.compiler import CompiledNetwork, compile_network
+from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 from ohmtwin.host.driver import WrongChipError
 from ohmtwin.host.simulation import Simulation
 from ohmtwin.host.targets import (

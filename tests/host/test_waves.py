@@ -14,14 +14,15 @@ from typer.testing import CliRunner
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import InputError, ToolError
 from ohmtwin.behavioral import devices
-from ohmtwin.host import cli_waves, waves
 from ohmtwin.host.cli import app
-from ohmtwin.host.compiler import CompiledNetwork, compile_network
+from ohmtwin.host.commands import waves as cli_waves
+from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
+from ohmtwin.host.plots import waves
+from ohmtwin.host.plots.vcd import change, read_header
+from ohmtwin.host.plots.wave_picture import check_drawing, draw_waves, signals
+from ohmtwin.host.plots.waves import Probe, Window, write_waves
 from ohmtwin.host.targets import VerilatorTarget, connect
-from ohmtwin.host.vcd import change, read_header
 from ohmtwin.host.verilator_build import build_model
-from ohmtwin.host.wave_picture import check_drawing, draw_waves, signals
-from ohmtwin.host.waves import Probe, Window, write_waves
 
 CHIP = Chip(
     name="small",
@@ -311,8 +312,8 @@ def test_the_command_writes_both_files(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = random_network(1, (16, 8, 6))
-    monkeypatch.setattr("ohmtwin.host.onnx_import.load_network", lambda path: network)
-    monkeypatch.setattr("ohmtwin.host.cli_chip.choose_chip", lambda network: CHIP)
+    monkeypatch.setattr("ohmtwin.host.importer.network.load_network", lambda path: network)
+    monkeypatch.setattr("ohmtwin.host.commands.chip.choose_chip", lambda network: CHIP)
     data = tmp_path / "d.npz"
     np.savez(data, x=np.linspace(0, 255, 32, dtype=np.float32).reshape(2, 16))
     out, png = tmp_path / "w.vcd", tmp_path / "w.svg"

@@ -14,7 +14,7 @@ from tile_networks import TILE_CHIP, samples, small_network
 import ohmtwin as ot
 from ohmtwin.behavioral.golden import run_network
 from ohmtwin.host import verilator_build
-from ohmtwin.host.compiler import CompiledNetwork
+from ohmtwin.host.compiler.network import CompiledNetwork
 from ohmtwin.host.report import Divergence
 from ohmtwin.host.targets import Target, VerilatorTarget, connect
 from ohmtwin.rtl.emit import emit_verilog

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from output_change import BINS, MODEL, array_changes, float_changes, picture, similarity
 
 from ohmtwin.host.graph import Network
-from ohmtwin.host.onnx_import import load_network
+from ohmtwin.host.importer.network import load_network
 
 INSTANCES = 10_000
 SIGMA = 0.04

@@ -11,7 +11,7 @@ from ohmtwin.arch.errors import ToolError
 from ohmtwin.arch.registers import CoreCounter, TileRegister
 from ohmtwin.behavioral.cengine import CCrossbar
 from ohmtwin.behavioral.machine import Counters, Machine
-from ohmtwin.host.compiler import CompiledNetwork
+from ohmtwin.host.compiler.network import CompiledNetwork
 from ohmtwin.host.verilator_build import emit_chip
 from ohmtwin.rtl.tile import Tile
 from ohmtwin.tb import runner

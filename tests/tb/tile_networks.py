@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.behavioral.devices import ideal, rram
-from ohmtwin.host.compiler import CompiledNetwork, compile_network
+from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 from ohmtwin.host.graph import Dense, Network, Quantization
 
 __all__ = ["TILE_CHIP", "samples", "small_network"]

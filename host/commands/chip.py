@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The chip that the options of a command name."""
 
-from ..arch.chip import Chip, RowSchedule, load_chip
-from ..arch.errors import ConfigError
-from .graph import Network
-from .mapping import choose_chip
+from ...arch.chip import Chip, RowSchedule, load_chip
+from ...arch.errors import ConfigError
+from ..compiler.mapping import choose_chip
+from ..graph import Network
 
 __all__ = ["pick_chip"]
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.chip import Chip, load_chip
-from ..arch.errors import CapacityError, ConfigError
-from ..arch.formats import ACTIVATION_BITS
-from ..behavioral.devices import Device
-from ..behavioral.devices import load as load_device
-from ..behavioral.image import ArrayImage
-from ..behavioral.program import ArraySpec, InputLayout, TileProgram
-from ..behavioral.state import ArrayState
+from ...arch.chip import Chip, load_chip
+from ...arch.errors import CapacityError, ConfigError
+from ...arch.formats import ACTIVATION_BITS
+from ...behavioral.devices import Device
+from ...behavioral.devices import load as load_device
+from ...behavioral.image import ArrayImage
+from ...behavioral.program import ArraySpec, InputLayout, TileProgram
+from ...behavioral.state import ArrayState
+from ..graph import Network
+from ..importer.network import load_network
 from .codegen import generate
-from .graph import Network
 from .mapping import LayerMap, choose_chip, map_network, reads_bound
 from .mapping import Mapping as LayerMapping
-from .onnx_import import load_network
 from .placement import check_fault_maps, place
 
 __all__ = ["MAX_SEED", "CompiledNetwork", "compile_network"]

@@ -6,8 +6,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..behavioral.devices import Device
-from ..behavioral.devices.model import BOLTZMANN, ELEMENTARY_CHARGE
+from ...behavioral.devices import Device
+from ...behavioral.devices.model import BOLTZMANN, ELEMENTARY_CHARGE
 
 __all__ = ["SLOW", "band", "spectrum"]
 

@@ -16,18 +16,18 @@ from typing import Literal, TextIO, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.chip import Chip
-from ..arch.errors import InputError
-from ..arch.formats import FRACTION_BITS
-from ..behavioral.crossbar import Crossbar
-from .compiler import CompiledNetwork
-from .driver import TileDriver
-from .files import replacing
-from .simulation import Simulation, SimulationPort
-from .targets import chip_arrays
-from .toolchain import Progress
+from ...arch.chip import Chip
+from ...arch.errors import InputError
+from ...arch.formats import FRACTION_BITS
+from ...behavioral.crossbar import Crossbar
+from ..compiler.network import CompiledNetwork
+from ..driver import TileDriver
+from ..files import replacing
+from ..simulation import Simulation, SimulationPort
+from ..targets import chip_arrays
+from ..toolchain import Progress
+from ..verilator_build import build_model
 from .vcd import Variable, change, read_header
-from .verilator_build import build_model
 
 __all__ = [
     "MAX_CYCLES",

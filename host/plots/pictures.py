@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.errors import InputError
-from ..behavioral.devices import Device
-from ..behavioral.devices.model import BOLTZMANN, ELEMENTARY_CHARGE
-from ..behavioral.effects.openloop import relative_spread
-from ..behavioral.effects.pulses import response_curve
-from ..behavioral.state import ArrayState
-from ..behavioral.wires import WireModel, transfer_matrix
+from ...arch.errors import InputError
+from ...behavioral.devices import Device
+from ...behavioral.devices.model import BOLTZMANN, ELEMENTARY_CHARGE
+from ...behavioral.effects.openloop import relative_spread
+from ...behavioral.effects.pulses import response_curve
+from ...behavioral.state import ArrayState
+from ...behavioral.wires import WireModel, transfer_matrix
 from .figures import COLOURS, canvas, save
 from .spectrum import SLOW, band, spectrum
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arch.errors import InputError
-from .compiler import CompiledNetwork
+from ...arch.errors import InputError
+from ..compiler.network import CompiledNetwork
 from .figures import COLOURS, canvas, save
 from .vcd import change, read_header
 from .waves import TICKS, Probe, Units, Window, Written

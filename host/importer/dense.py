@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from ..arch.errors import CapacityError, ModelError
-from ..arch.formats import RequantScale
-from .graph import Dense, Quantization
-from .onnx_graph import Array, GraphView, describe
+from ...arch.errors import CapacityError, ModelError
+from ...arch.formats import RequantScale
+from ..graph import Dense, Quantization
+from .view import Array, GraphView, describe
 
 __all__ = ["Weights", "bias_of_qdq", "build_dense", "weights_of_qdq", "weights_of_qoperator"]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..arch.errors import InputError
+from ...arch.errors import InputError
 
 __all__ = ["waves"]
 
@@ -60,15 +60,15 @@ def waves(
 
     For GTKWave, Surfer and any other viewer that knows real variables.
     """
-    from .cli_chip import pick_chip
-    from .cli_progress import Bars
-    from .compiler import compile_network
-    from .dataset import load_dataset
-    from .figures import check_picture
-    from .files import check_output
-    from .onnx_import import load_network
-    from .wave_picture import check_drawing, draw_waves
-    from .waves import Probe, Window, check_choices, check_request, write_waves
+    from ..compiler.network import compile_network
+    from ..dataset import load_dataset
+    from ..files import check_output
+    from ..importer.network import load_network
+    from ..plots.figures import check_picture
+    from ..plots.wave_picture import check_drawing, draw_waves
+    from ..plots.waves import Probe, Window, check_choices, check_request, write_waves
+    from .chip import pick_chip
+    from .progress import Bars
 
     if output.suffix.lower() != ".vcd":
         raise InputError(f"-o {output} must end in .vcd; FST is not written")

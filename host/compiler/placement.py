@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ..arch.chip import Chip
-from ..arch.errors import ConfigError, InputError
-from ..arch.formats import WEIGHT_OFFSET
-from ..behavioral import golden
-from ..behavioral.devices import Device
-from ..behavioral.effects.faults import STUCK_ON, check_map, seeded_map
-from ..behavioral.effects.streams import Streams
-from .graph import Dense, Network
+from ...arch.chip import Chip
+from ...arch.errors import ConfigError, InputError
+from ...arch.formats import WEIGHT_OFFSET
+from ...behavioral import golden
+from ...behavioral.devices import Device
+from ...behavioral.effects.faults import STUCK_ON, check_map, seeded_map
+from ...behavioral.effects.streams import Streams
+from ..graph import Dense, Network
 from .mapping import LayerMap, Mapping, most_slots
 
 __all__ = ["check_fault_maps", "place", "placement_cost", "seeded_fault_maps"]

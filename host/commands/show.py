@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ..arch.chip import chip_names, load_chip
-from ..behavioral import devices
-from .cli_chip import pick_chip
-from .compiler import compile_network
-from .onnx_import import load_network
+from ...arch.chip import chip_names, load_chip
+from ...behavioral import devices
+from ..compiler.network import compile_network
+from ..importer.network import load_network
+from .chip import pick_chip
 
 __all__ = ["show_chips", "show_devices", "show_program"]
 

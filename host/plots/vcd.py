@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..arch.errors import ToolError
+from ...arch.errors import ToolError
 
 __all__ = ["Variable", "change", "read_header"]
 

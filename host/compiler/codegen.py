@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.chip import Chip, RowSchedule
-from ..arch.errors import CapacityError
-from ..arch.formats import ACTIVATION_BITS
-from ..arch.isa import FORMATS, Instruction, Opcode, Reg, Source
-from ..behavioral.program import OutputSegment
-from .graph import Dense
+from ...arch.chip import Chip, RowSchedule
+from ...arch.errors import CapacityError
+from ...arch.formats import ACTIVATION_BITS
+from ...arch.isa import FORMATS, Instruction, Opcode, Reg, Source
+from ...behavioral.program import OutputSegment
+from ..graph import Dense
 from .mapping import LayerMap, Mapping
 
 __all__ = ["Code", "Memories", "generate"]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .cli_chip import pick_chip
-from .cli_progress import Bars
-from .compiler import compile_network
-from .dataset import load_dataset
-from .files import check_output, write_text
-from .onnx_import import load_network
-from .verify import check_levels, check_samples, verify
+from ..compiler.network import compile_network
+from ..dataset import load_dataset
+from ..files import check_output, write_text
+from ..importer.network import load_network
+from ..verify import check_levels, check_samples, verify
+from .chip import pick_chip
+from .progress import Bars
 
 __all__ = ["run_verify"]
 

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor
 
-from ..arch.errors import ModelError
+from ...arch.errors import ModelError
 
 __all__ = ["MAX_BYTES", "read_model"]
 

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from ..arch.errors import ModelError
-from .graph import Dense, Network, Quantization
-from .onnx_dense import (
+from ...arch.errors import ModelError
+from ..graph import Dense, Network, Quantization
+from .dense import (
     Weights,
     bias_of_qdq,
     bias_of_qgemm,
@@ -35,9 +35,9 @@ from .onnx_dense import (
     weights_of_qdq,
     weights_of_qoperator,
 )
-from .onnx_file import read_model
-from .onnx_graph import GraphView, describe
-from .onnx_tables import TABLE_OPERATORS, activation_table, leaky_relu, relu, sigmoid, tanh
+from .file import read_model
+from .tables import TABLE_OPERATORS, activation_table, leaky_relu, relu, sigmoid, tanh
+from .view import GraphView, describe
 
 __all__ = ["load_network"]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import Quantization
+from ..graph import Quantization
 
 __all__ = ["TABLE_OPERATORS", "activation_table", "leaky_relu", "relu", "sigmoid", "tanh"]
 

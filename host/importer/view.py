@@ -9,8 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ..arch.errors import ModelError
-from .graph import Quantization
+from ...arch.errors import ModelError
+from ..graph import Quantization
 
 __all__ = ["GraphView", "describe"]
 

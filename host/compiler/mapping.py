@@ -15,10 +15,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.chip import Chip, RowSchedule, chip_names, load_chip
-from ..arch.errors import CapacityError
-from ..arch.formats import ACTIVATION_BITS, WEIGHT_OFFSET
-from .graph import Dense, Network
+from ...arch.chip import Chip, RowSchedule, chip_names, load_chip
+from ...arch.errors import CapacityError
+from ...arch.formats import ACTIVATION_BITS, WEIGHT_OFFSET
+from ..graph import Dense, Network
 
 __all__ = [
     "Block",

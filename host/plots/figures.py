@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..arch.errors import InputError, ToolError
-from .files import check_output, write_bytes
+from ...arch.errors import InputError, ToolError
+from ..files import check_output, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

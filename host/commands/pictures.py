@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..arch.errors import InputError
+from ...arch.errors import InputError
 
 __all__ = ["array_app", "device_app"]
 
@@ -50,9 +50,9 @@ def show_device(
     seed: _Seed = 1,
 ) -> None:
     """Draw levels, read noise, ageing and pulse response of a device."""
-    from ..behavioral import devices
-    from .figures import check_picture
-    from .pictures import draw_device
+    from ...behavioral import devices
+    from ..plots.figures import check_picture
+    from ..plots.pictures import draw_device
 
     device = devices.load(name)
     path = output or Path(f"{device.name}.png")
@@ -95,10 +95,10 @@ def show_array(
 
     Wires are those of the device where it has any, else 1 ohm a segment; options go before both.
     """
-    from ..behavioral import devices
-    from ..behavioral.wires import WireModel
-    from .figures import check_picture
-    from .pictures import draw_array, ir_drop
+    from ...behavioral import devices
+    from ...behavioral.wires import WireModel
+    from ..plots.figures import check_picture
+    from ..plots.pictures import draw_array, ir_drop
 
     found = devices.load(device)
     path = output or Path(f"{found.name}_array.png")

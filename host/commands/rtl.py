@@ -6,9 +6,9 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from ..arch.chip import load_chip
-from ..arch.errors import InputError
-from .verilator_build import emit_chip
+from ...arch.chip import load_chip
+from ...arch.errors import InputError
+from ..verilator_build import emit_chip
 
 __all__ = ["FILE_LIST", "write_rtl"]
 
