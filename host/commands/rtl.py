@@ -46,8 +46,8 @@ def write_rtl(output: Path, chip_name: str) -> None:
     """
     chip = load_chip(chip_name)
     _check_folder(output)
-    sv = resources.files(__package__).joinpath("..", "rtl", "sv")
-    csrc = resources.files(__package__).joinpath("..", "behavioral", "csrc")
+    sv = resources.files(__package__).joinpath("..", "..", "rtl", "sv")
+    csrc = resources.files(__package__).joinpath("..", "..", "behavioral", "csrc")
     texts = {"tile.v": emit_chip(chip)}
     texts |= {name: (sv / name).read_text(encoding="utf-8") for name in (*_SV, *_DPI)}
     texts |= {name: (csrc / name).read_text(encoding="utf-8") for name in _C}
