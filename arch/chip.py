@@ -76,6 +76,9 @@ class Chip(BaseModel):
     param_words: int = Field(default=1024, ge=16, le=65536)
     """Parameter memory, 64-bit words of bias and requantizer scale, one an output."""
 
+    tables: int = Field(default=4, ge=1, le=16)
+    """Code-to-code tables of 256 bytes."""
+
     fifo_words: int = Field(default=512, ge=16, le=4096)
     """Depth of each of the host FIFOs, 64-bit words."""
 
@@ -110,7 +113,7 @@ class Chip(BaseModel):
                 f"bits, {self.adc_bits} were given; raise adc_bits to {needed}"
                 + (f" or lower rows_per_read to {fits}" if fits else "")
             )
-        for key in ("program_words", "data_words", "param_words", "fifo_words"):
+        for key in ("program_words", "data_words", "param_words", "tables", "fifo_words"):
             if not _power_of_two(getattr(self, key)):
                 raise ValueError(f"{key} must be a power of two, not {getattr(self, key)}")
         return self

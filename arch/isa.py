@@ -17,12 +17,15 @@ __all__ = [
     "ADDRESS_REGISTERS",
     "FORMATS",
     "LOOP_DEPTH",
+    "MAX_TABLES",
+    "VECTOR_ELEMENTS",
     "Field",
     "Format",
     "Instruction",
     "Opcode",
     "Reg",
     "Source",
+    "VecOp",
     "assemble",
     "disassemble",
 ]
@@ -31,6 +34,12 @@ LOOP_DEPTH = 4
 """Loops that may be nested."""
 
 ADDRESS_REGISTERS = 8
+
+VECTOR_ELEMENTS = 256
+"""Accumulators of the vector unit."""
+
+MAX_TABLES = 16
+"""Tables that a tile can be built with."""
 
 
 class Opcode(IntEnum):
@@ -45,6 +54,7 @@ class Opcode(IntEnum):
     SEND = 8
     MVM = 9
     REQ = 10
+    VEC = 11
 
 
 class Reg(IntEnum):
@@ -65,13 +75,34 @@ class Reg(IntEnum):
     """Bit planes of an activation that MVM streams, least significant first."""
     QUANT = 11
     """Zero point (bits 7:0), lowest (15:8) and highest (23:16) code of REQ."""
+    PITCH = 12
+    """Bytes from one run of LOAD or VEC to the next, 24 bits, two's complement."""
+    SCALE = 13
+    """k of VEC, 24 bits, two's complement."""
+    OFFSET = 14
+    """f of VEC, 32 bits, two's complement."""
 
 
 class Source(IntEnum):
-    """Where LOAD takes its words from."""
+    """Where LOAD takes its bytes from."""
 
     DATA = 0
     HOST = 1
+
+
+class VecOp(IntEnum):
+    """What VEC does to a vector accumulator, with ``v = k * byte + f``."""
+
+    PUT = 0
+    """acc = v"""
+    ADD = 1
+    """acc = acc + v"""
+    MUL = 2
+    """acc = acc * v, of the low 16 bits of both, taken as signed"""
+    MAX = 3
+    """acc = max(acc, v)"""
+    MIN = 4
+    """acc = min(acc, v)"""
 
 
 @dataclass(frozen=True)
@@ -144,12 +175,13 @@ FORMATS: Mapping[Opcode, Format] = MappingProxyType(
             ),
         ),
         Opcode.LOAD: Format(
-            "Copy bytes activations into the row registers of cores, from row 8 * row_word on.",
+            "Copy runs of bytes, packed densely, into the row registers of cores from row on.",
             (
                 *_address("addr", 5),
                 Field("source", 9, 1, "data memory or host FIFO", values=Source),
-                Field("row_word", 10, 5, "first row / 8; 0 also clears the sum of activations"),
-                Field("bytes", 16, 9, "activations, 1 to 256"),
+                Field("row", 10, 8, "first row; 0 also clears the sum of activations"),
+                Field("bytes", 18, 9, "bytes of a run, 1 to 256"),
+                Field("repeats", 27, 5, "further runs, PITCH bytes apart; 0 from the host"),
                 _CORES,
             ),
         ),
@@ -168,15 +200,28 @@ FORMATS: Mapping[Opcode, Format] = MappingProxyType(
             ),
         ),
         Opcode.REQ: Format(
-            "Add up the accumulators of cores, add bias, requantize, store codes.",
+            "Add up the accumulators of cores, or take those of the vector unit; add bias, "
+            "requantize, store codes.",
             (
                 *_address("dest", 5),
                 *_address("param", 9),
                 Field("tap", 13, 1, "also send the 32-bit sums to the host FIFO"),
                 Field("table_on", 14, 1, "pass the codes through a table"),
-                Field("table", 15, 2, "which of the four tables"),
-                Field("beats", 17, 10, "accumulator words to drain"),
+                Field("table", 15, 4, "which table"),
+                Field("outputs", 19, 10, "accumulators to drain, hence codes to store"),
+                Field("vector", 29, 1, "drain the vector accumulators; cores must be 0"),
+                Field("same_param", 30, 1, "one group of parameters serves all words"),
                 _CORES,
+            ),
+        ),
+        Opcode.VEC: Format(
+            "Combine runs of bytes of data memory, packed densely, with vector accumulators.",
+            (
+                *_address("addr", 5),
+                Field("op", 9, 3, "what to do", values=VecOp),
+                Field("element", 12, 8, "first vector accumulator"),
+                Field("bytes", 20, 9, "bytes of a run, 1 to 256"),
+                Field("repeats", 32, 8, "further runs, PITCH bytes apart"),
             ),
         ),
     }

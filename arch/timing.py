@@ -15,8 +15,9 @@ FETCH = 1
 CORE_TAIL = 2
 """Cycles a core stays busy after its last beat, until the sum is in the accumulators."""
 
-_VECTOR_STAGES = 11
-"""Select, accumulator read, bias; magnitude, round, multiply, round, shift, clip; table, store."""
+_VECTOR_STAGES = 12
+"""Select, accumulator read, bias; magnitude, round, multiply, round, shift, clip; table, store, and
+the store of what is left of a REQ whose last codes lie in two words of data memory."""
 
 
 def reduction_stages(chip: Chip) -> int:
