@@ -19,7 +19,6 @@ from .mapping import LayerMap, Mapping
 __all__ = ["Code", "Memories", "generate"]
 
 _WORD = 8
-_TABLES = 4
 
 # Address registers by their use in generated programs.
 _SOURCE, _DEST, _PARAM = Reg.A0, Reg.A1, Reg.A2
@@ -72,17 +71,18 @@ class Memories:
         for number, table in enumerate(self.tables):
             if np.array_equal(table, layer.table):
                 return number
-        if len(self.tables) == _TABLES:
+        if len(self.tables) == self.chip.tables:
             raise CapacityError(
-                f"Layer '{layer.name}' would need a fifth table, a tile holds {_TABLES}; give "
-                f"layers the same activation and scales, or use ReLU, which needs no table"
+                f"Layer '{layer.name}' would need table {len(self.tables) + 1}, a tile of chip "
+                f"'{self.chip.name}' holds {self.chip.tables}; raise tables, give layers the same "
+                f"activation and scales, or use ReLU, which needs no table"
             )
         self.tables.append(layer.table)
         return len(self.tables) - 1
 
     def allocate(self, tensor: str, values: int) -> int:
-        """Room for uint8 values in data memory; returns the word address."""
-        address = self.data_used
+        """Room for uint8 values in data memory; returns the byte address."""
+        address = _WORD * self.data_used
         self.data_used += math.ceil(values / _WORD)
         if self.data_used > self.chip.data_words:
             raise CapacityError(
@@ -183,7 +183,7 @@ class _Generator:
                 tap=int(self.trace),
                 table_on=int(layer.table is not None),
                 table=table,
-                beats=words,
+                outputs=len(slots),
                 cores=_mask([row[j].core for row in m.blocks]),
             )
             if self.trace:
@@ -211,6 +211,8 @@ class _Generator:
         """One pass over a sample."""
         layers = self.mapping.layers
         tensors: dict[str, int] = {}
+        stored: set[str] = set()
+        """Tensors that a REQ has stored since the last SYNC."""
         readers = [m for m in layers if m.layer.input not in {n.layer.output for n in layers}]
         if len(readers) > 1:
             # Row registers are loaded from the FIFO once; more readers need a copy.
@@ -224,6 +226,10 @@ class _Generator:
         for number, m in enumerate(layers):
             layer = m.layer
             self.notes[len(self.steps)] = f"layer {layer.name}: load and multiply"
+            if layer.input in stored:
+                # LOAD does not wait for what a REQ stores.
+                self.emit(Opcode.SYNC)
+                stored.clear()
             if layer.input in tensors:
                 self.load_and_start(m, Source.DATA, tensors[layer.input])
             else:
@@ -236,6 +242,7 @@ class _Generator:
             self.notes[len(self.steps)] = f"layer {layer.name}: add up and requantize"
             tensors[layer.output] = self.memories.allocate(layer.output, len(m.stored))
             self.reduce(m, tensors[layer.output])
+            stored.add(layer.output)
             if self.trace or number == len(layers) - 1:
                 unsent = m
         if unsent is not None:

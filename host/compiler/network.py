@@ -181,7 +181,7 @@ def compile_network(
             mapping = place(mapping, fault_maps, calibration)
     _check_sums(mapping)
     code = generate(mapping, trace=trace)
-    tables = np.zeros((4, 256), dtype=np.uint8)
+    tables = np.zeros((chip.tables, 256), dtype=np.uint8)
     for number, table in enumerate(code.memories.tables):
         tables[number] = table
     program = TileProgram(
