@@ -5,25 +5,16 @@ All activations are *internal codes*: uint8, an int8 tensor being carried as ``q
 point ``z + 128`` (see :mod:`ohmtwin.arch.formats`).
 """
 
-from .dense import Dense, check_accumulators
+from .checks import Summing, check_accumulators
+from .conv import Conv
+from .dense import Dense
+from .elementwise import Combine, Multiply, Sum
 from .network import Network, NetworkInput, State
-from .operators import (
-    AveragePool,
-    Combine,
-    Concat,
-    Constant,
-    Conv,
-    MaxPool,
-    Multiply,
-    Operator,
-    Pad,
-    Reshape,
-    Shape,
-    Slice,
-    Softmax,
-    Transpose,
-)
+from .operators import Operator, Shape
+from .pools import AveragePool, MaxPool
 from .quantization import Quantization
+from .softmax import Softmax, lower_softmax
+from .views import Concat, Constant, Pad, Reshape, Slice, Transpose
 
 __all__ = [
     "AveragePool",
@@ -44,6 +35,9 @@ __all__ = [
     "Slice",
     "Softmax",
     "State",
+    "Sum",
+    "Summing",
     "Transpose",
     "check_accumulators",
+    "lower_softmax",
 ]

@@ -2,15 +2,17 @@
 """The fully connected layer."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.errors import CapacityError, ModelError
-from ...arch.formats import ACC_BITS, RequantScale
+from ...arch.errors import ModelError
+from ...arch.formats import RequantScale
+from .checks import check_arrays, check_factor, check_requantizer
 from .quantization import Quantization
 
-__all__ = ["Dense", "check_accumulators"]
+__all__ = ["Dense", "weighted_range"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,8 @@ class Dense:
         If shapes, types or ranges do not fit together.
     """
 
+    kind: ClassVar[str] = "Dense"
+
     name: str
     input: str
     output: str
@@ -69,26 +73,17 @@ class Dense:
                 f"The weights of layer {self.name!r} must be a matrix [outputs, inputs], "
                 f"not of shape {list(self.weights.shape)}"
             )
-        wanted: dict[str, tuple[NDArray[np.generic], type[np.generic], tuple[int, ...]]] = {
-            "weights": (self.weights, np.int8, self.weights.shape),
-            "bias": (self.bias, np.int32, (self.outputs,)),
-            "mantissa": (self.mantissa, np.uint32, (self.outputs,)),
-            "shift": (self.shift, np.uint8, (self.outputs,)),
-        }
-        if self.table is not None:
-            wanted["table"] = (self.table, np.uint8, (256,))
-        for field, (array, dtype, shape) in wanted.items():
-            if array.dtype != dtype or array.shape != shape:
-                raise ModelError(
-                    f"{field} of layer {self.name!r} must be {np.dtype(dtype)} {list(shape)}, "
-                    f"not {array.dtype} {list(array.shape)}"
-                )
-            array.setflags(write=False)
-        if not 0 <= self.clip_low <= self.clip_high <= 255 or not 0 <= self.zero_point <= 255:
-            raise ModelError(
-                f"Zero point and clip bounds of layer {self.name!r} must be codes 0 to 255 with "
-                f"low <= high, not {self.zero_point}, {self.clip_low}, {self.clip_high}"
-            )
+        check_arrays(
+            self.name,
+            {
+                "weights": (self.weights, np.int8, self.weights.shape),
+                "bias": (self.bias, np.int32, (self.outputs,)),
+                "mantissa": (self.mantissa, np.uint32, (self.outputs,)),
+                "shift": (self.shift, np.uint8, (self.outputs,)),
+            },
+        )
+        check_factor(self.name, self.mantissa, self.shift)
+        check_requantizer(self.name, self.zero_point, self.clip_low, self.clip_high, self.table)
         if (self.table is None) != (self.pre_quant is None):
             raise ModelError(f"Layer {self.name!r} needs pre_quant exactly if it has a table")
 
@@ -133,28 +128,13 @@ class Dense:
         -------
         low, high : int64 [outputs]
         """
-        w = self.weights.astype(np.int64)
-        bias = self.bias.astype(np.int64)
-        low = 255 * np.minimum(w, 0).sum(axis=1) + np.minimum(bias, 0)
-        high = 255 * np.maximum(w, 0).sum(axis=1) + np.maximum(bias, 0)
-        return low, high
+        return weighted_range(self.weights, self.bias)
 
 
-def check_accumulators(layer: Dense, bits: int = ACC_BITS) -> None:
-    """Prove that no accumulator of a layer leaves ``bits`` bits.
-
-    Raises
-    ------
-    CapacityError
-        If some input makes a partial or total sum leave the range.
-    """
-    low, high = layer.accumulator_range()
-    limit = 1 << (bits - 1)
-    wrong = np.flatnonzero((low < -limit) | (high >= limit))
-    if wrong.size:
-        worst = int(wrong[0])
-        raise CapacityError(
-            f"Output {worst} of layer {layer.name!r} can sum to {int(low[worst])} .. "
-            f"{int(high[worst])}, which does not fit a {bits}-bit accumulator; "
-            "split the layer or use smaller weights or biases"
-        )
+def weighted_range(
+    weights: NDArray[np.int8], bias: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Exact bounds of every sum of weights [outputs, inputs] times codes, partial or total."""
+    low = 255 * np.minimum(weights, 0).sum(axis=1, dtype=np.int64) + np.minimum(bias, 0)
+    high = 255 * np.maximum(weights, 0).sum(axis=1, dtype=np.int64) + np.maximum(bias, 0)
+    return low, high

@@ -2,15 +2,17 @@
 """A quantized network: integer operators joined by named tensors, and what goes in and out."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.errors import ModelError
-from .dense import Dense, check_accumulators
+from .checks import Summing, check_accumulators, check_arrays, check_range
 from .operators import Operator, Shape
 from .quantization import Quantization
 
@@ -120,13 +122,45 @@ class Network:
             names.add(layer.name)
             shapes[layer.output] = layer.shape(*(shapes[s] for s in layer.sources))
             quants[layer.output] = layer.out_quant
-            if isinstance(layer, Dense):
-                check_accumulators(layer)
+            if hasattr(layer, "accumulator_range"):
+                check_accumulators(cast(Summing, layer))
+        self._check_inputs(shapes)
+        made = {layer.output for layer in self.layers if layer.kind != "Constant"}
         for output in self.outputs:
-            if output not in shapes:
+            if output not in made:
                 raise ModelError(f"No layer produces the output tensor {output!r}")
         object.__setattr__(self, "_shapes", MappingProxyType(shapes))
         object.__setattr__(self, "_quants", MappingProxyType(quants))
+
+    def _check_inputs(self, shapes: Mapping[str, Shape]) -> None:
+        """Inputs differ, and states join outputs to inputs of their shape."""
+        for field in ("name", "tensor"):
+            used = [getattr(entry, field) for entry in self.inputs]
+            if len(set(used)) < len(used):
+                raise ModelError(
+                    f"Two inputs of network {self.name!r} have the {field} {used[0]!r}"
+                )
+        inputs = {entry.tensor: entry.shape for entry in self.inputs}
+        kept: set[str] = set()
+        for state in self.states:
+            if state.input not in inputs or state.input in kept:
+                raise ModelError(
+                    f"A state of network {self.name!r} feeds {state.input!r}, which is no input or "
+                    "fed twice"
+                )
+            if state.output not in shapes:
+                raise ModelError(f"No layer produces {state.output!r}, which feeds {state.input!r}")
+            if inputs[state.input] != shapes[state.output]:
+                raise ModelError(
+                    f"The state {state.input!r} has the shape {list(inputs[state.input])}, but "
+                    f"{state.output!r}, which feeds it, has {list(shapes[state.output])}"
+                )
+            kept.add(state.input)
+            check_range(self.name, "initial", (state.initial,), 0, 255)
+            if state.table is not None:
+                check_arrays(self.name, {"table": (state.table, np.uint8, (256,))})
+        if len(kept) == len(self.inputs):
+            raise ModelError(f"All inputs of network {self.name!r} are states; one must be fed")
 
     def shape(self, tensor: str) -> Shape:
         """Shape of a quantized tensor, of one sample."""

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All layers of a network, in order; step models over whole sequences."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import elementwise
+from .operators import (
+    AveragePoolLike,
+    CombineLike,
+    ConcatLike,
+    ConstantLike,
+    ConvLike,
+    DenseLike,
+    LayerLike,
+    MaxPoolLike,
+    MultiplyLike,
+    NetworkLike,
+    PadLike,
+    Requantized,
+    ReshapeLike,
+    SliceLike,
+    SoftmaxLike,
+    SumLike,
+    TransposeLike,
+)
+from .products import conv_accumulate, dense_accumulate
+from .requantizer import requantize
+from .softmax import softmax
+
+__all__ = ["VIEWS", "output_codes", "run_layer", "run_network", "view"]
+
+Codes = NDArray[np.uint8]
+Tensors = dict[str, NDArray[Any]]
+
+VIEWS = ("Reshape", "Transpose", "Slice")
+"""Kinds that only rename and reorder values."""
+
+
+def view(layer: LayerLike, codes: Codes) -> Codes:
+    """A view of codes uint8 [n, ...], by a layer of one of the kinds :data:`VIEWS`."""
+    if layer.kind == "Reshape":
+        return codes.reshape(len(codes), *cast(ReshapeLike, layer).to)
+    if layer.kind == "Transpose":
+        order = cast(TransposeLike, layer).permutation
+        return codes.transpose(0, *(axis + 1 for axis in order))
+    cut = cast(SliceLike, layer)
+    for axis, (start, step, count) in enumerate(
+        zip(cut.starts, cut.steps, cut.counts, strict=True)
+    ):
+        codes = codes.take(np.arange(count) * step + start, axis=axis + 1)
+    return codes
+
+
+def _accumulate(layer: LayerLike, sources: Sequence[Codes]) -> NDArray[np.int32] | None:
+    """The sums of a layer, None if it is none that sums."""
+    match layer.kind:
+        case "Dense":
+            return dense_accumulate(sources[0], cast(DenseLike, layer))
+        case "Conv":
+            return conv_accumulate(sources[0], cast(ConvLike, layer))
+        case "Combine":
+            return elementwise.combine_accumulate(sources, cast(CombineLike, layer))
+        case "Sum":
+            return elementwise.sum_accumulate(sources, cast(SumLike, layer))
+        case "Multiply":
+            return elementwise.multiply_accumulate(sources, cast(MultiplyLike, layer))
+        case "AveragePool":
+            return elementwise.average_accumulate(sources[0], cast(AveragePoolLike, layer))
+    return None
+
+
+def _factors(
+    layer: LayerLike, shape: tuple[int, ...]
+) -> tuple[NDArray[np.uint32] | int, NDArray[np.uint8] | int]:
+    """Mantissa and shift of a layer's requantizer, to broadcast with its sums."""
+    if layer.kind == "Conv":
+        conv = cast(ConvLike, layer)
+        return conv.mantissa[:, None, None], conv.shift[:, None, None]
+    if layer.kind == "AveragePool":
+        pool = cast(AveragePoolLike, layer)
+        if len(pool.counts) == 1:
+            return pool.mantissa, pool.shift
+        found = elementwise.window_counts(
+            shape[1:], pool.kernel, pool.strides, pool.pads, pool.count_include_pad
+        )
+        order = np.argsort(pool.counts)
+        index = order[np.searchsorted(np.asarray(pool.counts)[order], found)]
+        return pool.mantissa[index], pool.shift[index]
+    whole = cast(CombineLike | DenseLike, layer)
+    return whole.mantissa, whole.shift
+
+
+def run_layer(layer: LayerLike, sources: Sequence[Codes]) -> Tensors:
+    """One operator on codes uint8 [n, ...], n the same for all sources.
+
+    Returns
+    -------
+    dict
+        ``"acc"`` int32 and, with a table, ``"pre"`` uint8, for operators that sum; ``""``, the
+        codes uint8, for all.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a sum leaves 32 bits, or the operator is unknown.
+    """
+    acc = _accumulate(layer, sources)
+    if acc is not None:
+        summing = cast(Requantized, layer)
+        out = requantize(
+            acc,
+            *_factors(layer, sources[0].shape),
+            summing.zero_point,
+            summing.clip_low,
+            summing.clip_high,
+        )
+        if summing.table is None:
+            return {"acc": acc, "": out}
+        return {"acc": acc, "pre": out, "": summing.table[out]}
+    if layer.kind in VIEWS:
+        return {"": view(layer, sources[0])}
+    match layer.kind:
+        case "MaxPool":
+            return {"": elementwise.max_pool(sources[0], cast(MaxPoolLike, layer))}
+        case "Concat":
+            return {"": elementwise.concat(sources, cast(ConcatLike, layer))}
+        case "Pad":
+            return {"": elementwise.pad(sources[0], cast(PadLike, layer))}
+        case "Softmax":
+            return {"": softmax(sources[0], cast(SoftmaxLike, layer))}
+    raise ValueError(f"Layer {layer.name!r} is of the unknown kind {layer.kind!r}")
+
+
+def _run_once(network: NetworkLike, tensors: dict[str, Codes], n: int) -> Tensors:
+    """All layers on n samples, one step of them; adds every tensor to ``tensors`` by its name."""
+    result: Tensors = {}
+    for layer in network.layers:
+        if layer.kind == "Constant":
+            codes = cast(ConstantLike, layer).codes
+            tensors[layer.output] = np.broadcast_to(codes, (n, *codes.shape))
+            continue
+        made = run_layer(layer, [tensors[source] for source in layer.sources])
+        tensors[layer.output] = made[""]
+        if layer.kind not in VIEWS:
+            result |= {f"{layer.name}.{key}" if key else layer.name: a for key, a in made.items()}
+    return result
+
+
+def _inputs(network: NetworkLike, codes: Mapping[str, Codes] | Codes) -> dict[str, Codes]:
+    """Codes of the inputs that are fed, of their full shapes: [n, (steps,) \\*shape]."""
+    kept = {state.input for state in network.states}
+    fed = [entry for entry in network.inputs if entry.tensor not in kept]
+    given = codes if isinstance(codes, Mapping) else {fed[0].tensor: codes}
+    lead = 2 if network.states else 1
+    found: dict[str, Codes] = {}
+    for entry in fed:
+        if entry.tensor not in given:
+            raise ValueError(f"There are no codes for input tensor {entry.tensor!r}")
+        array = given[entry.tensor]
+        if array.ndim < lead or math.prod(array.shape[lead:]) != math.prod(entry.shape):
+            axes = ["n", "steps"][:lead]
+            raise ValueError(
+                f"Codes of {entry.tensor!r} must have the shape {[*axes, *entry.shape]}, "
+                f"not {list(array.shape)}"
+            )
+        found[entry.tensor] = array.reshape(*array.shape[:lead], *entry.shape)
+    if len({array.shape[:lead] for array in found.values()}) > 1:
+        raise ValueError("All inputs must have as many samples and steps")
+    return found
+
+
+def run_network(network: NetworkLike, codes: Mapping[str, Codes] | Codes) -> Tensors:
+    """Run all layers on internal codes and return every tensor.
+
+    Parameters
+    ----------
+    network : NetworkLike
+    codes : mapping of str to uint8 [n, \\*shape], or one array
+        Internal codes by quantized input tensor, flat samples allowed; an array is that of the
+        first input. With states uint8 [n, steps, \\*shape]: a sample is a sequence, and each
+        begins with the initial states.
+
+    Returns
+    -------
+    dict
+        For each layer, in order: ``"<layer>.acc"`` int32 of those that sum; if it has a table,
+        ``"<layer>.pre"`` uint8, the codes before the table; and ``"<layer>"`` uint8, its codes;
+        nothing for views and constants. Shapes [n, \\*shape], with states [n, steps, \\*shape].
+
+    Raises
+    ------
+    ValueError
+        If the codes do not fit the network.
+    """
+    given = _inputs(network, codes)
+    first = next(iter(given.values()))
+    n = len(first)
+    if not network.states:
+        return _run_once(network, dict(given), n)
+    if not first.shape[1]:
+        raise ValueError("A sequence must have at least one step")
+    shapes = {entry.tensor: entry.shape for entry in network.inputs}
+    kept = {
+        state.input: np.full((n, *shapes[state.input]), state.initial, np.uint8)
+        for state in network.states
+    }
+    steps: list[Tensors] = []
+    for step in range(first.shape[1]):
+        tensors = {name: array[:, step] for name, array in given.items()} | kept
+        steps.append(_run_once(network, tensors, n))
+        kept = {
+            s.input: tensors[s.output] if s.table is None else s.table[tensors[s.output]]
+            for s in network.states
+        }
+    return {name: np.stack([made[name] for made in steps], axis=1) for name in steps[0]}
+
+
+def output_codes(network: NetworkLike, tensors: Mapping[str, NDArray[Any]], output: str) -> Codes:
+    """Codes of an output tensor, from the tensors of a run at any level, by layer name.
+
+    A level returns what is computed; an output that is a view of such a tensor is made here.
+
+    Returns
+    -------
+    uint8 [n, \\*shape], with states [n, steps, \\*shape]
+
+    Raises
+    ------
+    ValueError
+        If the output rests on nothing that the run returned.
+    """
+    makers = {layer.output: layer for layer in network.layers}
+    chain: list[LayerLike] = []
+    while True:
+        maker = makers.get(output)
+        if maker is not None and maker.name in tensors:
+            break
+        if maker is None or maker.kind not in VIEWS:
+            raise ValueError(f"The run returned nothing that tensor {output!r} can be made of")
+        chain.append(maker)
+        output = maker.sources[0]
+    codes: Codes = tensors[maker.name]
+    lead = codes.shape[:2] if network.states else codes.shape[:1]
+    codes = codes.reshape(math.prod(lead), *codes.shape[len(lead) :])
+    for layer in reversed(chain):
+        codes = view(layer, codes)
+    return codes.reshape(*lead, *codes.shape[1:])
