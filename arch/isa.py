@@ -261,7 +261,7 @@ class Instruction:
         object.__setattr__(self, "fields", MappingProxyType(full))
 
     @classmethod
-    def make(cls, op: Opcode, **fields: int) -> "Instruction":
+    def make(cls, op: Opcode, /, **fields: int) -> "Instruction":
         return cls(op, fields)
 
     def __getitem__(self, name: str) -> int:
