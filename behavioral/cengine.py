@@ -21,14 +21,25 @@ from .core import MvmConfig, MvmResult, check_mvm
 from .crossbar import READ_LIMIT, Analog, check_columns, check_digits, check_key, check_masks
 from .image import ArrayImage
 
-__all__ = ["FLAGS", "SOURCES", "CCrossbar", "build", "core_mvm", "library"]
+__all__ = [
+    "FLAGS",
+    "SOURCES",
+    "CCrossbar",
+    "build",
+    "check_status",
+    "core_mvm",
+    "library",
+    "mvm_parameters",
+]
 
 _CSRC = Path(__file__).parent / "csrc"
 
 SOURCES = (
     _CSRC / "ohm_crossbar.c",
     _CSRC / "ohm_core.c",
+    _CSRC / "ohm_tile.c",
     _CSRC / "ohm_crossbar.h",
+    _CSRC / "ohm_tile.h",
     _CSRC / "ohm_noise.h",
     _CSRC / "ohm_rows.h",
     _CSRC / "gaussian_table.h",
@@ -99,6 +110,17 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
         ctypes.c_int,
         (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 5),
     ),
+    "ohm_tile_run": (
+        ctypes.c_int,
+        (
+            *[ctypes.c_void_p] * 3,
+            ctypes.c_int64,
+            ctypes.c_int,
+            ctypes.c_int64,
+            *(ctypes.c_void_p, ctypes.c_int64) * 2,
+            *[ctypes.c_void_p] * 2,
+        ),
+    ),
     "ohm_threefry2x32": (
         ctypes.c_int,
         (ctypes.c_int, *[ctypes.c_uint32] * 4, ctypes.c_void_p),
@@ -108,11 +130,15 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 }
 
 
+_OPTIONAL = ("ohm_core_mvm", "ohm_tile_run")
+"""Functions that a simulator may be built without: it only makes reads."""
+
+
 def declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     """Tell ctypes the signatures of the ``ohm_`` functions of a loaded library."""
     for name, (result, arguments) in _SIGNATURES.items():
-        if name == "ohm_core_mvm" and not hasattr(lib, name):
-            continue  # a simulator may be built without ohm_core.c
+        if name in _OPTIONAL and not hasattr(lib, name):
+            continue
         function = getattr(lib, name)
         function.restype = result
         function.argtypes = arguments
@@ -246,7 +272,7 @@ class CCrossbar:
             raise ValueError(
                 f"The array is {self._image.g.shape}, so an image {image.g.shape} cannot be loaded"
             )
-        _done(
+        check_status(
             self._lib.ohm_array_program(
                 self._handle,
                 image.g.ctypes.data,
@@ -257,10 +283,10 @@ class CCrossbar:
             )
         )
         table = None if image.adc_table is None else image.adc_table.ctypes.data
-        _done(self._lib.ohm_array_set_adc(self._handle, image.adc_bits, image.lanes, table))
+        check_status(self._lib.ohm_array_set_adc(self._handle, image.adc_bits, image.lanes, table))
         drive = None if image.drive is None else image.drive.ctypes.data
         size = 0 if image.drive is None else image.drive.size
-        _done(self._lib.ohm_array_set_drive(self._handle, size, drive))
+        check_status(self._lib.ohm_array_set_drive(self._handle, size, drive))
         self._image = image
 
     @property
@@ -272,6 +298,11 @@ class CCrossbar:
     def handle(self) -> int:
         """The ``ohm_array *``, for code that passes it on to C; valid as long as this object."""
         return int(self._handle)
+
+    @property
+    def library(self) -> ctypes.CDLL:
+        """The library that the array lives in."""
+        return self._lib
 
     @property
     def narrow(self) -> bool:
@@ -310,7 +341,7 @@ class CCrossbar:
             )
         k = check_columns(columns, self.image.cols)
         codes = np.empty((len(words), k), dtype=np.uint16)
-        _done(
+        check_status(
             self._lib.ohm_array_read_many(
                 self._handle, len(words), words.ctypes.data, k, codes.ctypes.data
             )
@@ -325,7 +356,7 @@ class CCrossbar:
         digits = np.ascontiguousarray(digits)
         k = check_columns(columns, self.image.cols)
         codes = np.empty((len(digits), k), dtype=np.uint16)
-        _done(
+        check_status(
             self._lib.ohm_array_read_digits(
                 self._handle, len(digits), digits.ctypes.data, k, codes.ctypes.data
             )
@@ -341,7 +372,7 @@ class CCrossbar:
         for i, row in enumerate(words):
             self.reads = (first + i) % READ_LIMIT
             outputs = (out[j, i].ctypes.data for j in range(4))
-            _done(self._lib.ohm_array_analog(self._handle, row.ctypes.data, k, *outputs))
+            check_status(self._lib.ohm_array_analog(self._handle, row.ctypes.data, k, *outputs))
         self.reads = first
         return Analog(out[0], out[1], out[2], out[3])
 
@@ -353,6 +384,13 @@ class CCrossbar:
         return packed.view(np.uint32)
 
 
+def mvm_parameters(configs: Sequence[MvmConfig]) -> ctypes.Array[_Config]:
+    """An array of ``ohm_mvm_config``."""
+    return (_Config * len(configs))(
+        *(_Config(*(int(getattr(c, name)) for name in _CONFIG_FIELDS)) for c in configs)
+    )
+
+
 def core_mvm(crossbar: CCrossbar, x: NDArray[np.uint8], config: MvmConfig) -> MvmResult:
     """As :func:`.core.core_mvm`, in C."""
     check_mvm(x, config, crossbar.image.rows, crossbar.image.cols)
@@ -360,11 +398,10 @@ def core_mvm(crossbar: CCrossbar, x: NDArray[np.uint8], config: MvmConfig) -> Mv
     batch = len(x)
     acc = np.empty((batch, config.outputs), dtype=np.int32)
     counts = np.empty((3, batch), dtype=np.uint32)
-    parameters = _Config(*(int(getattr(config, name)) for name in _CONFIG_FIELDS))
-    _done(
-        crossbar._lib.ohm_core_mvm(
+    check_status(
+        crossbar.library.ohm_core_mvm(
             crossbar.handle,
-            ctypes.byref(parameters),
+            mvm_parameters([config]),
             batch,
             x.ctypes.data,
             acc.ctypes.data,
@@ -374,7 +411,8 @@ def core_mvm(crossbar: CCrossbar, x: NDArray[np.uint8], config: MvmConfig) -> Mv
     return MvmResult(acc, counts[0], counts[1], counts[2])
 
 
-def _done(status: int) -> None:
+def check_status(status: int) -> None:
+    """Raise what a status of the C functions stands for."""
     if status == -2:
         raise MemoryError("No memory for a crossbar array")
     if status:

@@ -2,28 +2,62 @@
 """The steps that a tile takes for a sample, every address resolved (docs/tile.md)."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.isa import Reg
+from ..arch.chip import Chip
+from ..arch.isa import VECTOR_ELEMENTS, Reg
 from .core import MvmConfig
 
-__all__ = [
-    "Control",
-    "Load",
-    "Place",
-    "Product",
-    "Receive",
-    "Requantize",
-    "Send",
-    "Step",
-    "Trace",
-]
+__all__ = ["STEP", "Control", "Kind", "Places", "Trace"]
 
-Place = tuple[str, int, int]
-"""Something that keeps a value: ("data", 0, word), ("rows", core, word of 8 rows), ("sum", core, 0)
-for the sum of activations, ("acc", core, 0) for the accumulators."""
+
+class Kind(IntEnum):
+    """What a step does with data; the fields of :data:`STEP` that it uses."""
+
+    NONE = 0
+    """Nothing: it only takes time."""
+    LOAD_HOST = 1
+    """``count`` bytes from byte ``source`` of the input to rows ``place`` and up of ``cores``."""
+    LOAD = 2
+    """``runs`` runs of ``count`` bytes, ``pitch`` apart, from byte ``source`` of data memory."""
+    VEC = 3
+    """Runs as LOAD's to elements ``place`` and up; ``mode``: VecOp, ``scale``, ``offset``."""
+    RECV = 4
+    """``count`` bytes from byte ``source`` of the input to byte ``place`` of data memory."""
+    SEND = 5
+    """``count`` bytes from byte ``source`` of data memory to byte ``place`` of the output."""
+    MVM = 6
+    """Products of ``cores`` with configuration ``mode`` of the trace."""
+    REQ = 7
+    """``count`` outputs of ``cores``, or of the vector accumulators if none, to byte ``place``;
+    ``source``: first parameter; ``mode``: 1 if one group of them serves all; ``runs``: accumulator
+    words; ``quant``; ``table`` or -1; ``tap``: byte of the output for the sums, or -1."""
+
+
+STEP = np.dtype(
+    [
+        ("kind", "<i4"),
+        ("cores", "<u4"),  # waits for them
+        ("waits_vector", "<i4"),  # then waits for the vector unit
+        ("cycles", "<i4"),  # the next fetch comes so many cycles after the first of execution
+        ("issue", "<i4"),  # of REQ: cycles from the first one to the issue of the last word
+        ("source", "<i4"),
+        ("place", "<i4"),
+        ("count", "<i4"),
+        ("runs", "<i4"),
+        ("pitch", "<i4"),
+        ("mode", "<i4"),
+        ("scale", "<i4"),
+        ("offset", "<i4"),
+        ("quant", "<i4"),
+        ("table", "<i4"),
+        ("tap", "<i4"),
+    ]
+)
+"""One executed instruction: ``ohm_step`` of ``csrc/ohm_tile.h``."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +70,8 @@ class Control:
         The next instruction.
     loops : tuple of (first, last, passes left)
         Open loops, the innermost last; 0 passes left is for ever.
-    registers : tuple of int or None
-        By :class:`~ohmtwin.arch.isa.Reg`; None was never set.
+    registers : tuple of int
+        By :class:`~ohmtwin.arch.isa.Reg`.
     sums : tuple of int
         For each core, the accumulator words that its last product filled.
     free : int
@@ -46,105 +80,52 @@ class Control:
 
     pc: int
     loops: tuple[tuple[int, int, int], ...]
-    registers: tuple[int | None, ...]
+    registers: tuple[int, ...]
     sums: tuple[int, ...]
     free: int = 0
 
     @classmethod
     def reset(cls, cores: int) -> "Control":
-        return cls(0, (), (None,) * len(Reg), (0,) * cores)
+        """What CONTROL.run starts with."""
+        registers = [0] * len(Reg)
+        registers[Reg.ROWS_PER_READ] = 1
+        registers[Reg.PLANES] = 8
+        registers[Reg.QUANT] = 0xFF0000
+        registers[Reg.SCALE] = 1
+        return cls(0, (), tuple(registers), (0,) * cores)
 
 
-@dataclass(frozen=True)
-class Step:
-    """One executed instruction; by itself one that moves no data.
+class Places:
+    """Numbers everything of a tile that keeps a value.
 
-    Parameters
-    ----------
-    at : int
-        Its index in the program.
-    cores : tuple of int
-        Cores it waits for.
-    waits_vector : bool
-        Whether it then waits for the vector unit.
-    cycles : int
-        The next fetch comes this many cycles after the first cycle of execution.
+    Bytes of data memory come first, each with its address as number; then words of eight row
+    registers, sums of activations, accumulators (one a core each), and vector accumulators.
     """
 
-    at: int
-    cores: tuple[int, ...] = ()
-    waits_vector: bool = False
-    cycles: int = 1
+    def __init__(self, chip: Chip) -> None:
+        self.row_words = chip.rows // 8
+        self.data = 8 * chip.data_words
+        self.sums = self.data + chip.cores * self.row_words
+        self.accumulators = self.sums + chip.cores
+        self.elements = self.accumulators + chip.cores
+        self.count = self.elements + VECTOR_ELEMENTS
 
+    def row_word(self, core: int, word: int) -> int:
+        """Rows ``8 * word`` and up of a core."""
+        return self.data + core * self.row_words + word
 
-@dataclass(frozen=True, kw_only=True)
-class Load(Step):
-    """LOAD: ``count`` bytes from byte ``start`` of the sample's input words or of data memory."""
-
-    host: bool
-    start: int
-    row: int
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Receive(Step):
-    """RECV: words ``start`` and up of the sample's input to data word ``address`` and up."""
-
-    start: int
-    address: int
-    words: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Send(Step):
-    """SEND: data word ``address`` and up to output word ``start`` and up."""
-
-    start: int
-    address: int
-    words: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Product(Step):
-    """MVM; ``number`` counts the products of the pass, one a core."""
-
-    config: MvmConfig
-    number: int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Requantize(Step):
-    """REQ, with its parameters looked up.
-
-    Parameters
-    ----------
-    address, words : int
-        Where the codes go in data memory.
-    beats : int
-        Accumulator words.
-    last_issue : int
-        Cycles from the first cycle of execution to the issue of the last accumulator word.
-    bias, mantissa, shift : arrays [outputs] of int32, uint32, uint8
-    used : bool array [outputs]
-        Outputs with a mantissa; the others scale to 0.
-    quant : (zero point, lowest code, highest code)
-    table : int or None
-    tap : int or None
-        First output word of the sums, if they are sent.
-    """
-
-    address: int
-    words: int
-    beats: int
-    last_issue: int
-    bias: NDArray[np.int32]
-    mantissa: NDArray[np.uint32]
-    shift: NDArray[np.uint8]
-    used: NDArray[np.bool_]
-    quant: tuple[int, int, int]
-    table: int | None
-    tap: int | None
+    def __getitem__(self, place: int) -> str:
+        """How messages call it."""
+        if place < self.data:
+            return f"data byte {place}"
+        if place < self.sums:
+            core, word = divmod(place - self.data, self.row_words)
+            return f"row {8 * word} of core {core}"
+        if place < self.accumulators:
+            return f"the sum of activations of core {place - self.sums}"
+        if place < self.elements:
+            return f"the accumulators of core {place - self.accumulators}"
+        return f"vector accumulator {place - self.elements}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,43 +134,51 @@ class Trace:
 
     Parameters
     ----------
-    steps : tuple of Step
+    steps : array [n] of STEP
         The last one is the SYNC that waits.
-    end : Control
-        State when it waits.
-    needs : dict
-        Places read before this pass wrote them, and the index of an instruction that does.
-    makes : set
+    configs : tuple of MvmConfig
+        That the MVM steps name.
+    start, end : Control
+        State before the first step, and when the last one waits.
+    uses : (registers, cores)
+        What of the registers and of ``sums`` in ``start`` matters, as sets of numbers.
+    sets : (registers, cores)
+        What of them the steps overwrite.
+    needs : int64 arrays (places, instructions)
+        :class:`Places` read before this pass wrote them, and an instruction that does.
+    makes : int64 array
         Places that this pass writes.
     """
 
-    steps: tuple[Step, ...]
+    steps: NDArray[np.void]
+    configs: tuple[MvmConfig, ...]
+    start: Control
     end: Control
-    needs: dict[Place, int]
-    makes: frozenset[Place]
+    uses: tuple[frozenset[int], frozenset[int]]
+    sets: tuple[frozenset[int], frozenset[int]]
+    needs: tuple[NDArray[np.int64], NDArray[np.int64]]
+    makes: NDArray[np.int64]
 
-    @property
-    def products(self) -> tuple[Product, ...]:
-        """The MVM steps."""
-        return tuple(step for step in self.steps if isinstance(step, Product))
+    def fits(self, control: Control) -> bool:
+        """Whether a pass from this state takes the same steps."""
+        start = self.start
+        registers, cores = self.uses
+        return (
+            (control.pc, control.loops, control.free) == (start.pc, start.loops, start.free)
+            and all(control.registers[r] == start.registers[r] for r in registers)
+            and all(control.sums[c] == start.sums[c] for c in cores)
+        )
 
-    @property
-    def product_count(self) -> int:
-        """Products of the pass; each core of an MVM makes one."""
-        return sum(len(step.cores) for step in self.products)
-
-    @property
-    def independent(self) -> bool:
-        """Whether samples may run side by side.
-
-        Then no pass reads what the pass before it wrote, and each array makes at most one product,
-        so that its reads are numbered sample by sample.
-        """
-        cores = [core for step in self.products for core in step.cores]
-        return len(cores) == len(set(cores)) and not self.needs.keys() & self.makes
-
-    @property
-    def data_words(self) -> int:
-        """Words of data memory up to the last that is touched."""
-        places = self.needs.keys() | self.makes
-        return max((place[2] + 1 for place in places if place[0] == "data"), default=0)
+    def after(self, control: Control) -> Control:
+        """Where a pass from a state that fits ends."""
+        registers, cores = self.sets
+        return Control(
+            self.end.pc,
+            self.end.loops,
+            tuple(
+                self.end.registers[r] if r in registers else value
+                for r, value in enumerate(control.registers)
+            ),
+            tuple(self.end.sums[c] if c in cores else v for c, v in enumerate(control.sums)),
+            self.end.free,
+        )

@@ -6,32 +6,19 @@ instructions serves all samples. The walk also finds whatever makes a program ba
 addresses outside memories, values that nothing has written, loops that never come back.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arch.formats import MANTISSA_BITS, MAX_SHIFT
-from ..arch.isa import LOOP_DEPTH, Instruction, Opcode, Reg, Source
+from ..arch.isa import VECTOR_ELEMENTS, Instruction, Opcode, Reg, Source, VecOp
 from ..arch.timing import CORE_TAIL
 from .core import MvmConfig
-from .machine_steps import (
-    Control,
-    Load,
-    Place,
-    Product,
-    Receive,
-    Requantize,
-    Send,
-    Step,
-    Trace,
-)
-from .program import ProgramError, TileProgram
+from .machine_memory import members, runs_of
+from .machine_steps import Control, Kind, Trace
+from .machine_walk import NO_TABLE, NO_TAP, Step, Walk, step
+from .program import TileProgram
 
-__all__ = ["STEP_LIMIT", "trace_pass"]
-
-STEP_LIMIT = 1 << 18
-"""Instructions between two samples, past which a program is taken for endless."""
+__all__ = ["trace_pass"]
 
 
 def trace_pass(program: TileProgram, start: Control, *, first: bool) -> Trace:
@@ -50,147 +37,128 @@ def trace_pass(program: TileProgram, start: Control, *, first: bool) -> Trace:
     ProgramError
         Names the instruction, its index and what is wrong with it.
     """
-    return _Walk(program, start, first).run()
+    return _Tracer(program, start, first).run()
 
 
-@dataclass
-class _Walk:
-    program: TileProgram
-    start: Control
-    first: bool
-    steps: list[Step] = field(default_factory=list)
-    needs: dict[Place, int] = field(default_factory=dict)
-    makes: set[Place] = field(default_factory=set)
-    received: int = 0
-    sent: int = 0
-    ready: int = 0
-    products: int = 0
-    round: dict[int, tuple[object, ...]] = field(default_factory=dict)
-    """The state in which endless loops came round last, by their last instruction."""
+class _Tracer(Walk):
+    """A walk that also follows what each instruction does with data."""
 
-    def __post_init__(self) -> None:
-        self.chip = self.program.chip
-        self.pc = self.start.pc
-        self.loops = list(self.start.loops)
-        self.registers = list(self.start.registers)
-        self.sums = list(self.start.sums)
-        self.free = self.start.free
-        self.used = frozenset(spec.core for spec in self.program.arrays)
-        self.all_cores = tuple(sorted(self.used))
-        self.does: dict[Opcode, Callable[[Instruction], Step]] = {
-            Opcode.NOP: lambda _: self.plain(),
-            Opcode.HALT: self.halt,
-            Opcode.SYNC: self.sync,
-            Opcode.SET: self.set,
-            Opcode.ADD: self.add,
-            Opcode.LOOP: self.loop,
+    def __init__(self, program: TileProgram, start: Control, first: bool) -> None:
+        super().__init__(program, start, first)
+        self.needs: dict[int, int] = {}
+        self.made: set[int] = set()
+        self.elements = 0  # vector accumulators this pass has written, a bit each
+        self.rows = [0] * self.chip.cores  # likewise words of row registers
+        self.loader: tuple[int, int] | None = None  # cores and end of the last LOAD
+        self.configs: dict[MvmConfig, int] = {}
+        self.checked: set[tuple[int, int]] = set()
+        self.output_used = program.output_used
+        self.does |= {
             Opcode.LOAD: self.load,
+            Opcode.VEC: self.vector,
             Opcode.RECV: self.receive,
             Opcode.SEND: self.send,
             Opcode.MVM: self.product,
             Opcode.REQ: self.requantize,
         }
 
-    # The walk
-
     def run(self) -> Trace:
-        waits = not self.first  # the pass begins where the SYNC that waited goes on
-        while True:
-            instruction = self.fetch()
-            if not waits and self.is_wait(instruction):
-                break
-            waits = False
-            self.steps.append(self.does[instruction.op](instruction))
-            self.advance()
-            if len(self.steps) > STEP_LIMIT:
-                raise self.bad(f"more than {STEP_LIMIT} instructions pass without a wait for input")
-        self.steps.append(Step(self.pc, self.all_cores, True))
-        missing = self.program.output_words - self.sent
-        if missing and not self.first:
-            raise self.bad(
-                f"{self.sent} words are sent before it for a sample whose outputs take "
-                f"{self.program.output_words}"
-            )
-        end = Control(
-            self.pc, tuple(self.loops), tuple(self.registers), tuple(self.sums), self.free
+        steps = self.walk()
+        return Trace(
+            steps=steps,
+            configs=tuple(self.configs),
+            start=self.start,
+            end=Control(
+                self.pc, tuple(self.loops), tuple(self.registers), tuple(self.sums), self.free
+            ),
+            uses=(frozenset(self.used_registers), frozenset(self.used_sums)),
+            sets=(frozenset(self.set_registers), frozenset(self.set_sums)),
+            needs=self.all_needs(),
+            makes=self.all_made(),
         )
-        return Trace(tuple(self.steps), end, self.needs, frozenset(self.makes))
 
-    def fetch(self) -> Instruction:
-        if self.pc >= len(self.program.instructions):
-            last = len(self.program.instructions) - 1
-            raise ProgramError(
-                f"The program runs past its last instruction, {last}; a program ends in an endless "
-                f"loop (LOOP count=0)"
-            )
-        return self.program.instructions[self.pc]
+    def all_needs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        where, at = self.memory.needs()
+        places = np.fromiter(self.needs.keys(), dtype=np.int64)
+        instructions = np.fromiter(self.needs.values(), dtype=np.int64)
+        return np.concatenate([where, places]), np.concatenate([at, instructions])
 
-    def is_wait(self, instruction: Instruction) -> bool:
-        """Whether this SYNC waits for the next sample."""
-        if instruction.op is not Opcode.SYNC or instruction["in_words"] == 0:
-            return False
-        return self.first or self.received == self.program.input_words
-
-    def advance(self) -> None:
-        while self.loops and self.loops[-1][1] == self.pc:
-            begin, last, left = self.loops.pop()
-            if left == 0:
-                self.check_progress()
-            if left != 1:
-                self.loops.append((begin, last, max(left - 1, 0)))
-                self.pc = begin
-                return
-        self.pc += 1
-
-    def check_progress(self) -> None:
-        """Refuse an endless loop that comes round to where it was."""
-        state = (*self.registers, *self.loops, self.received, self.sent, self.ready, self.free)
-        if self.round.get(self.pc) == state:
-            raise self.bad("the endless loop that it closes comes round without a wait for input")
-        self.round[self.pc] = state
-
-    def bad(self, why: str) -> ProgramError:
-        text = self.program.instructions[self.pc]
-        return ProgramError(f"Instruction {self.pc} ({text}) is wrong: {why}")
+    def all_made(self) -> NDArray[np.int64]:
+        made = set(self.made)
+        made |= {self.places.elements + e for e in members(self.elements)}
+        for core, words in enumerate(self.rows):
+            made |= {self.places.row_word(core, w) for w in members(words)}
+        return np.concatenate([self.memory.made(), np.fromiter(sorted(made), dtype=np.int64)])
 
     # Helpers of instructions
 
-    def need(self, place: Place) -> None:
-        if place not in self.makes:
+    def need(self, place: int) -> None:
+        if place not in self.made:
             self.needs.setdefault(place, self.pc)
 
-    def cores(self, instruction: Instruction) -> tuple[int, ...]:
+    def cores(self, instruction: Instruction) -> int:
         mask = instruction["cores"]
-        cores = tuple(c for c in range(mask.bit_length()) if mask >> c & 1)
-        unused = [c for c in cores if c not in self.used]
-        if not cores:
+        if not mask:
             raise self.bad("it names no core")
-        if unused:
-            raise self.bad(f"core {unused[0]} has no array; those that have are {self.all_cores}")
-        return cores
+        if mask & ~self.all_cores:
+            unused = next(members(mask & ~self.all_cores))
+            raise self.bad(
+                f"core {unused} has no array; those that have are {list(members(self.all_cores))}"
+            )
+        return mask
 
-    def register(self, reg: int) -> int:
-        value = self.registers[reg]
-        if value is None:
-            raise self.bad(f"nothing has set register {Reg(reg).name}")
-        return value
-
-    def address(
-        self, instruction: Instruction, name: str, words: int, limit: int, where: str
-    ) -> int:
-        """The address in a register, stepped past ``words`` if the instruction says so."""
+    def address(self, instruction: Instruction, name: str, count: int, step: int) -> int:
+        """Byte address of so many bytes in a row, and the register stepped if wanted."""
         reg = instruction[name]
         value = self.register(reg)
-        if value < 0 or value + words > limit:
-            raise self.bad(
-                f"it touches {where} {value} to {value + words - 1}, the last is {limit - 1}"
-            )
+        self.check_range(value, count)
         if instruction[f"{name}_step"]:
-            self.registers[reg] = value + words
+            self.change(reg, value + step)
         return value
 
-    def data(self, instruction: Instruction, name: str, words: int) -> int:
-        return self.address(instruction, name, words, self.chip.data_words, "data words")
+    def check_range(self, first: int, count: int) -> None:
+        if not 0 <= first <= self.places.data - count:
+            raise self.bad(
+                f"it touches data bytes {first} to {first + count - 1}, the last is "
+                f"{self.places.data - 1}"
+            )
+
+    def word_address(self, instruction: Instruction, count: int) -> int:
+        value = self.address(instruction, "addr", count, count)
+        if value % 8:
+            raise self.bad(f"it moves whole words, byte {value} is not the first of one")
+        return value
+
+    def read(self, where: slice | NDArray[np.intp]) -> None:
+        """Note a read that does not wait for the vector unit."""
+        late = self.memory.read(where, self.pc)
+        if late is not None:
+            raise self.bad(
+                f"it reads data byte {late}, which a REQ before it stores without a wait for the "
+                f"vector unit between them; put a SYNC there"
+            )
+
+    def gather(self, instruction: Instruction) -> dict[str, int]:
+        """The runs that LOAD and VEC read, and how long they take."""
+        count, runs = instruction["bytes"], instruction["repeats"] + 1
+        pitch = self.register(Reg.PITCH) if runs > 1 else 0
+        reg = instruction["addr"]
+        start = self.register(reg)
+        offsets = runs_of(count, runs, pitch)
+        # Runs lie in a line: if all of them are in memory, the first and the last are.
+        self.check_range(start, count)
+        if runs > 1:
+            self.check_range(start + (runs - 1) * pitch, count)
+        self.read(slice(start, start + count) if runs == 1 else offsets.bytes + start)
+        if instruction["addr_step"]:
+            self.change(reg, start + count)
+        return {
+            "source": start,
+            "count": count,
+            "runs": runs,
+            "pitch": pitch,
+            "cycles": offsets.words[start % 8] + 1,
+        }
 
     def take(self, words: int) -> int:
         """Words from the input FIFO; the first one's number in the sample."""
@@ -217,92 +185,85 @@ class _Walk:
 
     # Instructions
 
-    def plain(self) -> Step:
-        return Step(self.pc)
-
-    def halt(self, _: Instruction) -> Step:
-        raise self.bad("the program stops, a target would wait for its outputs for ever")
-
-    def sync(self, instruction: Instruction) -> Step:
-        wanted, room = instruction["in_words"], instruction["out_words"]
-        for words in (wanted, room):
-            if words > self.chip.fifo_words:
-                raise self.bad(
-                    f"it waits for {words} words, a host FIFO holds {self.chip.fifo_words}"
-                )
-        left = self.program.input_words - self.received
-        if wanted > left:
-            raise self.bad(f"it waits for {wanted} input words, a sample has {left} left")
-        self.ready = max(self.ready, wanted)
-        self.free = max(self.free, room)
-        return Step(self.pc, self.all_cores, True)
-
-    def set(self, instruction: Instruction) -> Step:
-        reg = instruction["reg"]
-        self.registers[reg] = instruction["value"]
-        return Step(self.pc, waits_vector=reg == Reg.QUANT)
-
-    def add(self, instruction: Instruction) -> Step:
-        reg = instruction["reg"]
-        if reg >= Reg.SCHEDULE:
-            raise self.bad("ADD is for address registers A0 to A7; use SET")
-        self.registers[reg] = self.register(reg) + instruction["value"]
-        return self.plain()
-
-    def loop(self, instruction: Instruction) -> Step:
-        first, last = self.pc + 1, self.pc + instruction["body"]
-        if last < first:
-            raise self.bad("its body is empty")
-        if last >= len(self.program.instructions):
-            raise self.bad(f"its body ends at {last}, behind the last instruction")
-        if self.loops and last >= self.loops[-1][1]:
-            raise self.bad(
-                f"its body ends at {last}, not before the loop around it ends "
-                f"({self.loops[-1][1]}); end that one with a NOP"
-            )
-        if len(self.loops) == LOOP_DEPTH:
-            raise self.bad(f"loops nest at most {LOOP_DEPTH} deep")
-        self.loops.append((first, last, instruction["count"]))
-        return self.plain()
-
     def load(self, instruction: Instruction) -> Step:
-        cores = self.cores(instruction)
-        count, word = instruction["bytes"], instruction["row_word"]
-        host = instruction["source"] == Source.HOST
-        if not 1 <= count <= self.chip.rows - 8 * word:
+        mask = self.cores(instruction)
+        row, host = instruction["row"], instruction["source"] == Source.HOST
+        size, repeats = instruction["bytes"], instruction["repeats"]
+        total = size * (repeats + 1)
+        if not 1 <= total <= self.chip.rows - row:
             raise self.bad(
-                f"it loads {count} bytes from row {8 * word} on, an array has {self.chip.rows} rows"
+                f"it loads {total} bytes from row {row} on, an array has {self.chip.rows} rows"
             )
-        words = -(-count // 8)
+        if host and repeats:
+            raise self.bad("bytes from the host come in one run; set repeats to 0")
+        if row % 8 and self.loader != (mask, row):
+            raise self.bad(
+                f"it goes on at row {row}, inside a word, where no LOAD of the same cores has "
+                f"ended just before"
+            )
+        self.loader = (mask, row + total)
+        words = 0
+        for word in range(row // 8, -(-(row + total) // 8)):
+            words |= 1 << word
+        for core in members(mask):
+            if row:
+                self.need(self.places.sums + core)
+            self.made.add(self.places.sums + core)
+            self.rows[core] |= words
         if host:
-            start = self.take(words)
-        else:
-            start = self.data(instruction, "addr", words)
-            for w in range(start, start + words):
-                self.need(("data", 0, w))
-        for core in cores:
-            if word:
-                self.need(("sum", core, 0))
-            self.makes.add(("sum", core, 0))
-            self.makes.update(("rows", core, w) for w in range(word, word + words))
-        return Load(
-            self.pc, cores, not host, words, host=host, start=8 * start, row=8 * word, count=count
+            count = -(-size // 8)
+            start = 8 * self.take(count)
+            return step(Kind.LOAD_HOST, mask, cycles=count + 1, source=start, place=row, count=size)
+        return step(Kind.LOAD, mask, place=row, **self.gather(instruction))
+
+    def vector(self, instruction: Instruction) -> Step:
+        element, op = instruction["element"], instruction["op"]
+        total = instruction["bytes"] * (instruction["repeats"] + 1)
+        if not 1 <= total <= VECTOR_ELEMENTS - element:
+            raise self.bad(
+                f"it combines {total} bytes with vector accumulators {element} and up, the last "
+                f"is {VECTOR_ELEMENTS - 1}"
+            )
+        self.loader = None
+        touched = ((1 << total) - 1) << element
+        if op != VecOp.PUT:
+            self.need_elements(touched)
+        self.elements |= touched
+        return step(
+            Kind.VEC,
+            place=element,
+            mode=op,
+            scale=self.register(Reg.SCALE),
+            offset=self.register(Reg.OFFSET),
+            **self.gather(instruction),
         )
+
+    def need_elements(self, touched: int) -> None:
+        for element in members(touched & ~self.elements):
+            self.needs.setdefault(self.places.elements + element, self.pc)
 
     def receive(self, instruction: Instruction) -> Step:
         words = self.words(instruction)
         start = self.take(words)
-        address = self.data(instruction, "addr", words)
-        self.makes.update(("data", 0, w) for w in range(address, address + words))
-        return Receive(self.pc, (), True, words, start=start, address=address, words=words)
+        address = self.word_address(instruction, 8 * words)
+        self.memory.settle()
+        self.memory.write(address, 8 * words, stored=False)
+        return step(
+            Kind.RECV, waits=1, cycles=words, source=8 * start, place=address, count=8 * words
+        )
 
     def send(self, instruction: Instruction) -> Step:
         words = self.words(instruction)
-        address = self.data(instruction, "addr", words)
-        for w in range(address, address + words):
-            self.need(("data", 0, w))
+        address = self.word_address(instruction, 8 * words)
         start = self.put(words)
-        return Send(self.pc, (), True, words, start=start, address=address, words=words)
+        self.memory.settle()
+        # Bytes that belong to no tensor may hold anything.
+        used = np.flatnonzero(self.output_used[8 * start : 8 * (start + words)])
+        if used.size:
+            self.read(used + address)
+        return step(
+            Kind.SEND, waits=1, cycles=words, source=address, place=8 * start, count=8 * words
+        )
 
     def words(self, instruction: Instruction) -> int:
         words = instruction["words"]
@@ -312,7 +273,7 @@ class _Walk:
 
     def product(self, instruction: Instruction) -> Step:
         chip = self.chip
-        cores = self.cores(instruction)
+        mask = self.cores(instruction)
         rows, beats = instruction["rows"], instruction["beats"]
         zero_skip = self.register(Reg.SCHEDULE)
         planes, most = self.register(Reg.PLANES), self.register(Reg.ROWS_PER_READ)
@@ -339,61 +300,99 @@ class _Walk:
             planes=planes,
             tail=CORE_TAIL,
         )
-        for core in cores:
-            for w in range(-(-rows // 8)):
-                self.need(("rows", core, w))
-            self.makes.add(("acc", core, 0))
+        wanted = (1 << -(-rows // 8)) - 1
+        for core in members(mask):
+            for word in members(wanted & ~self.rows[core]):
+                self.needs.setdefault(self.places.row_word(core, word), self.pc)
+            self.made.add(self.places.accumulators + core)
             self.sums[core] = beats // chip.beats_per_word
-        number, self.products = self.products, self.products + len(cores)
-        return Product(self.pc, cores, config=config, number=number)
+            self.set_sums.add(core)
+        return step(Kind.MVM, mask, mode=self.configs.setdefault(config, len(self.configs)))
 
     def requantize(self, instruction: Instruction) -> Step:
         chip = self.chip
-        cores = self.cores(instruction)
-        beats, lanes = instruction["beats"], chip.outputs_per_beat
-        if beats < 1:
-            raise self.bad("it drains no accumulator word")
-        for core in cores:
+        outputs, lanes = instruction["outputs"], chip.outputs_per_beat
+        if outputs < 1:
+            raise self.bad("it drains no accumulator")
+        beats = -(-outputs // lanes)
+        mask = self.sources(instruction, outputs, beats)
+        quant = self.register(Reg.QUANT)
+        if not quant >> 8 & 0xFF <= quant >> 16 & 0xFF:
+            raise self.bad(
+                f"register QUANT has a lowest code {quant >> 8 & 0xFF} above {quant >> 16 & 0xFF}"
+            )
+        table = instruction["table"] if instruction["table_on"] else NO_TABLE
+        if table >= chip.tables:
+            raise self.bad(f"it names table {table}, the last is {chip.tables - 1}")
+        param = self.parameters(instruction, beats)
+        address = self.address(instruction, "dest", outputs, outputs)
+        self.memory.write(address, outputs, stored=True)
+        tap, interval = NO_TAP, 1
+        if instruction["tap"]:
+            interval = -(-lanes // 2)
+            tap = 8 * self.put(beats * interval)
+            slots = self.output_used[tap : tap + 8 * beats * interval].reshape(beats, -1, 4)
+            sums = slots[:, :lanes].any(axis=2).reshape(-1)
+            if sums[outputs:].any() or slots[:, lanes:].any():
+                raise self.bad(f"an output tensor holds a sum that it sends behind its {outputs}")
+        return step(
+            Kind.REQ,
+            mask,
+            cycles=1 + beats * interval,
+            issue=1 + (beats - 1) * interval,
+            source=param * lanes,
+            place=address,
+            count=outputs,
+            runs=beats,
+            mode=instruction["same_param"],
+            quant=quant & 0xFFFFFF,
+            table=table,
+            tap=tap,
+        )
+
+    def sources(self, instruction: Instruction, outputs: int, beats: int) -> int:
+        """What REQ drains: its cores, or 0 for the vector accumulators."""
+        if instruction["vector"]:
+            if instruction["cores"]:
+                raise self.bad("it drains the vector accumulators; set cores to 0")
+            if outputs > VECTOR_ELEMENTS:
+                raise self.bad(f"it drains {outputs} of {VECTOR_ELEMENTS} vector accumulators")
+            self.need_elements((1 << outputs) - 1)
+            return 0
+        mask = self.cores(instruction)
+        for core in members(mask):
+            if core not in self.set_sums:
+                self.used_sums.add(core)
             if beats > self.sums[core]:
                 raise self.bad(
                     f"it drains {beats} accumulator words, the last product of core {core} made "
                     f"{self.sums[core]}"
                 )
-            self.need(("acc", core, 0))
-            self.need(("sum", core, 0))
-        quant = self.register(Reg.QUANT)
-        codes = (quant & 0xFF, quant >> 8 & 0xFF, quant >> 16 & 0xFF)
-        if not codes[1] <= codes[2]:
-            raise self.bad(f"register QUANT has a lowest code {codes[1]} above {codes[2]}")
-        groups = len(self.program.params) // lanes
-        param = self.address(instruction, "param", beats, groups, f"groups of {lanes} parameters")
-        words = -(-beats * lanes // 8)
-        address = self.data(instruction, "dest", words)
-        self.makes.update(("data", 0, w) for w in range(address, address + words))
-        params = self.program.params[param * lanes : (param + beats) * lanes]
-        mantissa = (params >> np.uint64(32) & np.uint64(0xFFFFFF)).astype(np.uint32)
-        shift = (params >> np.uint64(56)).astype(np.uint8)
-        used = mantissa != 0
-        if np.any(used & (mantissa >> (MANTISSA_BITS - 1) == 0)) or np.any(shift > MAX_SHIFT):
+            self.need(self.places.accumulators + core)
+            self.need(self.places.sums + core)
+        return mask
+
+    def parameters(self, instruction: Instruction, beats: int) -> int:
+        """The first group of parameters of REQ, all of them checked."""
+        lanes = self.chip.outputs_per_beat
+        groups = 1 if instruction["same_param"] else beats
+        reg = instruction["param"]
+        param = self.register(reg)
+        limit = len(self.program.params) // lanes
+        if param + groups > limit:
             raise self.bad(
-                f"parameters from group {param} on hold a mantissa or shift out of range"
+                f"it touches groups of {lanes} parameters {param} to {param + groups - 1}, the "
+                f"last is {limit - 1}"
             )
-        tap_words = -(-lanes // 2)
-        tap = self.put(beats * tap_words) if instruction["tap"] else None
-        interval = tap_words if instruction["tap"] else 1
-        return Requantize(
-            self.pc,
-            cores,
-            cycles=1 + beats * interval,
-            address=address,
-            words=words,
-            beats=beats,
-            last_issue=1 + (beats - 1) * interval,
-            bias=(params & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32),
-            mantissa=mantissa,
-            shift=shift,
-            used=used,
-            quant=codes,
-            table=instruction["table"] if instruction["table_on"] else None,
-            tap=tap,
-        )
+        if instruction["param_step"]:
+            self.change(reg, param + groups)
+        if (param, groups) not in self.checked:
+            self.checked.add((param, groups))
+            params = self.program.params[param * lanes : (param + groups) * lanes]
+            mantissa = params >> np.uint64(32) & np.uint64(0xFFFFFF)
+            wrong = (mantissa != 0) & (mantissa >> np.uint64(MANTISSA_BITS - 1) == 0)
+            if np.any(wrong) or np.any(params >> np.uint64(56) > MAX_SHIFT):
+                raise self.bad(
+                    f"parameters from group {param} on hold a mantissa or shift out of range"
+                )
+        return param

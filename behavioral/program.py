@@ -57,21 +57,32 @@ class InputLayout:
     Parameters
     ----------
     order : int64 array [8 * words]
-        For each byte, the first of a word in bits 7:0, the input element; -1 is a zero byte.
+        For each byte, the first of a word in bits 7:0, the input element; -1 is a pad byte.
+    fill : int or uint8 array [8 * words]
+        What pad bytes hold, one value for all or one a byte: padded images carry their zero point.
 
     Raises
     ------
     ValueError
-        If the bytes are no whole number of words, or an index is below -1.
+        If the bytes are no whole number of words, an index is below -1, or ``fill`` does not fit.
     """
 
     order: NDArray[np.int64]
+    fill: int | NDArray[np.uint8] = 0
 
     def __post_init__(self) -> None:
         if self.order.ndim != 1 or self.order.size % 8 or not self.order.size:
             raise ValueError(f"An input layout fills whole words, not {self.order.shape} bytes")
         if self.order.min() < -1:
             raise ValueError(f"An input layout names elements from -1 up, not {self.order.min()}")
+        if isinstance(self.fill, np.ndarray):
+            if self.fill.dtype != np.uint8 or self.fill.shape != self.order.shape:
+                raise ValueError(
+                    f"Pad bytes must be uint8 {list(self.order.shape)}, "
+                    f"not {self.fill.dtype} {list(self.fill.shape)}"
+                )
+        elif not 0 <= self.fill <= 255:
+            raise ValueError(f"A pad byte must be 0 to 255, not {self.fill}")
 
     @property
     def inputs(self) -> int:
@@ -143,7 +154,7 @@ class TileProgram:
         From address 0.
     params : uint64 array [n]
         Parameter memory from address 0.
-    tables : uint8 array [4, 256]
+    tables : uint8 array [chip.tables, 256]
         The code-to-code tables.
     arrays : tuple of ArraySpec
         One a core in use.
@@ -151,6 +162,9 @@ class TileProgram:
         Words of a sample.
     outputs : tuple of OutputSegment
         In the order in which words come out for one sample.
+    data : uint64 array [n]
+        What data memory holds from word 0 on when the program starts: constants, the margins of
+        padded tensors, states of zero.
     shapes : mapping of str to tuple of int
         Shape of tensors in ``outputs``, without the sample axis; those that are not named have one
         axis.
@@ -161,7 +175,7 @@ class TileProgram:
         If the parts do not fit each other: a tensor of two dtypes, or with an element that comes
         out never or twice; cells of another shape than the chip's array.
     ProgramError
-        If the program or its parameters do not fit the chip's memories.
+        If the program, its parameters or its data do not fit the chip's memories.
     """
 
     chip: Chip
@@ -171,6 +185,7 @@ class TileProgram:
     arrays: tuple[ArraySpec, ...]
     input: InputLayout
     outputs: tuple[OutputSegment, ...]
+    data: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -180,15 +195,22 @@ class TileProgram:
                 f"The program has {len(self.instructions)} instructions, chip '{chip.name}' holds "
                 f"{chip.program_words}; raise program_words"
             )
-        if self.params.dtype != np.uint64 or self.params.ndim != 1:
-            raise ValueError(f"Parameters must be uint64 [n], not {self.params.dtype}")
-        if len(self.params) > chip.param_words:
-            raise ProgramError(
-                f"The program has {len(self.params)} parameter words, chip '{chip.name}' holds "
-                f"{chip.param_words}; raise param_words"
+        for what, words, limit, key in (
+            ("parameter", self.params, chip.param_words, "param_words"),
+            ("data", self.data, chip.data_words, "data_words"),
+        ):
+            if words.dtype != np.uint64 or words.ndim != 1:
+                raise ValueError(f"The {what} words must be uint64 [n], not {words.dtype}")
+            if len(words) > limit:
+                raise ProgramError(
+                    f"The program has {len(words)} {what} words, chip '{chip.name}' holds "
+                    f"{limit}; raise {key}"
+                )
+        if self.tables.dtype != np.uint8 or self.tables.shape != (chip.tables, 256):
+            raise ValueError(
+                f"Tables must be uint8 [{chip.tables}, 256], not {self.tables.dtype} "
+                f"{list(self.tables.shape)}"
             )
-        if self.tables.dtype != np.uint8 or self.tables.shape != (4, 256):
-            raise ValueError(f"Tables must be uint8 [4, 256], not {self.tables.shape}")
         self._check_arrays()
         self._check_outputs()
 
@@ -241,13 +263,22 @@ class TileProgram:
         return sum(segment.words for segment in self.outputs)
 
     @property
+    def output_used(self) -> NDArray[np.bool_]:
+        """bool [8 * output_words]: whether a byte of a sample's output words belongs to a tensor.
+
+        The others are padding, whose values mean nothing.
+        """
+        used = [np.repeat(s.index >= 0, 8 // _SLOTS[s.dtype]) for s in self.outputs]
+        return np.concatenate([np.zeros(0, dtype=np.bool_), *used])
+
+    @property
     def encoded(self) -> NDArray[np.uint64]:
         """The instructions as uint64 words for the instruction memory."""
         return np.array([i.encode() for i in self.instructions], dtype=np.uint64)
 
     @property
     def table_words(self) -> NDArray[np.uint64]:
-        """The tables as uint64 [4 * 32] words, as a WRITE_TABLE message carries them."""
+        """The tables as uint64 [32 * tables] words, as a WRITE_TABLE message carries them."""
         return np.ascontiguousarray(self.tables).reshape(-1).view("<u8").astype(np.uint64)
 
     def pack_inputs(self, codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -273,9 +304,11 @@ class TileProgram:
                 f"Input codes must be uint8 with {self.input.inputs} elements a sample, "
                 f"not {codes.dtype} {list(codes.shape)}"
             )
-        # Index -1 takes the last column, which is the zero byte.
+        # Index -1 takes the last column, which is overwritten.
         padded = np.concatenate([flat, np.zeros((len(flat), 1), dtype=np.uint8)], axis=1)
         data = np.take(padded, self.input.order, axis=1)
+        pads = np.flatnonzero(self.input.order < 0)
+        data[:, pads] = np.broadcast_to(self.input.fill, self.input.order.shape)[pads]
         return data.view("<u8").astype(np.uint64, copy=False)
 
     def unpack_outputs(self, words: NDArray[np.uint64]) -> dict[str, NDArray[Any]]:

@@ -156,6 +156,7 @@ class TileDriver:
         self._write(Kind.WRITE_PROGRAM, program.encoded)
         self._write(Kind.WRITE_PARAMS, program.params)
         self._write(Kind.WRITE_TABLE, program.table_words)
+        self._write(Kind.WRITE_DATA, program.data)
         self._control(Control.CLEAR)
         self._control(Control.RUN)
 

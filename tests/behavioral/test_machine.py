@@ -9,7 +9,7 @@ from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import InputError
 from ohmtwin.arch.isa import assemble
 from ohmtwin.arch.timing import vector_latency
-from ohmtwin.behavioral import machine_trace
+from ohmtwin.behavioral import machine_walk
 from ohmtwin.behavioral.cengine import CCrossbar
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.image import ArrayImage
@@ -34,6 +34,7 @@ def make(
     params: NDArray[np.uint64] = _NO_PARAMS,
     levels: NDArray[np.uint8] | None = None,
     chip: Chip = CHIP,
+    data: NDArray[np.uint64] = _NO_PARAMS,
 ) -> TileProgram:
     """A program from a listing, ``inputs`` words a sample; outputs may be a number of words."""
     if isinstance(outputs, int):
@@ -49,6 +50,7 @@ def make(
         arrays=(ArraySpec(1, levels),),
         input=InputLayout.plain(8 * inputs),
         outputs=outputs,
+        data=data,
     )
 
 
@@ -81,9 +83,9 @@ SYNC in_words=2 out_words=5
 LOAD source=HOST bytes=16 cores=2
 MVM rows=16 beats=4 cores=2
 SET reg=QUANT value=0xff0003
-SET reg=A1 value=4
+SET reg=A1 value=32
 SET reg=A2 value=0
-REQ dest=1 param=2 tap=1 beats=4 cores=2
+REQ dest=1 param=2 tap=1 outputs=8 cores=2
 SEND addr=1 words=1
 """
 
@@ -125,7 +127,7 @@ def test_dense_layer_with_ideal_arrays_is_exact() -> None:
 def test_a_cut_word_loads_zeros() -> None:
     program, weights, bias = dense()
     again = "MVM rows=16"
-    listing = DENSE.replace(again, f"LOAD source=HOST bytes=3 row_word=1 cores=2\n{again}")
+    listing = DENSE.replace(again, f"LOAD source=HOST bytes=3 row=8 cores=2\n{again}")
     listing = listing.replace("body=8", "body=9").replace("in_words=2", "in_words=3")
     cut = TileProgram(
         **{
@@ -149,21 +151,21 @@ def test_cycles_of_a_program_counted_by_hand() -> None:
     assert m.counters.cycles == 9
     assert (m.counters.instructions, m.counters.reads) == (4, 0)
     m.run(np.zeros((1, 2), dtype=np.uint64))
-    # SYNC 0, LOAD 2..3, MVM 5 with its 8 empty planes in 6..13 and its tail in 14..15; SETs 7, 9,
-    # 11; REQ could at 13, does at 16; issues in 17..20; SEND could at 22, does when the vector unit
-    # is idle; the next SYNC two cycles later.
-    idle = 20 + vector_latency(CHIP)
+    # SYNC 0, LOAD 2..3 and one more, MVM 6 with its 8 empty planes in 7..14 and its tail in 15..16;
+    # SETs 8, 10, 12; REQ could at 14, does at 17; issues in 18..21; SEND could at 23, does when the
+    # vector unit is idle; the next SYNC two cycles later.
+    idle = 21 + vector_latency(CHIP)
     assert m.counters.cycles == 9 + idle + 2
     assert m.counters.instructions == 4 + 8
-    assert m.counters.core_stalls == 16 - 13
-    assert m.counters.vector_stalls == idle - 22
+    assert m.counters.core_stalls == 17 - 14
+    assert m.counters.vector_stalls == idle - 23
     assert m.counters.core_active == (0, 10)
     assert m.counters.adc_busy == 0
     one = np.zeros((1, 2), dtype=np.uint64)
     one[0, 0] = 1
     m.clear_counters()
     m.run(one)
-    # Read planned 6, accepted 7, beats 8..11; the planes behind it are seen meanwhile, 7..13.
+    # Read planned 7, accepted 8, beats 9..12; the planes behind it are seen meanwhile, 8..14.
     assert m.counters.core_active == (0, 10)
     assert (m.counters.reads, m.counters.beats, m.counters.conversions) == (1, 4, 32)
     assert m.counters.adc_busy == pytest.approx(0.4)
@@ -182,7 +184,7 @@ def test_c_arrays_give_the_same() -> None:
 @pytest.mark.parametrize("later", ["SEND addr=0 words=1\nRECV addr=1 words=1", "delay"])
 def test_state_between_samples(later: str) -> None:
     """A word that the first sample leaves; one that each sample leaves to the next."""
-    address = 1 if later != "delay" else 0
+    address = 8 if later != "delay" else 0
     program = make(
         f"""
         SET reg=A0 value=0
@@ -214,7 +216,7 @@ def test_addresses_that_drift_from_sample_to_sample() -> None:
         """
     m = machine(make(listing))
     assert m.run(words(16)).shape == (16, 0)
-    with pytest.raises(ProgramError, match=r"Instruction 3 \(RECV .*\) .* data words 16 to 16"):
+    with pytest.raises(ProgramError, match=r"Instruction 3 \(RECV .*\) .* data bytes 128 to 135"):
         m.run(words(1))
 
 
@@ -240,6 +242,7 @@ def test_a_sample_longer_than_the_fifo() -> None:
 
 _SETUP = "SET reg=SCHEDULE value=0\nSET reg=PLANES value=8\nSET reg=ROWS_PER_READ value=8\n"
 _START = f"{_SETUP}LOOP body=3 count=0\nSYNC in_words=1 out_words=1\n"
+_FILL = _START.replace("body=3", "body=4") + "RECV words=1\n"
 _LOAD = "LOAD source=HOST bytes=8 cores=2"
 _FULL = f"{_LOAD}\nMVM rows=8 beats=4 cores=2"
 
@@ -259,21 +262,40 @@ _FULL = f"{_LOAD}\nMVM rows=8 beats=4 cores=2"
             "nest at most 4 deep",
         ),
         ("ADD reg=QUANT value=1", "ADD is for address registers"),
-        ("ADD reg=A3 value=1", "nothing has set register A3"),
         ("LOAD source=HOST bytes=8 cores=2", "leaves 0"),
         (_START + "LOAD source=HOST bytes=8 cores=0\nNOP", "names no core"),
         (_START + "LOAD source=HOST bytes=8 cores=3\nNOP", "core 0 has no array"),
         (_START + "LOAD source=HOST bytes=0 cores=2\nNOP", "loads 0 bytes"),
         (_START + "LOAD source=HOST bytes=17 cores=2\nNOP", "17 bytes from row 0 .* 16 rows"),
-        (_START + "LOAD source=HOST bytes=9 row_word=1 cores=2\nNOP", "9 bytes from row 8"),
-        (_START + "LOAD source=HOST bytes=8 row_word=1 cores=2\nNOP", "uses the sum of activ"),
-        (_START + "LOAD source=HOST bytes=16 cores=2\nNOP", "takes 2 input words .* leaves 1"),
-        (_START + "RECV words=1\nNOP", "nothing has set register A0"),
-        (_START + "SET reg=A0 value=-1\nRECV words=1", "data words -1 to -1, the last is 15"),
-        (_START + "SET reg=A0 value=16\nRECV words=1", "data words 16 to 16"),
+        (_START + "LOAD source=HOST bytes=9 row=8 cores=2\nNOP", "9 bytes from row 8"),
+        (_START + "LOAD source=HOST bytes=8 row=8 cores=2\nNOP", "uses the sum of activ"),
+        (_START + "LOAD source=HOST bytes=4 row=4 cores=2\nNOP", "goes on at row 4, inside a word"),
+        (_START + "LOAD source=HOST bytes=4 repeats=1 cores=2\nNOP", "come in one run"),
+        (_START + "LOAD bytes=4 repeats=4 cores=2\nNOP", "loads 20 bytes from row 0 .* 16 rows"),
+        (_FILL + "SET reg=A0 value=6\nLOAD bytes=4 cores=2", "uses data byte 8, which nothing"),
+        (_START + "SET reg=A0 value=126\nLOAD bytes=4 cores=2", "data bytes 126 to 129"),
         (
-            "SET reg=A0 value=3\n" + _START + _LOAD + "\nSEND words=1",
-            "uses data word 3, which nothing",
+            _FILL + "SET reg=PITCH value=127\nLOAD bytes=2 repeats=1 cores=2",
+            "data bytes 127 to 128, the last is 127",
+        ),
+        (
+            _FILL + "SET reg=PITCH value=-1\nVEC bytes=2 repeats=1",
+            "data bytes -1 to 0, the last is 127",
+        ),
+        ("SET reg=PITCH value=0x800000", "register PITCH holds -8388608 to 8388607"),
+        ("SET reg=SCALE value=-0x800001", "register SCALE holds -8388608 to 8388607"),
+        (_START + "VEC bytes=100 repeats=2\nNOP", "combines 300 bytes .* the last is 255"),
+        (_START + "VEC bytes=2 element=255\nNOP", "combines 2 bytes"),
+        (_START + "VEC bytes=0\nNOP", "combines 0 bytes"),
+        (_FILL + "VEC bytes=3 op=ADD\nNOP", "uses vector accumulator 0, which nothing"),
+        (_START + "LOAD source=HOST bytes=16 cores=2\nNOP", "takes 2 input words .* leaves 1"),
+        (_START + "SET reg=A0 value=-8\nRECV words=1", "data bytes 16777208 to 16777215, .* 127"),
+        (_START + "SET reg=A0 value=128\nRECV words=1", "data bytes 128 to 135"),
+        (_START + "SET reg=A0 value=12\nRECV words=1", "whole words, byte 12 is not the first"),
+        (_START + "SET reg=A0 value=12\nSEND words=1", "whole words, byte 12 is not the first"),
+        (
+            "SET reg=A0 value=24\n" + _START + _LOAD + "\nSEND words=1",
+            "uses data byte 24, which nothing",
         ),
         (_START + "SET reg=A0 value=3\nRECV words=0", "moves no word"),
         (_START + "SYNC in_words=2\nNOP", "waits for 2 input words, a sample has 1 left"),
@@ -285,8 +307,11 @@ _FULL = f"{_LOAD}\nMVM rows=8 beats=4 cores=2"
         (_START.replace("value=0", "value=2") + _FULL, "SCHEDULE must be 0 to 1"),
         (_START.replace("PLANES value=8", "PLANES value=9") + _FULL, "PLANES must be 1 to 8"),
         (_START.replace("READ value=8", "READ value=0") + _FULL, "ROWS_PER_READ must be 1 to 16"),
-        (_START + "REQ beats=1 cores=2\nNOP", "last product of core 1 made 0"),
-        (_START + "REQ beats=0 cores=2\nNOP", "drains no accumulator word"),
+        (_START + "REQ outputs=1 cores=2\nNOP", "last product of core 1 made 0"),
+        (_START + "REQ outputs=0 cores=2\nNOP", "drains no accumulator"),
+        (_START + "REQ outputs=1 vector=1 cores=2\nNOP", "vector accumulators; set cores to 0"),
+        (_START + "REQ outputs=300 vector=1\nNOP", "drains 300 of 256 vector"),
+        (_START + "REQ outputs=1\nNOP", "names no core"),
         (_START + "LOAD source=HOST bytes=8 cores=2\nNOP", "0 words are sent .* take 1"),
     ],
 )
@@ -300,12 +325,14 @@ def test_bad_programs_are_refused(listing: str, message: str) -> None:
     ("change", "message"),
     [
         (("value=0xff0003", "value=0x020303"), "lowest code 3 above 2"),
-        (("A1 value=4", "A1 value=16"), "data words 16 to 16"),
+        (("A1 value=32", "A1 value=121"), "data bytes 121 to 128, the last is 127"),
         (("A2 value=0", "A2 value=1"), "groups of 2 parameters 1 to 4, the last is 3"),
         (("out_words=5", "out_words=3"), "sends 4 words .* room for 3"),
         (("tap=1", "tap=0"), "1 words are sent .* take 5"),
-        (("SEND addr=1 words=1", "SEND addr=1 words=2"), "uses data word 5|sends 2 words"),
-        (("beats=4 cores=2\nSEND", "beats=5 cores=2\nSEND"), "drains 5 accumulator words"),
+        (("SEND addr=1 words=1", "SEND addr=1 words=2"), "uses data byte 40|sends 2 words"),
+        (("outputs=8", "outputs=9"), "drains 5 accumulator words"),
+        (("outputs=8", "outputs=7"), "holds a sum that it sends behind its 7"),
+        (("tap=1", "tap=1 table_on=1 table=4"), "names table 4, the last is 3"),
     ],
 )
 def test_bad_requantizations_are_refused(change: tuple[str, str], message: str) -> None:
@@ -334,7 +361,7 @@ def test_wrong_arrays_and_words_are_refused() -> None:
 
 
 def test_an_endless_pass_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_trace, "STEP_LIMIT", 1000)
+    monkeypatch.setattr(machine_walk, "STEP_LIMIT", 1000)
     listing = "SET reg=A0 value=0\nLOOP body=1 count=0\nADD reg=A0 value=1"
     with pytest.raises(ProgramError, match="more than 1000 instructions pass without a wait"):
         machine(make(listing))
@@ -394,7 +421,9 @@ def test_scattered_tensors_come_back() -> None:
         ({"arrays": (ArraySpec(2, np.zeros((16, 32), np.uint8)),)}, "cores 0 to 1"),
         ({"arrays": (ArraySpec(0, np.zeros((8, 32), np.uint8)),)}, "Levels of core 0"),
         ({"arrays": (ArraySpec(0, np.full((16, 32), 4, np.uint8)),)}, "cell of level 4"),
-        ({"tables": np.zeros((3, 256), np.uint8)}, "Tables must be"),
+        ({"tables": np.zeros((3, 256), np.uint8)}, r"Tables must be uint8 \[4, 256\]"),
+        ({"data": np.zeros(17, np.uint64)}, "17 data words, .* holds 16; raise data_words"),
+        ({"data": np.zeros(3, np.int64)}, "data words must be uint64"),
         ({"params": np.zeros(2048, np.uint64)}, "2048 parameter words, .* holds 1024"),
         ({"instructions": tuple(assemble("NOP\n" * 513))}, "513 instructions, .* holds 512"),
         (

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip
-from ohmtwin.arch.isa import Instruction, Opcode, Reg, Source
+from ohmtwin.arch.isa import VECTOR_ELEMENTS, Instruction, Opcode, Reg, Source, VecOp
 from ohmtwin.arch.timing import CORE_TAIL, vector_latency
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.golden import requantize
@@ -21,6 +21,12 @@ from ohmtwin.behavioral.machine import Counters
 from ohmtwin.behavioral.program import TileProgram
 
 __all__ = ["TileModel"]
+
+
+def signed(value: int, bits: int = 32) -> int:
+    """The low bits of a number, as two's complement."""
+    half = 1 << (bits - 1)
+    return (value + half) % (2 * half) - half
 
 
 @dataclass
@@ -130,14 +136,19 @@ class TileModel:
             c: CoreModel(self.chip, a, np.zeros(self.chip.rows, dtype=np.uint8))
             for c, a in by_core.items()
         }
-        self.data = [0] * self.chip.data_words
-        self.registers: dict[int, int] = {}
+        self.data = bytearray(8 * self.chip.data_words)
+        image = b"".join(int(word).to_bytes(8, "little") for word in program.data)
+        self.data[: len(image)] = image
+        self.vec = [0] * VECTOR_ELEMENTS
+        self.registers: dict[int, int] = dict.fromkeys(Reg, 0)
+        reset = {Reg.ROWS_PER_READ: 1, Reg.PLANES: 8, Reg.QUANT: 0xFF0000, Reg.SCALE: 1}
+        self.registers.update(reset)
         self.loops: list[list[int]] = []
         self.host_in: deque[int] = deque()
         self.fifo_in: deque[int] = deque()
         self.fifo_out: deque[int] = deque()
         self.host_out: list[int] = []
-        self.pipeline: list[tuple[int, int, list[int], bool]] = []
+        self.pipeline: list[tuple[int, int, list[int]]] = []
         self.cycles = self.instructions = self.core_stalls = self.vector_stalls = 0
         self.pc = self.now = 0
         self.fetching = True
@@ -182,7 +193,6 @@ class TileModel:
                 cores = {c for c in self.cores if i["cores"] >> c & 1}
             vector = everything or i.op in (Opcode.RECV, Opcode.SEND)
             vector |= i.op is Opcode.SET and i["reg"] == Reg.QUANT
-            vector |= i.op is Opcode.LOAD and i["source"] == Source.DATA
             if cores & busy:
                 self.core_stalls += 1
                 return
@@ -209,7 +219,10 @@ class TileModel:
 
     def step(self, i: Instruction, name: str, amount: int) -> None:
         if i[f"{name}_step"]:
-            self.registers[i[name]] += amount
+            self.add_to(i[name], amount)
+
+    def add_to(self, reg: int, amount: int) -> None:
+        self.registers[reg] = (self.registers[reg] + amount) % (1 << 24)
 
     def do_nop(self, i: Instruction) -> bool:
         return True
@@ -218,49 +231,94 @@ class TileModel:
 
     def do_set(self, i: Instruction) -> bool:
         self.registers[i["reg"]] = i["value"]
+        if i["reg"] <= Reg.A7:
+            self.registers[i["reg"]] %= 1 << 24
         return True
 
     def do_add(self, i: Instruction) -> bool:
-        self.registers[i["reg"]] += i["value"]
+        self.add_to(i["reg"], i["value"])
         return True
 
     def do_loop(self, i: Instruction) -> bool:
         self.loops.append([self.pc + 1, self.pc + i["body"], i["count"]])
         return True
 
+    def touched(self, i: Instruction) -> list[list[int]]:
+        """The addresses of the bytes that LOAD or VEC takes, word by word."""
+        words = []
+        for run in range(i["repeats"] + 1):
+            start = self.registers[i["addr"]] + run * self.registers[Reg.PITCH]
+            here = list(range(start, start + i["bytes"]))
+            for word in sorted({a // 8 for a in here}):
+                words.append([a for a in here if a // 8 == word])
+        return words
+
     def do_load(self, i: Instruction) -> bool:
-        if i["source"] == Source.HOST:
-            word = self.fifo_in.popleft()
-        else:
-            word = self.data[self.registers[i["addr"]] + self.moved]
-        n = -(-i["bytes"] // 8)
-        first = 8 * (i["row_word"] + self.moved)
+        if self.moved == 0:
+            self.held: list[int] = []
+            self.plan = []
+            if i["source"] == Source.DATA:
+                self.plan = self.touched(i)
+            else:
+                left = i["bytes"]
+                while left > 0:
+                    self.plan.append(list(range(min(left, 8))))
+                    left -= 8
+        if self.moved < len(self.plan):
+            where = self.plan[self.moved]
+            if i["source"] == Source.DATA:
+                self.held += [self.data[a] for a in where]
+            else:
+                word = self.fifo_in.popleft().to_bytes(8, "little")
+                self.held += [word[a] for a in where]
+            self.moved += 1
+            return False
         for c in range(self.chip.cores):
             if i["cores"] >> c & 1:
                 core = self.cores[c]
-                if first == 0:
+                if i["row"] == 0:
                     core.total = 0
-                for b in range(8):
-                    kept = 8 * self.moved + b < i["bytes"]
-                    core.rows[first + b] = (word >> 8 * b & 0xFF) if kept else 0
-                    core.total += int(core.rows[first + b])
-        self.moved += 1
-        if self.moved == n and i["source"] == Source.DATA:
-            self.step(i, "addr", n)
-        return self.moved == n
+                core.total += sum(self.held)
+                filled = self.held + [0] * (-(i["row"] + len(self.held)) % 8)
+                core.rows[i["row"] : i["row"] + len(filled)] = filled
+        if i["source"] == Source.DATA:
+            self.step(i, "addr", i["bytes"])
+        return True
+
+    def do_vec(self, i: Instruction) -> bool:
+        if self.moved == 0:
+            self.held = []
+            self.plan = self.touched(i)
+        if self.moved < len(self.plan):
+            self.held += [self.data[a] for a in self.plan[self.moved]]
+            self.moved += 1
+            return False
+        for e, byte in enumerate(self.held, start=i["element"]):
+            v = signed(self.registers[Reg.SCALE] * byte + self.registers[Reg.OFFSET])
+            self.vec[e] = {
+                VecOp.PUT: v,
+                VecOp.ADD: signed(self.vec[e] + v),
+                VecOp.MUL: signed(self.vec[e], 16) * signed(v, 16),
+                VecOp.MAX: max(self.vec[e], v),
+                VecOp.MIN: min(self.vec[e], v),
+            }[VecOp(i["op"])]
+        self.step(i, "addr", i["bytes"])
+        return True
 
     def do_recv(self, i: Instruction) -> bool:
-        self.data[self.registers[i["addr"]] + self.moved] = self.fifo_in.popleft()
+        at = self.registers[i["addr"]] + 8 * self.moved
+        self.data[at : at + 8] = self.fifo_in.popleft().to_bytes(8, "little")
         self.moved += 1
         if self.moved == i["words"]:
-            self.step(i, "addr", i["words"])
+            self.step(i, "addr", 8 * i["words"])
         return self.moved == i["words"]
 
     def do_send(self, i: Instruction) -> bool:
-        self.fifo_out.append(self.data[self.registers[i["addr"]] + self.moved])
+        at = self.registers[i["addr"]] + 8 * self.moved
+        self.fifo_out.append(int.from_bytes(self.data[at : at + 8], "little"))
         self.moved += 1
         if self.moved == i["words"]:
-            self.step(i, "addr", i["words"])
+            self.step(i, "addr", 8 * i["words"])
         return self.moved == i["words"]
 
     def do_mvm(self, i: Instruction) -> bool:
@@ -272,54 +330,48 @@ class TileModel:
     def do_req(self, i: Instruction) -> bool:
         width = self.chip.outputs_per_beat
         cores = [self.cores[c] for c in range(self.chip.cores) if i["cores"] >> c & 1]
+        beats = -(-i["outputs"] // width)
         if self.moved == 0:
             self.issued = sum(core.total for core in cores)
         else:
             interval = -(-width // 2) if i["tap"] else 1
             k, phase = divmod(self.moved - 1, interval)
             if phase == 0:
-                param = (self.registers[i["param"]] + k) * width
+                param = (self.registers[i["param"]] + (0 if i["same_param"] else k)) * width
                 self.sums = []
                 codes = []
                 for w in range(width):
                     word = int(self.program.params[param + w])
-                    bias = (word & 0xFFFFFFFF) - ((word & 0x80000000) << 1)
-                    acc = sum(core.acc[k * width + w] for core in cores) - 128 * self.issued + bias
+                    acc = signed(word)
+                    if i["vector"]:
+                        acc += self.vec[k * width + w]
+                    else:
+                        acc += sum(core.acc[k * width + w] for core in cores) - 128 * self.issued
+                    acc = signed(acc)
                     self.sums.append(acc)
-                    quant = self.registers[Reg.QUANT]
-                    one = np.array([acc], dtype=np.int64)
-                    code = requantize(
-                        one,
-                        word >> 32 & 0xFFFFFF,
-                        word >> 56,
-                        quant & 255,
-                        quant >> 8 & 255,
-                        quant >> 16,
-                    )
-                    table = self.program.tables[i["table"]]
-                    codes.append(int(table[code[0]]) if i["table_on"] else int(code[0]))
-                byte = 8 * self.registers[i["dest"]] + k * width
-                last = k == i["beats"] - 1
-                self.pipeline.append((self.now, byte, codes, last))
+                    codes.append(self.code(i, acc, word))
+                byte = self.registers[i["dest"]] + k * width
+                self.pipeline.append((self.now, byte, codes[: i["outputs"] - k * width]))
             if i["tap"]:
                 pair = [*self.sums, 0][2 * phase : 2 * phase + 2]
                 self.fifo_out.append(sum((v & 0xFFFFFFFF) << 32 * h for h, v in enumerate(pair)))
-            if k == i["beats"] - 1 and phase == interval - 1:
-                self.step(i, "dest", -(-i["beats"] * width // 8))
-                self.step(i, "param", i["beats"])
+            if k == beats - 1 and phase == interval - 1:
+                self.step(i, "dest", i["outputs"])
+                self.step(i, "param", 1 if i["same_param"] else beats)
                 return True
         self.moved += 1
         return False
 
-    def retire(self, byte: int, codes: list[int], last: bool) -> None:
-        """Store the codes of an accumulator word, the rest of the last memory word as zeros."""
-        if last:
-            codes = codes + [0] * (-(byte + len(codes)) % 8)
-        for code in codes:
-            shift = 8 * (byte % 8)
-            old = self.data[byte // 8] & ~(0xFF << shift)
-            self.data[byte // 8] = old | code << shift
-            byte += 1
+    def code(self, i: Instruction, acc: int, param: int) -> int:
+        quant = self.registers[Reg.QUANT]
+        bounds = (quant & 255, quant >> 8 & 255, quant >> 16 & 255)
+        one = np.array([acc], dtype=np.int64)
+        code = int(requantize(one, param >> 32 & 0xFFFFFF, param >> 56, *bounds)[0])
+        return int(self.program.tables[i["table"], code]) if i["table_on"] else code
+
+    def retire(self, byte: int, codes: list[int]) -> None:
+        """Store the codes of an accumulator word."""
+        self.data[byte : byte + len(codes)] = bytes(codes)
 
     @property
     def counters(self) -> Counters:

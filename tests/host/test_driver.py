@@ -61,6 +61,7 @@ def make_program(inputs: int = 24, words: int = 1) -> TileProgram:
         arrays=(),
         input=InputLayout.plain(inputs),
         outputs=(OutputSegment("t", "uint8", words, np.arange(8 * words)),),
+        data=np.arange(40, 43, dtype=np.uint64),
         shapes={"t": (8 * words,)},
     )
 
@@ -156,6 +157,7 @@ def test_start_loads_everything_then_runs() -> None:
         enumerate(program.encoded.tolist())
     )
     assert list(tile.memory[Kind.WRITE_PARAMS].items()) == list(enumerate(range(5)))
+    assert tile.memory[Kind.WRITE_DATA] == {0: 40, 1: 41, 2: 42}
     assert list(tile.memory[Kind.WRITE_TABLE].items()) == list(
         enumerate(program.table_words.tolist())
     )

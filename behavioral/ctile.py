@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inner loop of the fast machine in C (``csrc/ohm_tile.c``)."""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.timing import vector_latency
+from .cengine import CCrossbar, check_status, mvm_parameters
+from .machine_steps import Trace
+from .program import TileProgram
+
+__all__ = ["CTile", "MemoriesLike", "common_library"]
+
+_CALL_STEPS = 1 << 18
+"""About as many steps a call: between calls an interrupt from the keyboard gets through."""
+
+
+class MemoriesLike(Protocol):
+    """C-contiguous arrays; :class:`~.machine_execute.Memories` has them."""
+
+    data: NDArray[np.uint8]
+    rows: NDArray[np.uint8]
+    sums: NDArray[np.int32]
+    acc: NDArray[np.int32]
+    vec: NDArray[np.int32]
+
+
+class _Tile(ctypes.Structure):
+    """``ohm_tile``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("cores", "rows", "outputs", "lanes", "latency")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("arrays", "params", "tables", "data", "row", "sums", "acc", "vec")
+        ),
+    )
+
+
+def common_library(arrays: Sequence[object]) -> ctypes.CDLL | None:
+    """The library that made all these arrays and can run a tile on them; None if there is none."""
+    libraries = {a.library for a in arrays if isinstance(a, CCrossbar)}
+    if len(libraries) != 1 or not all(isinstance(a, CCrossbar) for a in arrays):
+        return None
+    (lib,) = libraries
+    # A simulator's library may hold the arrays alone.
+    return lib if hasattr(lib, "ohm_tile_run") else None
+
+
+class CTile:
+    """Runs traces on C arrays.
+
+    Parameters
+    ----------
+    lib : CDLL
+        From :func:`common_library`.
+    program : TileProgram
+    arrays : mapping of int to CCrossbar
+        By core.
+    memories : MemoriesLike
+        Changed in place.
+    """
+
+    def __init__(
+        self,
+        lib: ctypes.CDLL,
+        program: TileProgram,
+        arrays: Mapping[int, CCrossbar],
+        memories: MemoriesLike,
+    ) -> None:
+        chip = program.chip
+        self._run = lib.ohm_tile_run
+        # All that the structure points to must live as long as it.
+        self._arrays = dict(arrays)
+        self._handles = (ctypes.c_void_p * chip.cores)(
+            *(arrays[c].handle if c in arrays else None for c in range(chip.cores))
+        )
+        self._kept = (
+            np.ascontiguousarray(program.params),
+            np.ascontiguousarray(program.tables),
+            memories.data,
+            memories.rows,
+            memories.sums,
+            memories.acc,
+            memories.vec,
+        )
+        self._tile = _Tile(
+            chip.cores,
+            chip.rows,
+            chip.outputs,
+            chip.outputs_per_beat,
+            vector_latency(chip),
+            ctypes.addressof(self._handles),
+            *(a.ctypes.data for a in self._kept),
+        )
+
+    def run(
+        self,
+        trace: Trace,
+        taken: NDArray[np.uint8],
+        given: NDArray[np.uint8],
+        tile: NDArray[np.int64],
+        core: NDArray[np.int64],
+        *,
+        first: bool,
+    ) -> None:
+        """As :meth:`.machine_execute.Executor.run`; ``tile`` and ``core`` are a Tally's."""
+        configs = mvm_parameters(trace.configs)
+        samples = max(1, _CALL_STEPS // len(trace.steps))
+        for begin in range(0, len(taken), samples):
+            x = np.ascontiguousarray(taken[begin : begin + samples])
+            out = given[begin : begin + samples]
+            check_status(
+                self._run(
+                    ctypes.byref(self._tile),
+                    configs,
+                    trace.steps.ctypes.data,
+                    len(trace.steps),
+                    first,
+                    len(x),
+                    x.ctypes.data,
+                    x.shape[1],
+                    out.ctypes.data,
+                    out.shape[1],
+                    tile.ctypes.data,
+                    core.ctypes.data,
+                )
+            )
