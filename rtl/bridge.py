@@ -9,7 +9,7 @@ from ..arch.chip import Chip
 from ..arch.messages import Kind
 from ..arch.registers import Control, TileRegister
 from .checks import check_chip
-from .vector_unit import TABLE_WORDS
+from .vector_unit import table_words
 
 __all__ = ["LONGEST_OUTPUT", "Bridge"]
 
@@ -146,7 +146,7 @@ class Bridge(wiring.Component):
         memories = {
             Kind.WRITE_PROGRAM: (self.write_program, self._chip.program_words),
             Kind.WRITE_PARAMS: (self.write_params, self._chip.param_words),
-            Kind.WRITE_TABLE: (self.write_table, TABLE_WORDS),
+            Kind.WRITE_TABLE: (self.write_table, table_words(self._chip)),
             Kind.WRITE_DATA: (self.write_data, self._chip.data_words),
         }
         with m.Switch(kind):

@@ -3,14 +3,16 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import enum, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
+from ..arch.formats import ACC_BITS
 from ..arch.isa import ADDRESS_REGISTERS, FORMATS, LOOP_DEPTH, OPCODE, Opcode, Reg, Source
 from ..arch.timing import vector_latency
 from .checks import check_chip
+from .elements import OP_BITS, SCALE_BITS
 from .vector_unit import drain_layout
 
 __all__ = ["COUNTERS", "COUNTER_BITS", "Controller"]
@@ -27,7 +29,7 @@ COUNTERS = (
 )
 """Counter members, in the order of their registers from CYCLES on."""
 
-_ADDRESS_BITS = 16
+_ADDRESS_BITS = 24
 _COUNT_BITS = 16
 _QUANT_INIT = 0xFF0000  # codes from 0 to 255
 _WORD_BYTES = 8
@@ -48,7 +50,7 @@ class Controller(wiring.Component):
     for holds. Everything it orders is a strobe in that cycle or in those that follow it.
 
     At ``run`` the address registers are 0, SCHEDULE is baseline, ROWS_PER_READ 1, PLANES 8, QUANT
-    has zero point and lower bound 0 and upper bound 255.
+    has zero point and lower bound 0 and upper bound 255, PITCH and OFFSET are 0 and SCALE is 1.
 
     Parameters
     ----------
@@ -74,8 +76,12 @@ class Controller(wiring.Component):
         Ask data memory for a word, for the load path or to be sent.
     pop : Out(1)
         Ask the input FIFO for a word.
-    load, row_word, keep : Out(1), Out(5), Out(3)
-        The word asked for goes to the cores of ``cores``; see :class:`~.loader.Loader`.
+    load, begin, row, byte, count : Out(1), Out(1), Out(8), Out(3), Out(4)
+        Bytes of the word asked for go to the cores of ``cores``, or if ``vector`` to the vector
+        ALU; see :class:`~.loader.Loader`.
+    vector, vector_op : Out(1), Out(VecOp)
+    scale, offset : Out(signed(24)), Out(signed(32))
+        Registers that the vector ALU uses.
     receive, send : Out(1)
         The word asked for goes to data memory at ``read_addr``, or to the output FIFO.
     cores : Out(cores)
@@ -111,8 +117,14 @@ class Controller(wiring.Component):
                 "read_addr": Out(range(chip.data_words)),
                 "pop": Out(1),
                 "load": Out(1),
-                "row_word": Out(5),
-                "keep": Out(3),
+                "begin": Out(1),
+                "row": Out(8),
+                "byte": Out(3),
+                "count": Out(4),
+                "vector": Out(1),
+                "vector_op": Out(OP_BITS),
+                "scale": Out(signed(SCALE_BITS), init=1),
+                "offset": Out(signed(ACC_BITS)),
                 "receive": Out(1),
                 "send": Out(1),
                 "cores": Out(chip.cores),
@@ -132,6 +144,7 @@ class Controller(wiring.Component):
         self._word = Signal(64)
         self._first = Signal(_ADDRESS_BITS)  # value of the address register in bits 7:5
         self._quant = Signal(24, init=_QUANT_INIT)
+        self._pitch = Signal(_ADDRESS_BITS)
         self._step_param = Signal()  # the parameter register of a REQ is still to be stepped
         self._finish = Signal()
         self._go = Signal()
@@ -168,6 +181,8 @@ class Controller(wiring.Component):
         self._count(m)
         self._wait(m)
         self._execute(m)
+        self._step_address(m)
+        self._gather(m)
         self._move(m)
         self._drain(m)
         self._sequence(m)
@@ -203,14 +218,9 @@ class Controller(wiring.Component):
                     m.d.comb += [cores.eq(~0), vector.eq(1), sync.eq(1)]
                 with m.Case(Opcode.SET):
                     m.d.comb += vector.eq(self._field(Opcode.SET, "reg") == Reg.QUANT)
-                with m.Case(Opcode.LOAD):
-                    m.d.comb += [
-                        cores.eq(self.cores),
-                        vector.eq(self._field(Opcode.LOAD, "source") == Source.DATA),
-                    ]
                 with m.Case(Opcode.RECV, Opcode.SEND):
                     m.d.comb += vector.eq(1)
-                with m.Case(Opcode.MVM, Opcode.REQ):
+                with m.Case(Opcode.LOAD, Opcode.MVM, Opcode.REQ):
                     m.d.comb += cores.eq(self.cores)
             with m.If((cores & self.busy).any()):
                 m.d.sync += self.core_stalls.eq(self.core_stalls + 1)
@@ -235,7 +245,7 @@ class Controller(wiring.Component):
                 self._change_register(m)
             with m.Case(Opcode.MVM):
                 m.d.comb += [self._finish.eq(1), self.start.eq(self.cores)]
-            with m.Case(Opcode.LOOP, Opcode.LOAD, Opcode.RECV, Opcode.SEND, Opcode.REQ):
+            with m.Case(Opcode.LOOP, Opcode.LOAD, Opcode.VEC, Opcode.RECV, Opcode.SEND, Opcode.REQ):
                 pass  # in the blocks that follow
             with m.Default():
                 m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
@@ -252,6 +262,9 @@ class Controller(wiring.Component):
             Reg.ROWS_PER_READ: self.rows_per_read,
             Reg.PLANES: self.planes,
             Reg.QUANT: self._quant,
+            Reg.PITCH: self._pitch,
+            Reg.SCALE: self.scale,
+            Reg.OFFSET: self.offset,
             **{Reg.A0 + k: a for k, a in enumerate(self._addresses)},
         }
         with m.Switch(self._field(Opcode.SET, "reg")):
@@ -259,80 +272,137 @@ class Controller(wiring.Component):
                 with m.Case(reg):
                     m.d.sync += target.eq(Mux(add, target, 0) + value[: len(target)])
 
-    def _move(self, m: Module) -> None:
-        """LOAD, RECV and SEND: a word a cycle, from the cycle of execution on."""
+    def _step_address(self, m: Module) -> None:
+        """The address register in bits 7:5, and what it grows by if the step bit is set."""
+        with m.If(self._state == _State.EXECUTE):
+            m.d.comb += self._first.eq(self._addresses[self._field(Opcode.LOAD, "addr")])
+        amount = Signal(_ADDRESS_BITS)
+        touches = Signal()
+        with m.If(self._go), m.Switch(self._word[: OPCODE.width]):
+            with m.Case(Opcode.LOAD):
+                m.d.comb += [
+                    amount.eq(self._field(Opcode.LOAD, "bytes")),
+                    touches.eq(self._field(Opcode.LOAD, "source") == Source.DATA),
+                ]
+            with m.Case(Opcode.VEC):
+                m.d.comb += [amount.eq(self._field(Opcode.VEC, "bytes")), touches.eq(1)]
+            with m.Case(Opcode.RECV, Opcode.SEND):
+                m.d.comb += [amount.eq(self._field(Opcode.RECV, "words") << 3), touches.eq(1)]
+            with m.Case(Opcode.REQ):
+                m.d.comb += [amount.eq(self._field(Opcode.REQ, "outputs")), touches.eq(1)]
+        with m.If(touches & self._field(Opcode.LOAD, "addr_step")):
+            m.d.sync += self._addresses[self._field(Opcode.LOAD, "addr")].eq(self._first + amount)
+
+    def _gather(self, m: Module) -> None:
+        """LOAD and VEC: a word a cycle, and a cycle for what goes beyond the last one."""
         again = self._state == _State.REPEAT
-        step = Signal()
-        words = Signal(_COUNT_BITS)
-        left = Signal(_COUNT_BITS)
-        next_addr = Signal(_ADDRESS_BITS)
-        next_row = Signal(5)
-        touches = Signal()  # the address register
-        some = Signal()  # a move of no words does nothing, in one cycle
-        bytes_ = self._field(Opcode.LOAD, "bytes")
-        from_host = self._field(Opcode.LOAD, "source") == Source.HOST
+        left = Signal(_COUNT_BITS)  # bytes of this run; 0: all runs are read
+        runs = Signal(8)  # that follow
+        addr = Signal(_ADDRESS_BITS)
+        run = Signal(_ADDRESS_BITS)  # where this run began
+        next_runs = Signal.like(runs)
+        next_addr = Signal.like(addr)
+        next_run = Signal.like(run)
+        first_left = Signal(FORMATS[Opcode.VEC]["bytes"].width)
+        first_runs = Signal.like(runs)
+        following = Signal.like(run)
+        ends = Signal()  # the run ends in this word
+        from_host = Signal()
+        on = Signal()
         with m.If((self._go | again) & ~self.stop), m.Switch(self._word[: OPCODE.width]):
             with m.Case(Opcode.LOAD):
                 m.d.comb += [
-                    step.eq(1),
-                    words.eq((bytes_ + (_WORD_BYTES - 1)) >> 3),
-                    self.load.eq(some),
-                    self.pop.eq(some & from_host),
-                    self.read_data.eq(some & ~from_host),
-                    touches.eq(~from_host),
+                    on.eq(1),
+                    from_host.eq(self._field(Opcode.LOAD, "source") == Source.HOST),
+                    self.row.eq(self._field(Opcode.LOAD, "row")),
+                    first_left.eq(self._field(Opcode.LOAD, "bytes")),
+                    first_runs.eq(Mux(from_host, 0, self._field(Opcode.LOAD, "repeats"))),
                 ]
+            with m.Case(Opcode.VEC):
+                m.d.comb += [
+                    on.eq(1),
+                    self.vector.eq(1),
+                    self.vector_op.eq(self._field(Opcode.VEC, "op")),
+                    self.row.eq(self._field(Opcode.VEC, "element")),
+                    first_left.eq(self._field(Opcode.VEC, "bytes")),
+                    first_runs.eq(self._field(Opcode.VEC, "repeats")),
+                ]
+        with m.If(on):
+            m.d.comb += [
+                left.eq(Mux(again, self._left, first_left)),
+                runs.eq(Mux(again, next_runs, first_runs)),
+                addr.eq(Mux(again, next_addr, self._first)),
+                run.eq(Mux(again, next_run, self._first)),
+                following.eq(run + self._pitch),
+                self.begin.eq(~again),
+                self.byte.eq(Mux(from_host, 0, addr[:3])),
+                ends.eq(self.byte + left <= _WORD_BYTES),
+                self.count.eq(Mux(ends, left, _WORD_BYTES - self.byte)),
+            ]
+            with m.If(left == 0):
+                m.d.comb += self._finish.eq(1)
+            with m.Else():
+                m.d.comb += [
+                    self.load.eq(1),
+                    self.pop.eq(from_host),
+                    self.read_data.eq(~from_host),
+                    self.read_addr.eq(addr[3:]),
+                ]
+                m.d.sync += [
+                    self._state.eq(_State.REPEAT),
+                    self._left.eq(left - self.count),
+                    next_runs.eq(runs),
+                    next_addr.eq(Cat(Const(0, 3), addr[3:] + 1)),
+                    next_run.eq(run),
+                ]
+                with m.If(ends & (runs != 0)):
+                    m.d.sync += [
+                        self._left.eq(first_left),
+                        next_runs.eq(runs - 1),
+                        next_addr.eq(following),
+                        next_run.eq(following),
+                    ]
+
+    def _move(self, m: Module) -> None:
+        """RECV and SEND: a word a cycle, from the cycle of execution on."""
+        again = self._state == _State.REPEAT
+        step = Signal()
+        left = Signal(_COUNT_BITS)
+        addr = Signal.like(self.read_addr)
+        next_addr = Signal.like(self.read_addr)
+        some = Signal()  # a move of no words does nothing, in one cycle
+        with m.If((self._go | again) & ~self.stop), m.Switch(self._word[: OPCODE.width]):
             with m.Case(Opcode.RECV):
-                m.d.comb += [
-                    step.eq(1),
-                    words.eq(self._field(Opcode.RECV, "words")),
-                    self.receive.eq(some),
-                    self.pop.eq(some),
-                    touches.eq(1),
-                ]
+                m.d.comb += [step.eq(1), self.receive.eq(some), self.pop.eq(some)]
             with m.Case(Opcode.SEND):
-                m.d.comb += [
-                    step.eq(1),
-                    words.eq(self._field(Opcode.SEND, "words")),
-                    self.send.eq(some),
-                    self.read_data.eq(some),
-                    touches.eq(1),
-                ]
+                m.d.comb += [step.eq(1), self.send.eq(some), self.read_data.eq(some)]
         with m.If(step):
             m.d.comb += [
                 some.eq(left != 0),
-                left.eq(Mux(again, self._left, words)),
-                self.read_addr.eq(Mux(again, next_addr, self._first)),
-                self.row_word.eq(Mux(again, next_row, self._field(Opcode.LOAD, "row_word"))),
+                left.eq(Mux(again, self._left, self._field(Opcode.RECV, "words"))),
+                addr.eq(Mux(again, next_addr, self._first[3:])),
+                self.read_addr.eq(addr),
             ]
-            m.d.sync += [
-                self._left.eq(left - 1),
-                next_addr.eq(self.read_addr + 1),
-                next_row.eq(self.row_word + 1),
-            ]
+            m.d.sync += [self._left.eq(left - 1), next_addr.eq(addr + 1)]
             with m.If(left <= 1):
-                m.d.comb += [self._finish.eq(1), self.keep.eq(bytes_[:3])]
+                m.d.comb += self._finish.eq(1)
             with m.Else():
                 m.d.sync += self._state.eq(_State.REPEAT)
-            with m.If(~again & touches & self._field(Opcode.LOAD, "addr_step")):
-                m.d.sync += self._addresses[self._field(Opcode.LOAD, "addr")].eq(
-                    self._first + words
-                )
-        with m.If(self._state == _State.EXECUTE):
-            m.d.comb += self._first.eq(self._addresses[self._field(Opcode.LOAD, "addr")])
 
     def _drain(self, m: Module) -> None:
         """REQ: the sum of activations, then the accumulator words."""
         lanes = self._chip.outputs_per_beat
-        places = _WORD_BYTES // lanes
-        beats = self._field(Opcode.REQ, "beats")
+        group = lanes.bit_length() - 1
+        outputs = self._field(Opcode.REQ, "outputs")
+        same = self._field(Opcode.REQ, "same_param")
         tap = self._field(Opcode.REQ, "tap")
         param_register = self._addresses[self._field(Opcode.REQ, "param")]
         is_req = self._word[: OPCODE.width] == Opcode.REQ
 
         word = Signal.like(self.command.word)
-        param = Signal.like(self.command.param)
-        addr = Signal.like(self.command.addr)
-        position = Signal(range(places))
+        param = Signal.like(self.command.lanes.param)
+        addr = Signal.like(self.command.lanes.addr)
+        last = Signal()
         gap = Signal(range(max(2, -(-lanes // 2))))
         gaps = -(-lanes // 2) - 1  # cycles between two words with tap
         with m.If(self._go & is_req):
@@ -341,16 +411,11 @@ class Controller(wiring.Component):
                 word.eq(0),
                 param.eq(param_register),
                 addr.eq(self._first),
-                position.eq(0),
                 gap.eq(0),
-                self._left.eq(beats),
+                self._left.eq(outputs),
                 self._step_param.eq(self._field(Opcode.REQ, "param_step")),
             ]
-            with m.If(self._field(Opcode.REQ, "dest_step")):
-                m.d.sync += self._addresses[self._field(Opcode.REQ, "dest")].eq(
-                    self._first + ((beats + (places - 1)) >> (places.bit_length() - 1))
-                )
-            with m.If(beats == 0):
+            with m.If(outputs == 0):
                 m.d.comb += self._finish.eq(1)
             with m.Else():
                 m.d.sync += self._state.eq(_State.REPEAT)
@@ -358,35 +423,39 @@ class Controller(wiring.Component):
         with m.If(self._step_param):
             m.d.sync += [
                 self._step_param.eq(0),
-                param_register.eq(param_register + beats),
+                param_register.eq(param_register + Mux(same, 1, (outputs + (lanes - 1)) >> group)),
             ]
 
         with m.If((self._state == _State.REPEAT) & is_req):
+            m.d.comb += last.eq(self._left <= lanes)
             with m.If(gap == 0):
                 m.d.comb += self.issue.eq(1)
-                m.d.sync += [word.eq(word + 1), param.eq(param + 1)]
-                with m.If(position == places - 1):
-                    m.d.sync += [position.eq(0), addr.eq(addr + 1)]
-                with m.Else():
-                    m.d.sync += position.eq(position + 1)
+                m.d.sync += [
+                    word.eq(word + 1),
+                    param.eq(Mux(same, param, param + 1)),
+                    addr.eq(addr + lanes),
+                ]
             with m.If(gap == Mux(tap, gaps, 0)):
-                m.d.sync += [gap.eq(0), self._left.eq(self._left - 1)]
-                with m.If(self._left == 1):
+                m.d.sync += [gap.eq(0), self._left.eq(self._left - lanes)]
+                with m.If(last):
                     m.d.comb += self._finish.eq(1)
             with m.Else():
                 m.d.sync += gap.eq(gap + 1)
-        m.d.comb += [
-            self.command.cores.eq(self.cores),
-            self.command.word.eq(word),
-            self.command.param.eq(param),
-            self.command.addr.eq(addr),
-            self.command.position.eq(position),
-            self.command.last.eq(self._left == 1),
-            self.command.tap.eq(tap),
-            self.command.table_on.eq(self._field(Opcode.REQ, "table_on")),
-            self.command.table.eq(self._field(Opcode.REQ, "table")),
-            Cat(self.command.zero_point, self.command.low, self.command.high).eq(self._quant),
-        ]
+        with m.If(self.issue | self.issue_sum):
+            pipe = self.command.lanes
+            m.d.comb += [
+                self.command.cores.eq(self.cores),
+                self.command.vector.eq(self._field(Opcode.REQ, "vector")),
+                self.command.word.eq(word),
+                pipe.param.eq(param),
+                pipe.addr.eq(addr),
+                pipe.count.eq(Mux(last, self._left, lanes)),
+                pipe.last.eq(last),
+                pipe.tap.eq(tap),
+                pipe.table_on.eq(self._field(Opcode.REQ, "table_on")),
+                pipe.table.eq(self._field(Opcode.REQ, "table")),
+                Cat(pipe.zero_point, pipe.low, pipe.high).eq(self._quant),
+            ]
 
     def _sequence(self, m: Module) -> None:
         """The address of the next instruction, through the loops."""
@@ -444,6 +513,9 @@ class Controller(wiring.Component):
                 self.rows_per_read.eq(1),
                 self.planes.eq(self.planes.init),
                 self._quant.eq(_QUANT_INIT),
+                self._pitch.eq(0),
+                self.scale.eq(self.scale.init),
+                self.offset.eq(0),
                 *(address.eq(0) for address in self._addresses),
             ]
         with m.If(self.clear):

@@ -49,8 +49,10 @@ class Core(wiring.Component):
         A product runs.
     stop : In(1)
         Abort to idle: sums and sum of activations are forgotten, beats still to come are dropped.
-    load_valid, load_word, load_planes, load_sum : In(1), In(5), In(64), In(11)
+    load_valid, load_word, load_planes : In(1), In(5), In(64)
         As in :class:`~.planes.PlaneRegisters`.
+    sum_valid, sum_first, load_sum : In(1), In(1), In(11)
+        As there.
     drain_select, drain_sum, drain_addr : In(1), In(1), In(range(acc_words))
         As in :class:`~.combine.SliceAccumulator`.
     drain_data : Out(W * 32)
@@ -87,6 +89,8 @@ class Core(wiring.Component):
                 "load_valid": In(1),
                 "load_word": In(5),
                 "load_planes": In(64),
+                "sum_valid": In(1),
+                "sum_first": In(1),
                 "load_sum": In(11),
                 "drain_select": In(1),
                 "drain_sum": In(1),
@@ -150,6 +154,8 @@ class Core(wiring.Component):
             registers.load_valid.eq(self.load_valid),
             registers.load_word.eq(self.load_word),
             registers.load_planes.eq(self.load_planes),
+            registers.sum_valid.eq(self.sum_valid),
+            registers.sum_first.eq(self.sum_first),
             registers.load_sum.eq(self.load_sum),
             registers.clear.eq(self.stop),
             registers.next.eq(scheduler.next),

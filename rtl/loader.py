@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The load path: words of eight activations to the bit planes of the row registers."""
+"""The load path: gathered bytes to the bit planes of the row registers, or to the vector ALU."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
 from .checks import check_chip
+from .elements import OP_BITS, elements_layout
 
-__all__ = ["Loader", "sum_bytes", "transpose"]
+__all__ = ["Loader", "spread", "sum_bytes", "transpose"]
+
+_SLOTS = 8
+"""Bytes of a word."""
 
 # Block transpose by swapping ever larger off-diagonal blocks (Warren, Hacker's Delight, 2nd ed.,
 # section 7-3): three masked steps on one 64-bit value.
@@ -40,13 +44,32 @@ def sum_bytes(m: Module, word: Value) -> Signal:
     return total
 
 
+def spread(mask: Value) -> Value:
+    """Each bit of ``mask`` eight times: a mask of bytes as one of bits."""
+    return Cat(bit.replicate(8) for bit in mask)
+
+
+def _turn(m: Module, word: Value, by: Value) -> Signal:
+    """The bytes of ``word`` moved up by ``by`` places, the last ones round to the first."""
+    for bit, places in enumerate((1, 2, 4)):
+        turned = Signal(64, name=f"turned{places}")
+        m.d.comb += turned.eq(Mux(by[bit], word.rotate_left(8 * places), word))
+        word = turned
+    return word
+
+
 class Loader(wiring.Component):
-    """Cuts, transposes and sums the words of a LOAD and hands them to the cores.
+    """Packs the bytes that LOAD and VEC gather, and hands them to the cores or the vector ALU.
 
     A step in cycle t means that a word was asked for in t: it stands at ``data_word`` or
-    ``host_word`` in t + 1, goes to the cores in that cycle (:attr:`latency`), and stands in their
-    row registers in t + 2, the cycle in which a product that follows at once is started.
-    One word a cycle.
+    ``host_word`` in t + 1. There its bytes are turned to the slots they belong to (byte i of a word
+    of eight rows) and merged with the bytes of that word which have come before. The cores get the
+    merged word in the same cycle, full or not, for the rest of it reads as zero until more comes:
+    no word waits in a register. What goes beyond the word is kept; if no further step follows at
+    once, it goes to the cores in t + 2. A product that starts in t + 3 finds all of it.
+
+    The sum of activations, and the vector ALU, take the turned bytes a cycle later, in t + 2,
+    under a mask of those that are new: each byte once, however often its word is written.
 
     Parameters
     ----------
@@ -56,22 +79,28 @@ class Loader(wiring.Component):
     -------
     step : In(1)
         A word is under way, described by:
+    begin, row : In(1), In(8)
+        It is the first of its instruction, whose bytes belong to the rows (or vector accumulators)
+        from ``row`` on; otherwise they go on behind those of the step before.
     from_host : In(1)
         It stands at ``host_word``, otherwise at ``data_word``.
-    row_word : In(5)
-        First row / 8.
-    keep : In(3)
-        Bytes of it that count; 0 means all eight. The others read as zero.
+    offset, count : In(3), In(4)
+        First byte of it that is wanted, and how many: 1 to 8 - ``offset``.
+    vector, op : In(1), In(VecOp)
+        It is for the vector ALU, and what that does with it.
     cores : In(cores)
-        Where it goes.
+        Otherwise, where it goes.
     stop : In(1)
         Drop what is under way.
     data_word, host_word : In(64)
         A cycle after ``step``.
-    load_valid : Out(cores)
-        One bit a core.
-    load_word, load_planes, load_sum : Out(5), Out(64), Out(11)
-        As the cores take them.
+    load_valid, load_word, load_planes : Out(cores), Out(5), Out(64)
+        As the cores take them; one bit a core.
+    sum_valid, sum_first, load_sum : Out(cores), Out(1), Out(11)
+        The same for the sum of activations.
+    elements : Out(elements_layout())
+        To the vector ALU.
+    elements_valid : Out(1)
     """
 
     def __init__(self, *, chip: Chip) -> None:
@@ -79,9 +108,13 @@ class Loader(wiring.Component):
         super().__init__(
             {
                 "step": In(1),
+                "begin": In(1),
+                "row": In(8),
                 "from_host": In(1),
-                "row_word": In(5),
-                "keep": In(3),
+                "offset": In(3),
+                "count": In(4),
+                "vector": In(1),
+                "op": In(OP_BITS),
                 "cores": In(self._cores),
                 "stop": In(1),
                 "data_word": In(64),
@@ -89,7 +122,11 @@ class Loader(wiring.Component):
                 "load_valid": Out(self._cores),
                 "load_word": Out(5),
                 "load_planes": Out(64),
+                "sum_valid": Out(self._cores),
+                "sum_first": Out(1),
                 "load_sum": Out(11),
+                "elements_valid": Out(1),
+                "elements": Out(elements_layout()),
             }
         )
 
@@ -98,37 +135,93 @@ class Loader(wiring.Component):
         """Cycles from ``step`` to ``load_valid``."""
         return 1
 
+    @property
+    def tail(self) -> int:
+        """Cycles from the last ``step`` to the ``load_valid`` of what went beyond its word."""
+        return 2
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         asked = Signal()
+        begin = Signal()
+        row = Signal(8)
         from_host = Signal()
-        row_word = Signal(5)
-        keep = Signal(3)
+        offset = Signal(3)
+        count = Signal(4)
+        vector = Signal()
+        op = Signal(OP_BITS)
         cores = Signal(self._cores)
         m.d.sync += asked.eq(self.step & ~self.stop)
         with m.If(self.step):
             m.d.sync += [
+                begin.eq(self.begin),
+                row.eq(self.row),
                 from_host.eq(self.from_host),
-                row_word.eq(self.row_word),
-                keep.eq(self.keep),
-                cores.eq(self.cores),
+                offset.eq(self.offset),
+                count.eq(self.count),
+                vector.eq(self.vector),
+                op.eq(self.op),
+                cores.eq(Mux(self.vector, 0, self.cores)),
             ]
+
+        position = Signal(8)  # where the byte that comes next belongs
+        kept = Signal(64)  # the unfinished word
+        beyond = Signal()  # it has begun with the word before, and no core has it yet
+        turned = Signal(64)  # the bytes in their slots
+        fresh = Signal(_SLOTS)  # slots of turned that are new
+        summed = Signal(self._cores)
+        m.d.sync += [
+            beyond.eq(0),
+            summed.eq(0),
+            self.elements_valid.eq(asked & vector & ~self.stop),
+        ]
 
         # Nothing here is computed while no word passes.
         with m.If(asked):
             word = Signal(64)
-            m.d.comb += word.eq(Mux(from_host, self.host_word, self.data_word))
-            cut = Signal(64)
-            with m.Switch(keep):
-                for count in range(1, 8):
-                    with m.Case(count):
-                        m.d.comb += cut.eq(word & Const((1 << 8 * count) - 1, 64))
-                with m.Default():
-                    m.d.comb += cut.eq(word)
+            now = Signal(8)
+            turn = Signal(3)
+            slots = Signal(2 * _SLOTS)
+            here, there = slots[:_SLOTS], slots[_SLOTS:]  # in this word and in the next one
+            merged = Signal(64)
+            m.d.comb += [
+                word.eq(Mux(from_host, self.host_word, self.data_word)),
+                now.eq(Mux(begin, row, position)),
+                turn.eq(now[:3] - offset),
+                slots.eq(((Const(1) << count) - 1)[:_SLOTS] << now[:3]),
+            ]
+            shifted = _turn(m, word, turn)
+            m.d.comb += [
+                # What is kept is zero from the slot of `now` on.
+                merged.eq(Mux(now[:3] == 0, 0, kept) | (shifted & spread(here))),
+                self.load_valid.eq(Mux(self.stop, 0, cores)),
+                self.load_word.eq(now[3:]),
+                self.load_planes.eq(transpose(m, merged)),
+            ]
+            m.d.sync += [
+                position.eq(now + count),
+                kept.eq(Mux(there.any(), shifted & spread(there), merged)),
+                beyond.eq(there.any() & ~self.stop),
+                turned.eq(shifted),
+                fresh.eq(here | there),
+                summed.eq(Mux(self.stop, 0, cores)),
+                self.sum_first.eq(begin & (row == 0)),
+                self.elements.op.eq(op),
+                self.elements.word.eq(now[3:]),
+                self.elements.next.eq(there),
+            ]
+        with m.Elif(beyond):
             m.d.comb += [
                 self.load_valid.eq(Mux(self.stop, 0, cores)),
-                self.load_planes.eq(transpose(m, cut)),
-                self.load_sum.eq(sum_bytes(m, cut)),
+                self.load_word.eq(position[3:]),
+                self.load_planes.eq(transpose(m, kept)),
             ]
-        m.d.comb += self.load_word.eq(row_word)
+
+        m.d.comb += [
+            self.sum_valid.eq(Mux(self.stop, 0, summed)),
+            self.elements.bytes.eq(turned),
+            self.elements.mask.eq(fresh),
+        ]
+        with m.If(summed.any()):
+            m.d.comb += self.load_sum.eq(sum_bytes(m, turned & spread(fresh)))
         return m

@@ -42,8 +42,9 @@ class PlaneRegisters(wiring.Component):
         Which: rows ``8 * load_word`` and up. A word past the last row is dropped.
     load_planes : In(64)
         Bit ``8 * p + r`` is bit p of the activation of row ``8 * load_word + r``.
-    load_sum : In(11)
-        The eight activations added up. Word 0 starts a new sum, all others add to it.
+    sum_valid, sum_first, load_sum : In(1), In(1), In(11)
+        Add ``load_sum`` to the sum, or start a new sum with it. Apart from the word, for a word
+        that is loaded in two parts is written twice.
     clear : In(1)
         Set the sum to 0, and show plane 0 from the next cycle on.
     take : In(1)
@@ -53,7 +54,7 @@ class PlaneRegisters(wiring.Component):
     plane : Out(rows)
         Bit r belongs to row r; plane 0 at first.
     sum : Out(16)
-        Sum of the activations loaded since word 0.
+        Sum of the activations since ``sum_first``.
 
     Raises
     ------
@@ -68,6 +69,8 @@ class PlaneRegisters(wiring.Component):
                 "load_valid": In(1),
                 "load_word": In(5),
                 "load_planes": In(_WORD_ROWS * ACTIVATION_BITS),
+                "sum_valid": In(1),
+                "sum_first": In(1),
                 "load_sum": In(11),
                 "clear": In(1),
                 "take": In(1),
@@ -92,16 +95,15 @@ class PlaneRegisters(wiring.Component):
         def plane(p: int) -> Any:
             return Cat(word.word_select(p, _WORD_ROWS) for word in words)
 
-        with m.If(self.load_valid):
-            base = Mux(self.load_word == 0, 0, self.sum)
-            m.d.sync += self.sum.eq(base + self.load_sum)
-            with m.Switch(self.load_word):
-                for i, word in enumerate(words):
-                    with m.Case(i):
-                        m.d.sync += [
-                            word.eq(self.load_planes),
-                            self.plane.word_select(i, _WORD_ROWS).eq(self.load_planes),
-                        ]
+        with m.If(self.load_valid), m.Switch(self.load_word):
+            for i, word in enumerate(words):
+                with m.Case(i):
+                    m.d.sync += [
+                        word.eq(self.load_planes),
+                        self.plane.word_select(i, _WORD_ROWS).eq(self.load_planes),
+                    ]
+        with m.If(self.sum_valid):
+            m.d.sync += self.sum.eq(Mux(self.sum_first, 0, self.sum) + self.load_sum)
         with m.If(self.take), m.Switch(self.next):
             for p in range(ACTIVATION_BITS):
                 with m.Case(p):

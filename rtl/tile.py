@@ -19,6 +19,7 @@ from .bridge import Bridge
 from .checks import check_chip
 from .controller import COUNTERS, Controller
 from .core import Core
+from .elements import VectorElements
 from .fifo import WordFifo
 from .loader import Loader
 from .macro import CrossbarMacro
@@ -67,6 +68,7 @@ class Tile(wiring.Component):
         m.submodules.bridge = bridge = Bridge(chip=chip)
         m.submodules.controller = controller = Controller(chip=chip)
         m.submodules.vector_unit = vector = VectorUnit(chip=chip)
+        m.submodules.elements = elements = VectorElements(chip=chip)
         m.submodules.loader = loader = Loader(chip=chip)
         m.submodules.data = data_memory = memory.Memory(shape=64, depth=chip.data_words, init=[])
         m.submodules.input = inputs = WordFifo(depth=chip.fifo_words)
@@ -95,6 +97,8 @@ class Tile(wiring.Component):
                 core.load_valid.eq(loader.load_valid[number]),
                 core.load_word.eq(loader.load_word),
                 core.load_planes.eq(loader.load_planes),
+                core.sum_valid.eq(loader.sum_valid[number]),
+                core.sum_first.eq(loader.sum_first),
                 core.load_sum.eq(loader.load_sum),
                 core.drain_select.eq(vector.drain_select[number]),
                 core.drain_sum.eq(vector.drain_sum),
@@ -120,6 +124,14 @@ class Tile(wiring.Component):
             vector.write_table.eq(bridge.write_table),
             vector.write_addr.eq(bridge.addr),
             vector.write_data.eq(bridge.word),
+            elements.valid.eq(loader.elements_valid),
+            elements.i.eq(loader.elements),
+            elements.scale.eq(controller.scale),
+            elements.offset.eq(controller.offset),
+            elements.stop.eq(bridge.stop),
+            elements.drain.eq(vector.elements_select),
+            elements.drain_addr.eq(vector.drain_addr),
+            vector.elements_data.eq(elements.drain_data),
             bridge.running.eq(controller.running),
         ]
         self._move(m, bridge, controller, vector, loader, data_memory, inputs, outputs)
@@ -139,7 +151,7 @@ class Tile(wiring.Component):
     ) -> None:
         """Data memory and FIFOs: a word asked for in one cycle goes its way in the next."""
         read = data_memory.read_port()
-        write = data_memory.write_port()
+        write = data_memory.write_port(granularity=8)
         receive = Signal()
         send = Signal()
         address = Signal.like(controller.read_addr)
@@ -166,9 +178,13 @@ class Tile(wiring.Component):
             bridge.out_level.eq(outputs.level),
             bridge.out_word.eq(outputs.data),
             loader.step.eq(controller.load),
+            loader.begin.eq(controller.begin),
+            loader.row.eq(controller.row),
             loader.from_host.eq(controller.pop),
-            loader.row_word.eq(controller.row_word),
-            loader.keep.eq(controller.keep),
+            loader.offset.eq(controller.byte),
+            loader.count.eq(controller.count),
+            loader.vector.eq(controller.vector),
+            loader.op.eq(controller.vector_op),
             loader.cores.eq(controller.cores),
             loader.stop.eq(bridge.stop),
             loader.data_word.eq(read.data),
@@ -179,13 +195,20 @@ class Tile(wiring.Component):
             m.d.comb += outputs.push_data.eq(read.data)
         with m.Else():
             m.d.comb += outputs.push_data.eq(vector.tap_data)
-        m.d.comb += write.en.eq(vector.store | receive | bridge.write_data)
-        with m.If(vector.store):
-            m.d.comb += [write.addr.eq(vector.store_addr), write.data.eq(vector.store_data)]
+        with m.If(vector.store != 0):
+            m.d.comb += [
+                write.en.eq(vector.store),
+                write.addr.eq(vector.store_addr),
+                write.data.eq(vector.store_data),
+            ]
         with m.Elif(receive):
-            m.d.comb += [write.addr.eq(address), write.data.eq(inputs.data)]
+            m.d.comb += [write.en.eq(~0), write.addr.eq(address), write.data.eq(inputs.data)]
         with m.Else():
-            m.d.comb += [write.addr.eq(bridge.addr), write.data.eq(bridge.word)]
+            m.d.comb += [
+                write.en.eq(bridge.write_data.replicate(len(write.en))),
+                write.addr.eq(bridge.addr),
+                write.data.eq(bridge.word),
+            ]
 
     def _read_registers(
         self, m: Module, bridge: Bridge, controller: Controller, cores: list[Core]

@@ -1,44 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vector unit: accumulators of the cores in, codes for data memory out."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS, ACTIVATION_BITS, MANTISSA_BITS, WEIGHT_OFFSET
+from ..arch.isa import VECTOR_ELEMENTS
 from ..arch.timing import reduction_stages, vector_latency
 from .reduction import ReductionTree
 from .requantizer import Requantizer
 
-__all__ = ["TABLE_WORDS", "VectorUnit", "drain_layout"]
-
-TABLE_WORDS = 4 * 256 // 8
-"""64-bit words of the four tables."""
+__all__ = ["VectorUnit", "drain_layout", "table_words"]
 
 _WORD_BYTES = 8
+_TABLE_WORDS = 256 // _WORD_BYTES
 _CORE_STAGES = 2  # select register, then the core's own drain register
 _SUM_STAGE = 1  # takes off the offset, adds the bias
 _TABLE_STAGE = 1
+_STORE_STAGES = 2  # the second one stores what the last codes of a REQ leave for another word
 
 
-def drain_layout(chip: Chip) -> data.StructLayout:
+def table_words(chip: Chip) -> int:
+    """64-bit words of all tables."""
+    return chip.tables * _TABLE_WORDS
+
+
+def _lanes_layout(chip: Chip) -> data.StructLayout:
     """What travels with an accumulator word through the pipeline."""
     lanes = chip.outputs_per_beat
     return data.StructLayout(
         {
-            "cores": chip.cores,
-            "word": range(chip.acc_words),
             "param": range(chip.param_words // lanes),
-            "addr": range(chip.data_words),
-            "position": range(_WORD_BYTES // lanes),
+            "addr": range(_WORD_BYTES * chip.data_words),
+            "count": range(lanes + 1),
             "last": 1,
             "tap": 1,
             "table_on": 1,
-            "table": 2,
+            "table": range(chip.tables),
             "zero_point": ACTIVATION_BITS,
             "low": ACTIVATION_BITS,
             "high": ACTIVATION_BITS,
+        }
+    )
+
+
+def drain_layout(chip: Chip) -> data.StructLayout:
+    """An accumulator word that is called for."""
+    return data.StructLayout(
+        {
+            "cores": chip.cores,
+            "vector": 1,
+            "word": range(VECTOR_ELEMENTS // chip.outputs_per_beat),
+            "lanes": _lanes_layout(chip),
         }
     )
 
@@ -63,17 +78,22 @@ class VectorUnit(wiring.Component):
     issue, issue_sum : In(1)
         An accumulator word, or the sum of activations, of ``command.cores`` is called for.
     command : In(drain_layout(chip))
-        Of a word: its address in the cores (``word``), parameter group, address of the data-memory
-        word its codes belong to and their place in it (``position``, in units of W bytes),
-        ``last`` of its REQ, tap, table, zero point and bounds.
+        Where a word comes from: cores, or the vector accumulators (``vector``; then ``cores`` is
+        0), and its address there (``word``). In ``lanes``: parameter group, byte address of its
+        first code, how many codes are to be stored (``count``, less than W only at the ``last`` of
+        its REQ), tap, table, zero point and bounds.
     stop : In(1)
         Forgets everything under way.
-    drain_select, drain_sum, drain_addr : Out(cores), Out(1), Out(range(acc_words))
+    drain_select, drain_sum, drain_addr : Out(cores), Out(1), Out(range(256 // W))
         To the cores.
     drain_data : In(ArrayLayout(W * 32, cores))
         From the cores, one cycle after ``drain_select``; zero where not selected.
-    store, store_addr, store_data : Out(1), Out(range(data_words)), Out(64)
-        Write port of data memory.
+    elements_select : Out(1)
+        Drain the vector accumulators at ``drain_addr``.
+    elements_data : In(W * 32)
+        From there, a cycle later; zero where not selected.
+    store, store_addr, store_data : Out(8), Out(range(data_words)), Out(64)
+        Write port of data memory, an enable a byte.
     tap, tap_data : Out(1), Out(64)
         Push to the output FIFO: two sums a word, the even one in the low half.
     write_params, write_table : In(1)
@@ -83,19 +103,21 @@ class VectorUnit(wiring.Component):
 
     def __init__(self, *, chip: Chip) -> None:
         self._chip = chip
-        self._layout = drain_layout(chip)
+        self._layout = _lanes_layout(chip)
         width = chip.outputs_per_beat * ACC_BITS
         super().__init__(
             {
                 "issue": In(1),
                 "issue_sum": In(1),
-                "command": In(self._layout),
+                "command": In(drain_layout(chip)),
                 "stop": In(1),
                 "drain_select": Out(chip.cores),
                 "drain_sum": Out(1),
-                "drain_addr": Out(range(chip.acc_words)),
+                "drain_addr": Out(range(VECTOR_ELEMENTS // chip.outputs_per_beat)),
                 "drain_data": In(data.ArrayLayout(width, chip.cores)),
-                "store": Out(1),
+                "elements_select": Out(1),
+                "elements_data": In(width),
+                "store": Out(_WORD_BYTES),
                 "store_addr": Out(range(chip.data_words)),
                 "store_data": Out(64),
                 "tap": Out(1),
@@ -111,9 +133,9 @@ class VectorUnit(wiring.Component):
         self._summed = self._reduced + _SUM_STAGE
         self._coded = self._summed + Requantizer.LATENCY
         self._looked_up = self._coded + _TABLE_STAGE
-        if self._looked_up + 1 != self.latency:
+        if self._looked_up + _STORE_STAGES != self.latency:
             raise ValueError(
-                f"The pipeline stores {self._looked_up + 1} cycles after issue, "
+                f"The pipeline stores {self._looked_up + _STORE_STAGES} cycles after issue, "
                 f"arch.timing says {self.latency}"
             )
 
@@ -130,7 +152,8 @@ class VectorUnit(wiring.Component):
 
         # valid[k] and words[k]: the word issued k cycles ago; words[0] is the one at the port.
         valid = Cat(self.issue, later := Signal(end))
-        words = [self.command, *(Signal(self._layout, name=f"word{k}") for k in range(1, end + 1))]
+        words = [self.command.lanes]
+        words += [Signal(self._layout, name=f"word{k}") for k in range(1, end + 1)]
         m.d.sync += later.eq(Mux(self.stop, 0, valid[:end]))
         for k in range(end):
             with m.If(valid[k]):
@@ -139,16 +162,20 @@ class VectorUnit(wiring.Component):
         m.d.sync += later_sums.eq(Mux(self.stop, 0, sums[: self._reduced]))
 
         # To the cores and back.
-        m.d.sync += self.drain_select.eq(0)
+        m.d.sync += [self.drain_select.eq(0), self.elements_select.eq(0)]
         with m.If(self.issue | self.issue_sum):
             m.d.sync += [
                 self.drain_select.eq(self.command.cores),
+                self.elements_select.eq(self.issue & self.command.vector),
                 self.drain_sum.eq(self.issue_sum),
                 self.drain_addr.eq(self.command.word),
             ]
         m.submodules.tree = tree = ReductionTree(chip=chip)
+        # No core is selected with the vector accumulators: they take the place of the first one.
+        m.d.comb += tree.i[0].eq(self.drain_data[0] | self.elements_data)
+        for core in range(1, chip.cores):
+            m.d.comb += tree.i[core].eq(self.drain_data[core])
         m.d.comb += [
-            tree.i.eq(self.drain_data),
             tree.enable.eq((valid | sums)[_CORE_STAGES : self._reduced]),
         ]
         activations = Signal(ACC_BITS - WEIGHT_OFFSET.bit_length() + 1)
@@ -197,7 +224,7 @@ class VectorUnit(wiring.Component):
 
         self._tap(m, valid[self._summed] & words[self._summed].tap, sums_out)
         looked_up = self._lookup(m, valid[self._coded], words[self._coded], codes)
-        self._pack(m, valid[end], words[end], looked_up)
+        self._store(m, valid[end], words[end], looked_up)
         return m
 
     def _tap(self, m: Module, start: Signal, sums: list[Signal]) -> None:
@@ -219,7 +246,9 @@ class VectorUnit(wiring.Component):
         self, m: Module, valid: Signal, word: data.View, codes: list[Signal]
     ) -> list[Signal]:
         """The codes a cycle later, through a table if the word asks for it."""
-        m.submodules.tables = tables = memory.Memory(shape=64, depth=TABLE_WORDS, init=[])
+        m.submodules.tables = tables = memory.Memory(
+            shape=64, depth=table_words(self._chip), init=[]
+        )
         write = tables.write_port()
         m.d.comb += [
             write.addr.eq(self.write_addr),
@@ -243,25 +272,45 @@ class VectorUnit(wiring.Component):
             result.append(Mux(use, entry, held))
         return result
 
-    def _pack(self, m: Module, valid: Signal, word: data.View, codes: list[Signal]) -> None:
-        """Gather codes to 64-bit words; the last one of a REQ is filled up with zeros."""
-        lanes = len(codes)
-        places = _WORD_BYTES // lanes
+    def _store(self, m: Module, valid: Signal, word: data.View, codes: list[Signal]) -> None:
+        """Gather codes to the words of data memory they belong to, and store what has changed."""
         gathered = Signal(64)
+        enabled = Signal(_WORD_BYTES)
+        behind = Signal.like(self.store_addr)
+        rest = Signal()  # the last codes of a REQ have begun another word
+        placed = Signal(64 + len(codes) * ACTIVATION_BITS)
+        places = Signal(_WORD_BYTES + len(codes))
         packed = Signal(64)
+        changed = Signal(_WORD_BYTES)
+        over = Signal()  # some lie beyond this word
+        full = Signal()  # all that come next do
         with m.If(valid):
-            m.d.comb += packed.eq(gathered)
-            with m.Switch(word.position):
-                for place in range(places):
-                    with m.Case(place):
-                        m.d.comb += packed.word_select(place, lanes * ACTIVATION_BITS).eq(
-                            Cat(codes)
-                        )
+            begin = word.addr[:3]
             m.d.comb += [
-                self.store.eq(word.last | (word.position == places - 1)),
-                self.store_addr.eq(word.addr),
+                placed.eq(Cat(codes) << (begin << 3)),
+                places.eq(((Const(1) << word.count) - 1)[: len(codes)] << begin),
+                packed.eq(gathered | placed[:64]),
+                changed.eq(enabled | places[:_WORD_BYTES]),
+                over.eq(places[_WORD_BYTES:].any()),
+                full.eq(word.last | (begin >= _WORD_BYTES - len(codes))),
+                self.store.eq(Mux(full, changed, 0)),
+                self.store_addr.eq(word.addr[3:]),
                 self.store_data.eq(packed),
             ]
-            m.d.sync += gathered.eq(Mux(self.store, 0, packed))
+            m.d.sync += [
+                gathered.eq(Mux(full, placed[64:], packed)),
+                enabled.eq(Mux(full, places[_WORD_BYTES:], changed)),
+                rest.eq(word.last & over),
+                behind.eq(word.addr[3:] + 1),
+            ]
+            with m.If(word.last & ~over):
+                m.d.sync += gathered.eq(0)
+        with m.Elif(rest):
+            m.d.comb += [
+                self.store.eq(enabled),
+                self.store_addr.eq(behind),
+                self.store_data.eq(gathered),
+            ]
+            m.d.sync += [rest.eq(0), gathered.eq(0), enabled.eq(0)]
         with m.If(self.stop):
-            m.d.sync += gathered.eq(0)
+            m.d.sync += [rest.eq(0), gathered.eq(0), enabled.eq(0)]

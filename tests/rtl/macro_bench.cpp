@@ -57,9 +57,12 @@ int main() {
             model->load_valid = 1;
             model->load_word = a;
             model->load_planes = planes;
+            model->sum_valid = 1;
+            model->sum_first = a == 0;
             model->load_sum = b;
             tick();
             model->load_valid = 0;
+            model->sum_valid = 0;
         } else if (std::strcmp(op, "start") == 0) {
             if (std::scanf("%u%u%u%u%u", &a, &b, &c, &d, &e) != 5) return 1;
             model->rows = a;

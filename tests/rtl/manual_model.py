@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip
-from ohmtwin.arch.isa import Instruction, Opcode, Reg, Source
+from ohmtwin.arch.isa import VECTOR_ELEMENTS, Instruction, Opcode, Reg, Source, VecOp
 from ohmtwin.arch.timing import CORE_TAIL, vector_latency
 from ohmtwin.behavioral.golden import requantize
 
@@ -94,7 +94,9 @@ class TileModel:
             Reg.ROWS_PER_READ: 1,
             Reg.PLANES: 8,
             Reg.QUANT: 0xFF0000,
+            Reg.SCALE: 1,
         }
+        self.elements = np.zeros(VECTOR_ELEMENTS, np.int32)
         self.names = ("cycles", "instructions", "core_stalls", "vector_stalls")
         self.counters = dict.fromkeys(self.names, 0)
         self.core_counters = [[0, 0, 0, 0] for _ in range(n)]
@@ -136,10 +138,8 @@ class TileModel:
         t = self.fetch + 1
         idle = max([t, *(self.free_at[c] for c in self._cores(op))])
         self.counters["core_stalls"] += idle - t
-        waits = (
-            op.op in (Opcode.HALT, Opcode.SYNC, Opcode.RECV, Opcode.SEND)
-            or (op.op is Opcode.SET and op["reg"] == Reg.QUANT)
-            or (op.op is Opcode.LOAD and op["source"] == Source.DATA)
+        waits = op.op in (Opcode.HALT, Opcode.SYNC, Opcode.RECV, Opcode.SEND) or (
+            op.op is Opcode.SET and op["reg"] == Reg.QUANT
         )
         ready = max(idle, self.vector_free_at) if waits else idle
         self.counters["vector_stalls"] += ready - idle
@@ -148,26 +148,26 @@ class TileModel:
     def _step(self, op: Instruction, name: str, amount: int) -> int:
         reg = Reg(op[name])
         value = self.regs[reg]
-        self.regs[reg] = (value + amount * op[f"{name}_step"]) & 0xFFFF
+        self.regs[reg] = (value + amount * op[f"{name}_step"]) & 0xFFFFFF
         return value
 
     def _execute(self, op: Instruction, t: int) -> int:
         """Do it; the cycle of the next fetch."""
         if op.op is Opcode.SET:
-            self.regs[Reg(op["reg"])] = op["value"]
+            self._set(Reg(op["reg"]), op["value"])
         elif op.op is Opcode.ADD:
-            self.regs[Reg(op["reg"])] += op["value"]
-        elif op.op is Opcode.LOAD:
-            return t + self._load(op)
+            self._set(Reg(op["reg"]), self.regs[Reg(op["reg"])] + op["value"])
+        elif op.op in (Opcode.LOAD, Opcode.VEC):
+            return t + 1 + (self._load(op) if op.op is Opcode.LOAD else self._vec(op))
         elif op.op is Opcode.RECV:
-            base = self._step(op, "addr", op["words"])
+            base = self._step(op, "addr", 8 * op["words"]) // 8
             for k in range(op["words"]):
                 self._words()[base + k] = self.inputs.pop(0)
-            return t + op["words"]
+            return t + max(1, op["words"])
         elif op.op is Opcode.SEND:
-            base = self._step(op, "addr", op["words"])
+            base = self._step(op, "addr", 8 * op["words"]) // 8
             self.outputs += [int(w) for w in self._words()[base : base + op["words"]]]
-            return t + op["words"]
+            return t + max(1, op["words"])
         elif op.op is Opcode.MVM:
             for core in self._cores(op):
                 self._product(core, op, t)
@@ -178,19 +178,58 @@ class TileModel:
     def _words(self) -> NDArray[np.uint64]:
         return self.data.view("<u8")
 
+    def _set(self, reg: Reg, value: int) -> None:
+        bits = {Reg.SCALE: 24, Reg.OFFSET: 32, Reg.QUANT: 24}.get(reg, 24)
+        value &= (1 << bits) - 1
+        if reg in (Reg.SCALE, Reg.OFFSET, Reg.PITCH) and value >> (bits - 1):
+            value -= 1 << bits
+        self.regs[reg] = value
+
+    def _gather(self, op: Instruction) -> tuple[list[int], int]:
+        """The bytes of all runs, and the words of data memory touched for them."""
+        size = op["bytes"]
+        if not size:
+            return [], 0
+        found: list[int] = []
+        words = 0
+        start = self._step(op, "addr", size)
+        for _ in range(op["repeats"] + 1):
+            found += [int(v) for v in self.data[start : start + size]]
+            words += (start + size - 1) // 8 - start // 8 + 1
+            start = (start + self.regs[Reg.PITCH]) & 0xFFFFFF
+        return found, words
+
     def _load(self, op: Instruction) -> int:
-        n = -(-op["bytes"] // 8)
+        """Its n: the words it takes."""
         if op["source"] == Source.HOST:
+            n = -(-op["bytes"] // 8)
             words = np.array([self.inputs.pop(0) for _ in range(n)], "<u8")
+            codes = [int(v) for v in words.view(np.uint8)[: op["bytes"]]]
         else:
-            base = self._step(op, "addr", n)
-            words = self._words()[base : base + n].copy()
-        codes = words.view(np.uint8)
-        codes[op["bytes"] :] = 0
-        for core in self._cores(op):
-            first = 8 * op["row_word"]
-            self.rows[core, first : first + len(codes)] = codes
-            self.sums[core] = self.sums[core] * (op["row_word"] > 0) + int(codes.sum())
+            codes, n = self._gather(op)
+        row, end = op["row"], op["row"] + len(codes)
+        for core in self._cores(op) if codes else ():
+            self.rows[core, row:end] = codes
+            self.rows[core, end : -(-end // 8) * 8] = 0
+            self.sums[core] = self.sums[core] * (row > 0) + sum(codes)
+        return n
+
+    def _vec(self, op: Instruction) -> int:
+        """Its n. NumPy's int32 wraps as the accumulators do."""
+        codes, n = self._gather(op)
+        where = slice(op["element"], op["element"] + len(codes))
+        acc = self.elements[where]
+        scaled = np.array(codes, np.int64) * self.regs[Reg.SCALE] + self.regs[Reg.OFFSET]
+        value = (scaled & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+        halves = [part.astype(np.int16).astype(np.int32) for part in (acc, value)]
+        with np.errstate(over="ignore"):
+            self.elements[where] = {
+                VecOp.PUT: lambda: value,
+                VecOp.ADD: lambda: acc + value,
+                VecOp.MUL: lambda: halves[0] * halves[1],
+                VecOp.MAX: lambda: np.maximum(acc, value),
+                VecOp.MIN: lambda: np.minimum(acc, value),
+            }[VecOp(op["op"])]()
         return n
 
     def _product(self, core: int, op: Instruction, t: int) -> None:
@@ -210,15 +249,21 @@ class TileModel:
         self.acc[core, :done] = (x @ cells)[:done]
 
     def _req(self, op: Instruction, t: int) -> int:
-        chip, w, beats = self.chip, self.chip.outputs_per_beat, op["beats"]
-        dest = self._step(op, "dest", -(-beats * w // 8))
-        param = self._step(op, "param", beats)
-        cores = list(self._cores(op))
-        xsum = sum(self.sums[c] for c in cores)
-        words = np.array(self.params[param * w : (param + beats) * w], dtype="<u8")
+        chip, w, outputs = self.chip, self.chip.outputs_per_beat, op["outputs"]
+        beats = -(-outputs // w)
+        dest = self._step(op, "dest", outputs)
+        param = self._step(op, "param", 1 if op["same_param"] else beats)
+        groups = [param] * beats if op["same_param"] else range(param, param + beats)
+        words = np.array([self.params[g * w + k] for g in groups for k in range(w)], dtype="<u8")
         bias = (words & 0xFFFFFFFF).astype(np.uint32).view(np.int32).astype(np.int64)
         mantissa, shift = words >> 32 & 0xFFFFFF, words >> 56
-        sums = self.acc[cores, : beats * w].sum(axis=0) - 128 * xsum + bias
+        cores = list(self._cores(op))
+        if op["vector"]:
+            drained = self.elements[: beats * w].astype(np.int64)
+        else:
+            xsum = sum(self.sums[c] for c in cores)
+            drained = self.acc[cores, : beats * w].sum(axis=0) - 128 * xsum
+        sums = ((drained + bias) & 0xFFFFFFFF).astype(np.uint32).view(np.int32).astype(np.int64)
         quant = self.regs[Reg.QUANT]
         codes = requantize(
             sums, mantissa.astype(np.uint32), shift.astype(np.uint8),
@@ -226,9 +271,7 @@ class TileModel:
         )  # fmt: skip
         if op["table_on"]:
             codes = self.tables[op["table"]][codes]
-        stored = np.zeros(-(-beats * w // 8) * 8, np.uint8)
-        stored[: len(codes)] = codes
-        self.data[dest * 8 : dest * 8 + len(stored)] = stored
+        self.data[dest : dest + outputs] = codes[:outputs]
         interval = -(-w // 2) if op["tap"] else 1
         if op["tap"]:
             for k in range(beats):

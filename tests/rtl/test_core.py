@@ -81,9 +81,12 @@ async def load(ctx: SimulatorContext, core: Core, x: NDArray[np.uint8]) -> None:
         ctx.set(core.load_valid, 1)
         ctx.set(core.load_word, word)
         ctx.set(core.load_planes, transposed(part))
+        ctx.set(core.sum_valid, 1)
+        ctx.set(core.sum_first, word == 0)
         ctx.set(core.load_sum, int(part.sum()))
         await ctx.tick()
     ctx.set(core.load_valid, 0)
+    ctx.set(core.sum_valid, 0)
 
 
 async def product(

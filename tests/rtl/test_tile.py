@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from manual_model import TileModel, param_word
 from numpy.typing import NDArray
+from program_writer import ProgramWriter
 from tile_host import Host, run_tile, small_chip
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.formats import RequantScale
-from ohmtwin.arch.isa import Instruction, Opcode, Reg, Source, assemble
+from ohmtwin.arch.isa import Instruction, Opcode, assemble
 from ohmtwin.arch.messages import Kind
 from ohmtwin.arch.registers import (
     ID_MAGIC,
@@ -45,14 +46,17 @@ def _compare(
     """Run a program on the RTL and on the model; everything visible must be equal."""
     rng = np.random.default_rng(seed)
     levels, params = _levels(chip, rng), _params(chip, rng)
-    tables = rng.integers(0, 256, (4, 256)).astype(np.uint8)
+    tables = rng.integers(0, 256, (chip.tables, 256)).astype(np.uint8)
+    data = rng.integers(0, 256, 8 * chip.data_words).astype(np.uint8)
     model = TileModel(chip, levels, params, tables, list(inputs))
+    model.data[:] = data
     model.run(program)
     # What the program leaves would fill the FIFO and hold up the messages behind it.
     inputs = inputs[: len(inputs) - len(model.inputs)]
 
     async def body(host: Host) -> None:
         host.program(program, params, tables)
+        host.send(Kind.WRITE_DATA, [int(w) for w in data.view("<u8")])
         host.control(Control.RUN, Control.CLEAR)
         host.send(Kind.INPUT, inputs)
         status = await host.settle()
@@ -69,19 +73,20 @@ def _compare(
 MLP = """
     SET reg=SCHEDULE value=1
     SET reg=ROWS_PER_READ value=8
-    LOOP body=14 count=0
+    LOOP body=15 count=0
       SYNC in_words=2
       LOAD source=HOST bytes=16 cores=3
       MVM rows=16 beats=4 cores=3
-      SET reg=A0 value=3
+      SET reg=A0 value=24
       SET reg=A1 value=0
       SYNC out_words=9
-      REQ dest=A0 param=A1 param_step=1 beats=4 cores=1 tap=1
-      REQ dest=A0 param=A1 param_step=1 beats=4 cores=3
+      REQ dest=A0 param=A1 param_step=1 outputs=8 cores=1 tap=1
+      REQ dest=A0 param=A1 param_step=1 outputs=8 cores=3
+      SYNC
       LOAD addr=A0 bytes=8 cores=4
       MVM rows=8 beats=4 cores=4
-      SET reg=A2 value=7
-      REQ dest=A2 param=A1 beats=4 cores=4 table_on=1 table=2 tap=1
+      SET reg=A2 value=56
+      REQ dest=A2 param=A1 outputs=8 cores=4 table_on=1 table=2 tap=1
       SEND addr=A2 words=1
       NOP
 """
@@ -103,114 +108,22 @@ def test_two_layers(pace: float) -> None:
     assert len(model.outputs) == 3 * 9
 
 
-class _Writer:
-    """A random program: blocks of load, product and drain on random cores, in random loops."""
-
-    def __init__(self, chip: Chip, rng: np.random.Generator) -> None:
-        self.chip, self.rng, self.lines = chip, rng, list[Instruction]()
-
-    def add(self, op: Opcode, **fields: int) -> None:
-        self.lines.append(Instruction.make(op, **fields))
-
-    def pick(self, low: int, high: int) -> int:
-        return int(self.rng.integers(low, high + 1))
-
-    def filler(self) -> None:
-        for _ in range(self.pick(0, 2)):
-            kind = self.pick(0, 5)
-            if kind == 0:
-                self.add(Opcode.NOP)
-            elif kind == 1:
-                low = self.pick(0, 40)
-                quant = self.pick(0, 255) | low << 8 | self.pick(low, 255) << 16
-                self.add(Opcode.SET, reg=Reg.QUANT, value=quant)
-            elif kind == 2:
-                self.add(Opcode.SET, reg=Reg.ROWS_PER_READ, value=self.pick(1, 8))
-            elif kind == 3:
-                self.add(Opcode.SET, reg=Reg.SCHEDULE, value=self.pick(0, 1))
-            elif kind == 4:
-                self.add(Opcode.SET, reg=Reg.PLANES, value=self.pick(1, 8))
-            else:
-                self.add(Opcode.LOOP, body=1, count=self.pick(1, 3))
-                self.add(Opcode.ADD, reg=self.pick(4, 7), value=self.pick(-3, 3))
-
-    def block(self) -> None:
-        chip, pick = self.chip, self.pick
-        cores = pick(1, (1 << chip.cores) - 1)
-        self.add(Opcode.SET, reg=Reg.A0, value=pick(0, 4))
-        self.add(Opcode.SET, reg=Reg.A1, value=pick(8, 16))
-        groups = chip.param_words // chip.outputs_per_beat
-        self.add(Opcode.SET, reg=Reg.A2, value=pick(0, max(0, groups - 3 * chip.acc_words)))
-        if pick(0, 1):
-            words = pick(1, 4)
-            self.add(Opcode.SYNC, in_words=words)
-            self.add(Opcode.RECV, addr=0, addr_step=pick(0, 1), words=words)
-        self.filler()
-        source = Source(pick(0, 1))
-        row = 0
-        while row < 2:
-            bytes_ = pick(1, 16 - 8 * row)
-            if source is Source.HOST:
-                self.add(Opcode.SYNC, in_words=-(-bytes_ // 8))
-            self.add(
-                Opcode.LOAD, source=source, addr=pick(0, 1), addr_step=pick(0, 1), row_word=row,
-                bytes=bytes_, cores=cores,
-            )  # fmt: skip
-            row += pick(1, 2) + bytes_ // 9
-        words = pick(1, chip.acc_words)
-        product = pick(0, 3)
-        if product:
-            beats = words * chip.beats_per_word
-            self.add(Opcode.MVM, rows=pick(1, 16), beats=beats, cores=cores)
-        else:
-            words = 0
-        self.filler()
-        for _ in range(pick(1, 2)):
-            tap = pick(0, 1)
-            if tap:
-                self.add(Opcode.SYNC, out_words=words * -(-chip.outputs_per_beat // 2))
-            self.add(
-                Opcode.REQ, dest=1, dest_step=pick(0, 1), param=2, param_step=pick(0, 1), tap=tap,
-                table_on=pick(0, 1), table=pick(0, 3), beats=words, cores=cores,
-            )  # fmt: skip
-            self.filler()
-        if pick(0, 1):
-            words = pick(1, 6)
-            self.add(Opcode.SYNC, out_words=words)
-            self.add(Opcode.SET, reg=Reg.A3, value=pick(0, 20))
-            self.add(Opcode.SEND, addr=3, words=words)
-
-    def program(self) -> list[Instruction]:
-        for _ in range(3):
-            start = len(self.lines)
-            self.block()
-            if self.pick(0, 1):
-                body = self.lines[start:]
-                self.lines[start:] = [
-                    Instruction.make(Opcode.LOOP, body=len(body) + 1, count=2),
-                    *body,
-                    Instruction.make(Opcode.NOP),
-                ]
-        self.add(Opcode.HALT)
-        return self.lines
-
-
 CHIPS = {
     "W=2, three cores": small_chip(cores=3),
-    "W=1": small_chip(lanes=4),
+    "W=1": small_chip(lanes=4, tables=1, rows=24),
     "W=1, two beats a word": small_chip(lanes=2, cores=2),
-    "W=4, cells of 4 bits": small_chip(cell_bits=4, adc_bits=7, cores=2),
-    "W=8, one word": small_chip(lanes=32),
+    "W=4, cells of 4 bits": small_chip(cell_bits=4, adc_bits=7, cores=2, tables=16),
+    "W=8, one word": small_chip(lanes=32, rows=40),
 }
 
 
 @pytest.mark.parametrize("name", CHIPS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_random_programs(name: str, seed: int) -> None:
-    chip = CHIPS[name].with_(program_words=128)
+    chip = CHIPS[name].with_(program_words=128, data_words=64, param_words=128)
     rng = np.random.default_rng([seed, *name.encode()])
-    program = _Writer(chip, rng).program()
-    inputs = [int(w) for w in rng.integers(0, 1 << 63, 100)]
+    program = ProgramWriter(chip, rng).program()
+    inputs = [int(w) for w in rng.integers(0, 1 << 63, 400)]
     _compare(chip, program, inputs, seed=seed, pace=0.7)
 
 
@@ -242,18 +155,18 @@ def test_cycles_do_not_depend_on_the_host() -> None:
 def test_stop_restart_fault_and_registers() -> None:
     chip = small_chip()
     endless = _named("""
-        SET reg=A0 value=5
+        SET reg=A0 value=40
         LOOP body=4 count=0
           SYNC out_words=16
           SEND addr=A0 words=6
-          REQ dest=A0 beats=4 cores=1 tap=1
+          REQ dest=A0 outputs=8 cores=1 tap=1
           SEND addr=A0 words=6
     """)
     short = _named("""
-        SET reg=A1 value=7
+        SET reg=A1 value=56
         SYNC in_words=1 out_words=2
         RECV addr=A1 addr_step=1 words=1
-        ADD reg=A1 value=-1
+        ADD reg=A1 value=-8
         SEND addr=A1 words=1
         SEND addr=A0 words=1
         HALT

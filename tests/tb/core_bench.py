@@ -62,7 +62,9 @@ class TB:
         self.product: Product | None = None
         self.last_beat = -1
         self.beats_left = 0
-        for name in ("start", "stop", "clear", "load_valid", "drain_select", "drain_sum"):
+        for name in ("start", "stop", "clear", "drain_select", "drain_sum"):
+            getattr(dut, name).value = 0
+        for name in ("load_valid", "sum_valid", "sum_first"):
             getattr(dut, name).value = 0
         for name in ("load_word", "load_planes", "load_sum", "drain_addr", "counter_select"):
             getattr(dut, name).value = 0
@@ -119,9 +121,12 @@ class TB:
             dut.load_valid.value = 1
             dut.load_word.value = word // 8
             dut.load_planes.value = planes
+            dut.sum_valid.value = 1
+            dut.sum_first.value = word == 0
             dut.load_sum.value = sum(part)
             await RisingEdge(dut.clk)
         dut.load_valid.value = 0
+        dut.sum_valid.value = 0
 
     async def pulse(self, name: str) -> None:
         getattr(self.dut, name).value = 1

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vector ALU: 256 accumulators that VEC works on and a REQ with ``vector`` drains."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.chip import Chip
+from ..arch.formats import ACC_BITS, ACTIVATION_BITS
+from ..arch.isa import FORMATS, VECTOR_ELEMENTS, Opcode, VecOp
+from .checks import check_chip
+
+__all__ = ["OP_BITS", "SCALE_BITS", "VectorElements", "elements_layout"]
+
+OP_BITS = FORMATS[Opcode.VEC]["op"].width
+SCALE_BITS = 24
+
+_BANKS = 8
+_DEPTH = VECTOR_ELEMENTS // _BANKS
+_HALF = ACC_BITS // 2
+
+
+def elements_layout() -> data.StructLayout:
+    """Up to eight bytes and the accumulators they act on: byte i on one whose number is i mod 8."""
+    return data.StructLayout(
+        {
+            "op": OP_BITS,
+            "bytes": _BANKS * ACTIVATION_BITS,
+            "mask": _BANKS,
+            "word": range(_DEPTH),
+            "next": _BANKS,
+        }
+    )
+
+
+class VectorElements(wiring.Component):
+    """Accumulators in eight banks; element e is word e // 8 of bank e mod 8.
+
+    Bytes of a cycle act in three: product, sum, and the operation on the accumulator; those at
+    ``i`` in cycle t can be drained from t + :attr:`latency` on. Eight bytes a cycle.
+
+    Every bank has an address of its own, so that eight elements in a row are reached in one cycle
+    wherever they begin. Its one read port serves both VEC and the drain: the controller's order
+    keeps them apart.
+
+    Parameters
+    ----------
+    chip : Chip
+        Gives the number W of lanes of the vector unit.
+
+    Members
+    -------
+    valid, i : In(1), In(elements_layout())
+        ``op`` is a :class:`~ohmtwin.arch.isa.VecOp`. Byte k acts if bit k of ``mask`` is set, on
+        word ``word`` of bank k, or on the word behind it if bit k of ``next`` is set.
+    scale : In(signed(24))
+        k of VEC, in the cycle of ``valid``.
+    offset : In(signed(32))
+        f of VEC, a cycle later.
+    stop : In(1)
+        Drop what is under way.
+    drain, drain_addr : In(1), In(range(256 // W))
+        Show elements ``W * drain_addr`` and up in the next cycle.
+    drain_data : Out(W * 32)
+        The first lowest; 0 where nothing was asked for.
+
+    Raises
+    ------
+    TypeError
+        If ``chip`` is no Chip.
+    """
+
+    def __init__(self, *, chip: Chip) -> None:
+        self._lanes = check_chip(chip).outputs_per_beat
+        super().__init__(
+            {
+                "valid": In(1),
+                "i": In(elements_layout()),
+                "scale": In(signed(SCALE_BITS)),
+                "offset": In(signed(ACC_BITS)),
+                "stop": In(1),
+                "drain": In(1),
+                "drain_addr": In(range(VECTOR_ELEMENTS // self._lanes)),
+                "drain_data": Out(self._lanes * ACC_BITS),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``valid`` until the result can be drained."""
+        return 3
+
+    @property
+    def drain_latency(self) -> int:
+        """Cycles from ``drain`` to ``drain_data``."""
+        return 1
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        multiplied = Signal()
+        added = Signal()
+        control = data.StructLayout(
+            {"op": OP_BITS, "mask": _BANKS, "word": range(_DEPTH), "next": _BANKS}
+        )
+        first = Signal(control)
+        second = Signal(control)
+        m.d.sync += [
+            multiplied.eq(self.valid & ~self.stop),
+            added.eq(multiplied & ~self.stop),
+        ]
+        with m.If(self.valid):
+            m.d.sync += [first[name].eq(self.i[name]) for name, _ in control]
+        with m.If(multiplied):
+            m.d.sync += second.eq(first)
+
+        old = []
+        for k in range(_BANKS):
+            bank = memory.Memory(shape=ACC_BITS, depth=_DEPTH, init=[])
+            m.submodules[f"bank{k}"] = bank
+            read = bank.read_port(domain="comb")
+            write = bank.write_port()
+            product = Signal(signed(ACC_BITS), name=f"product{k}")
+            value = Signal(signed(ACC_BITS), name=f"value{k}")
+            with m.If(self.valid):
+                byte = self.i.bytes.word_select(k, ACTIVATION_BITS)
+                m.d.sync += product.eq(self.scale * byte)
+            with m.If(multiplied):
+                m.d.sync += value.eq(product + self.offset)
+
+            address = Signal(range(_DEPTH), name=f"address{k}")
+            acc = Signal(signed(ACC_BITS), name=f"acc{k}")
+            result = Signal(ACC_BITS, name=f"result{k}")
+            with m.If(added & second.mask[k]):
+                m.d.comb += [
+                    address.eq(second.word + second.next[k]),
+                    acc.eq(read.data),
+                    write.en.eq(1),
+                ]
+                with m.Switch(second.op):
+                    with m.Case(VecOp.PUT):
+                        m.d.comb += result.eq(value)
+                    with m.Case(VecOp.ADD):
+                        m.d.comb += result.eq(acc + value)
+                    with m.Case(VecOp.MUL):
+                        m.d.comb += result.eq(acc[:_HALF].as_signed() * value[:_HALF].as_signed())
+                    with m.Case(VecOp.MAX):
+                        m.d.comb += result.eq(Mux(acc < value, value, acc))
+                    with m.Default():
+                        m.d.comb += result.eq(Mux(acc < value, acc, value))
+            m.d.comb += [
+                read.addr.eq(Mux(self.drain, self.drain_addr >> self._place_bits, address)),
+                write.addr.eq(address),
+                write.data.eq(result),
+            ]
+            old.append(read.data)
+        self._drain(m, old)
+        return m
+
+    @property
+    def _place_bits(self) -> int:
+        """Bits of ``drain_addr`` that say which lanes of eight are meant."""
+        return (_BANKS // self._lanes).bit_length() - 1
+
+    def _drain(self, m: Module, banks: list[Signal]) -> None:
+        shown = Signal()
+        m.d.sync += shown.eq(self.drain)
+        with m.If(self.drain), m.Switch(self.drain_addr[: self._place_bits]):
+            for place in range(_BANKS // self._lanes):
+                with m.Case(place):
+                    lanes = banks[place * self._lanes :][: self._lanes]
+                    m.d.sync += self.drain_data.eq(Cat(lanes))
+        with m.Elif(shown):
+            m.d.sync += self.drain_data.eq(0)
