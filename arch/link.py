@@ -55,6 +55,7 @@ takes; window times payload is 256 words, which fill block RAMs of both FPGA fam
 from dataclasses import dataclass
 from enum import IntEnum
 
+from .errors import InputError
 from .registers import ID_MAGIC, ID_VERSION
 
 __all__ = [
@@ -71,6 +72,8 @@ __all__ = [
     "HEADER_FIELDS",
     "IDENT_WORDS",
     "LINK_VERSION",
+    "MAX_BAUD_ERROR",
+    "MIN_DIVIDER",
     "PAYLOAD_WORDS",
     "ROUNDS",
     "SEQUENCES",
@@ -79,6 +82,7 @@ __all__ = [
     "Feature",
     "FrameKind",
     "Ident",
+    "baud_divider",
 ]
 
 LINK_VERSION = 1
@@ -111,6 +115,40 @@ CRC_CHECK = 0xCBF43926
 
 BAUD_RATES = (115_200, 230_400, 460_800, 921_600, 1_000_000, 2_000_000, 3_000_000)
 """Rates that a link is used at; 8 data bits, no parity, one stop bit."""
+
+
+MAX_BAUD_ERROR = 0.02
+"""Largest relative error of a rate. Ten bits sampled in their middle bear 5 %; both sides and the
+sampling share it."""
+
+MIN_DIVIDER = 4
+"""Least clock cycles a bit: the receiver's sample is off by up to one cycle."""
+
+
+def baud_divider(clock_hz: int, baud: int) -> int:
+    """Clock cycles a bit lasts.
+
+    Raises
+    ------
+    InputError
+        If the clock cannot make the rate, with the nearest of ``BAUD_RATES`` that it can make.
+    """
+    if clock_hz < 1 or baud < 1:
+        raise InputError(f"Clock and baud rate must be positive, not {clock_hz} and {baud}")
+    if _makes(clock_hz, baud):
+        return max(MIN_DIVIDER, round(clock_hz / baud))
+    able = [rate for rate in BAUD_RATES if _makes(clock_hz, rate)]
+    nearest = min(able, key=lambda rate: abs(rate - baud), default=None)
+    raise InputError(
+        f"A clock of {clock_hz / 1e6:g} MHz cannot make {baud} baud within "
+        f"{MAX_BAUD_ERROR:.0%} at {MIN_DIVIDER} cycles a bit or more; "
+        + (f"take {nearest} baud" if nearest else "take a faster clock")
+    )
+
+
+def _makes(clock_hz: int, baud: int) -> bool:
+    divider = max(MIN_DIVIDER, round(clock_hz / baud))
+    return abs(clock_hz / divider - baud) / baud < MAX_BAUD_ERROR
 
 
 class FrameKind(IntEnum):
