@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from ohmtwin.arch.errors import CapacityError, ModelError
-from ohmtwin.host.graph import Dense, Network, Quantization, check_accumulators
+from ohmtwin.host.graph import (
+    Dense,
+    Network,
+    NetworkInput,
+    Quantization,
+    State,
+    check_accumulators,
+)
 
 UNSIGNED = Quantization(0.5, 10, signed=False)
 SIGNED = Quantization(0.5, -118, signed=True)
@@ -89,7 +96,7 @@ def test_accumulators_are_proven_at_the_limit() -> None:
     check_accumulators(dense([[127, -128]], [top - 127 * 255]))
     with pytest.raises(
         CapacityError,
-        match=r"Output 1 of layer 'a' can sum to -32640 \.\. 2147483648, .* 32-bit accumulator",
+        match=r"^Output 1 of layer 'a' can sum to -32640 \.\. 2147483648, .* 32-bit accumulator",
     ):
         check_accumulators(dense([[0, 0], [127, -128]], [0, top - 127 * 255 + 1]))
     check_accumulators(dense([[127, -128]], [-(1 << 31) + 128 * 255]))
@@ -128,7 +135,8 @@ def test_arrays_are_frozen() -> None:
 
 
 def network(*layers: Dense, output: str = "y") -> Network:
-    return Network("net", "x", (2,), UNSIGNED, layers, UNSIGNED, output)
+    inputs = (NetworkInput("image", "x", (2,), UNSIGNED),)
+    return Network(name="net", inputs=inputs, layers=layers, outputs=(output,))
 
 
 def test_network_refuses_what_does_not_join_up() -> None:
@@ -141,10 +149,44 @@ def test_network_refuses_what_does_not_join_up() -> None:
         network(a, replace(a, output="w"))
     with pytest.raises(ModelError, match="Tensor 'y' is produced twice"):
         network(a, replace(a, name="b"))
-    with pytest.raises(ModelError, match="Layer 'b' takes 2 values, but tensor 'y' has 1"):
+    with pytest.raises(
+        ModelError, match=r"Layer 'b' takes 2 values, but tensor 'y' .* shape \[1\]"
+    ):
         network(a, replace(a, name="b", input="y", output="w"))
     with pytest.raises(ModelError, match="No layer produces the output tensor 'w'"):
         network(a, output="w")
     with pytest.raises(CapacityError, match="32-bit"):
         network(dense([[127, 127]], [(1 << 31) - 1]))
+    with pytest.raises(ModelError, match="No layer produces the output tensor 'x'"):
+        network(a, output="x")
     assert network(a).quantize_input(np.zeros((3, 2), np.float32)).tolist() == [[10, 10]] * 3
+
+
+def stepper(state: State, **changes: object) -> Network:
+    """Two inputs, x and h, of two values each; h is kept."""
+    inputs = tuple(NetworkInput(n, n, (2,), UNSIGNED) for n in ("x", "h"))
+    layer = dense([[1, 2], [3, 4]], [0, 0])
+    whole = {"name": "net", "inputs": inputs, "layers": (layer,), "outputs": ("y",)}
+    return Network(**{**whole, "states": (state,), **changes})  # type: ignore[arg-type]
+
+
+def test_states_must_join_an_output_to_an_input() -> None:
+    good = State("h", "y", None, 10)
+    assert [i.name for i in stepper(good).fed] == ["x"]
+    for bad, message in (
+        (replace(good, input="z"), "'z', which is no input or fed twice"),
+        (replace(good, output="z"), "No layer produces 'z', which feeds 'h'"),
+        (replace(good, initial=256), "initial of layer 'net' must be 0 to 255, not 256"),
+        (replace(good, table=np.zeros(3, np.uint8)), r"table of layer 'net' must be uint8 \[256\]"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            stepper(bad)
+    with pytest.raises(ModelError, match="no input or fed twice"):
+        stepper(good, states=(good, good))
+    with pytest.raises(ModelError, match="All inputs of network 'net' are states"):
+        stepper(good, states=(good, replace(good, input="x")))
+    with pytest.raises(ModelError, match=r"'h' has the shape \[2\], but 'y', .* has \[1\]"):
+        stepper(good, layers=(dense([[1, 2]], [0]),))
+    twice = (NetworkInput("x", "x", (2,), UNSIGNED),) * 2
+    with pytest.raises(ModelError, match="Two inputs of network 'net' have the name 'x'"):
+        stepper(good, inputs=twice)
