@@ -9,7 +9,7 @@ VENV := .venv
 PYTHON :=
 PYTEST_FLAGS :=
 SOAK_READS := 1000000
-PACKAGES := arch behavioral bench host rtl tb
+PACKAGES := arch behavioral bench fpga host rtl tb
 
 BIN := $(VENV)/bin
 # More than two workers gain nothing: Verilator builds use two processes themselves.
