@@ -2,6 +2,7 @@
 """What carries the bytes of a link: a serial port, or anything with the same few methods."""
 
 import errno
+import importlib
 import os
 from contextlib import suppress
 from types import ModuleType
@@ -11,6 +12,17 @@ from ...arch.errors import ToolError
 from .errors import NoSuchPortError, PortBusyError, PortError, PortLostError
 
 __all__ = ["SerialTransport", "Transport"]
+
+# termios fails on a pseudo-terminal whose other side is gone; Windows has none.
+try:
+    from termios import error as termios_error
+except ImportError:
+    _FAILURES: tuple[type[Exception], ...] = (OSError,)
+else:
+    _FAILURES = (OSError, termios_error)
+
+_REFUSED = (*_FAILURES, ValueError, OverflowError)  # what pyserial raises for wrong settings
+_GONE = (*_FAILURES, TypeError)  # it reads from None once it was closed
 
 _READ_WAIT = 0.001
 """Seconds that a read waits for its first byte."""
@@ -34,12 +46,11 @@ class Transport(Protocol):
 
 def _pyserial() -> ModuleType:
     try:
-        import serial
+        return importlib.import_module("serial")
     except ImportError as error:
         raise ToolError(
             "Serial ports need pyserial, which is not installed; run pip install 'ohmtwin[fpga]'"
         ) from error
-    return serial
 
 
 class SerialTransport:
@@ -63,8 +74,6 @@ class SerialTransport:
     def __init__(self, device: str, baud: int) -> None:
         serial = _pyserial()
         self._device = device
-        # termios is what fails on a pseudo-terminal whose other side is gone; Windows has none.
-        self._failures: tuple[type[Exception], ...] = (OSError, *_termios_error())
         try:
             self._serial: Any = serial.Serial(
                 device,
@@ -74,10 +83,10 @@ class SerialTransport:
                 # Windows always opens exclusively.
                 exclusive=True if os.name == "posix" else None,
             )
-        except (*self._failures, ValueError, OverflowError) as error:
+        except _REFUSED as error:
             raise _opening(device, baud, error) from error
         # FTDI's chips hold short answers back for 16 ms unless told otherwise; others refuse.
-        with suppress(AttributeError, NotImplementedError, ValueError, *self._failures):
+        with suppress(AttributeError, NotImplementedError, ValueError, *_FAILURES):
             self._serial.set_low_latency_mode(True)
 
     def read(self, wait: bool) -> bytes:
@@ -86,13 +95,13 @@ class SerialTransport:
             if not waiting and not wait:
                 return b""
             return bytes(self._serial.read(max(1, waiting)))
-        except (*self._failures, TypeError) as error:
+        except _GONE as error:
             raise self._lost(error) from error
 
     def write(self, data: bytes) -> None:
         try:
             self._serial.write(data)
-        except (*self._failures, TypeError) as error:
+        except _GONE as error:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> PortLostError:
@@ -102,16 +111,8 @@ class SerialTransport:
         )
 
     def close(self) -> None:
-        with suppress(*self._failures):  # the device may be gone already
+        with suppress(*_FAILURES):  # the device may be gone already
             self._serial.close()
-
-
-def _termios_error() -> tuple[type[Exception], ...]:
-    try:
-        import termios
-    except ImportError:
-        return ()
-    return (termios.error,)
 
 
 def _reason(error: Exception) -> str:
