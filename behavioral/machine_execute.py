@@ -109,7 +109,7 @@ class Executor:
         latency = vector_latency(self._program.chip)
         for one, out in zip(taken, given, strict=True):
             active: list[int] = []
-            for step in trace.steps:
+            for step in trace.steps[trace.steps["kind"] != Kind.NONE]:
                 self._step(trace, step, one, out, active)
             self.tally.tile += time_pass(trace.steps, active, latency, first=first)
 

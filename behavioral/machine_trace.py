@@ -51,6 +51,7 @@ class _Tracer(Walk):
         self.rows = [0] * self.chip.cores  # likewise words of row registers
         self.loader: tuple[int, int] | None = None  # cores and end of the last LOAD
         self.configs: dict[MvmConfig, int] = {}
+        self.known: dict[tuple[int, ...], int] = {}  # configs by fields and registers
         self.checked: set[tuple[int, int]] = set()
         self.output_used = program.output_used
         self.does |= {
@@ -272,11 +273,25 @@ class _Tracer(Walk):
         return words
 
     def product(self, instruction: Instruction) -> Step:
-        chip = self.chip
         mask = self.cores(instruction)
         rows, beats = instruction["rows"], instruction["beats"]
-        zero_skip = self.register(Reg.SCHEDULE)
-        planes, most = self.register(Reg.PLANES), self.register(Reg.ROWS_PER_READ)
+        registers = (Reg.SCHEDULE, Reg.PLANES, Reg.ROWS_PER_READ)
+        key = (rows, beats, *(self.register(reg) for reg in registers))
+        if key not in self.known:
+            config = self.config(*key)
+            self.known[key] = self.configs.setdefault(config, len(self.configs))
+        wanted = (1 << -(-rows // 8)) - 1
+        for core in members(mask):
+            for word in members(wanted & ~self.rows[core]):
+                self.needs.setdefault(self.places.row_word(core, word), self.pc)
+            self.made.add(self.places.accumulators + core)
+            self.sums[core] = beats // self.chip.beats_per_word
+            self.set_sums.add(core)
+        return step(Kind.MVM, mask, mode=self.known[key])
+
+    def config(self, rows: int, beats: int, zero_skip: int, planes: int, most: int) -> MvmConfig:
+        """What the products of an MVM have in common, all of it checked."""
+        chip = self.chip
         for what, value, low, high in (
             ("rows", rows, 1, chip.rows),
             ("beats", beats, 1, chip.beats),
@@ -288,7 +303,7 @@ class _Tracer(Walk):
                 raise self.bad(f"{what} must be {low} to {high}, not {value}")
         if beats % chip.beats_per_word:
             raise self.bad(f"beats must be a multiple of {chip.beats_per_word}, not {beats}")
-        config = MvmConfig(
+        return MvmConfig(
             rows_used=rows,
             outputs=beats * chip.lanes // chip.slices,
             rows_per_read=most,
@@ -300,14 +315,6 @@ class _Tracer(Walk):
             planes=planes,
             tail=CORE_TAIL,
         )
-        wanted = (1 << -(-rows // 8)) - 1
-        for core in members(mask):
-            for word in members(wanted & ~self.rows[core]):
-                self.needs.setdefault(self.places.row_word(core, word), self.pc)
-            self.made.add(self.places.accumulators + core)
-            self.sums[core] = beats // chip.beats_per_word
-            self.set_sums.add(core)
-        return step(Kind.MVM, mask, mode=self.configs.setdefault(config, len(self.configs)))
 
     def requantize(self, instruction: Instruction) -> Step:
         chip = self.chip

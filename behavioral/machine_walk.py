@@ -61,6 +61,16 @@ PLAIN = step()
 
 
 class Walk:
+    """The control flow; whoever moves data adds to ``does`` what its instructions do.
+
+    Parameters
+    ----------
+    program : TileProgram
+    start : Control
+    first : bool
+        As of :func:`~.machine_trace.trace_pass`.
+    """
+
     def __init__(self, program: TileProgram, start: Control, first: bool) -> None:
         self.program, self.start, self.first = program, start, first
         self.chip = program.chip

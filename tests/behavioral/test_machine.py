@@ -220,6 +220,258 @@ def test_addresses_that_drift_from_sample_to_sample() -> None:
         m.run(words(1))
 
 
+# A 4 x 4 image within a margin of zero points, whose windows of 3 x 3 a core multiplies.
+
+WINDOWS = """
+SET reg=SCHEDULE value=1
+SET reg=ROWS_PER_READ value=8
+SET reg=PITCH value=6
+LOOP body=14 count=0
+SYNC in_words=5 out_words=4
+SET reg=A0 value=0
+RECV addr=0 words=5
+SET reg=A1 value=0
+SET reg=A2 value=41
+LOOP body=6 count=4
+LOOP body=4 count=4
+LOAD addr=1 bytes=3 repeats=2 cores=2
+MVM rows=9 beats=1 cores=2
+ADD reg=A1 value=1
+REQ dest=2 dest_step=1 param=3 outputs=2 cores=2
+ADD reg=A1 value=2
+SET reg=A2 value=40
+SEND addr=2 words=4
+"""
+
+
+def windows(c: bool, n: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Codes of the convolution, and what they should be before they are rounded."""
+    rng = np.random.default_rng(3)
+    weights = rng.integers(-128, 128, (3, 3, 2))
+    stored = weights.reshape(9, 2) + 128
+    levels = np.zeros((16, 32), dtype=np.uint8)
+    levels[:9, :8] = np.stack([stored >> 2 * s & 3 for s in range(4)], axis=2).reshape(9, 8)
+    chip = CHIP.with_(lanes=8)
+    order = np.full(40, -1)
+    fill = np.full(40, 7, dtype=np.uint8)
+    order[:36].reshape(6, 6)[1:5, 1:5] = np.arange(16).reshape(4, 4)
+    # Codes go to byte 41 and up: byte 40 was never written, and belongs to no tensor.
+    index = np.concatenate([[-1], np.arange(31)])
+    program = TileProgram(
+        chip=chip,
+        instructions=tuple(assemble(WINDOWS)),
+        params=np.full(2, (1 << 23) << 32 | 35 << 56 | 500, dtype=np.uint64),
+        tables=np.zeros((4, 256), dtype=np.uint8),
+        arrays=(ArraySpec(1, levels),),
+        input=InputLayout(order, fill),
+        outputs=(OutputSegment("conv", "uint8", 4, index),),
+    )
+    x = rng.integers(0, 256, (n, 4, 4), dtype=np.uint8)
+    padded = np.pad(x.astype(np.int64), ((0, 0), (1, 1), (1, 1)), constant_values=7)
+    acc = np.zeros((n, 4, 4, 2), dtype=np.int64)
+    for i in range(3):
+        for j in range(3):
+            acc += padded[:, i : i + 4, j : j + 4, None] * weights[i, j]
+    array = CCrossbar(image(program), 1, 1) if c else Crossbar(image(program), 1, 1)
+    m = Machine(program, [array])
+    codes = program.unpack_outputs(m.run(program.pack_inputs(x)))["conv"]
+    return codes, ((acc + 500) / 2**12).reshape(n, 32)[:, :31]
+
+
+@pytest.mark.parametrize("c", [False, True])
+def test_a_convolution_over_a_padded_image_is_exact(c: bool) -> None:
+    codes, expected = windows(c, 5)
+    assert (expected > 1).any()
+    np.testing.assert_array_equal(codes, np.clip(np.rint(expected), 0, 255))
+
+
+def test_a_gather_takes_a_cycle_for_each_word_that_a_run_touches() -> None:
+    def cycles(line: str) -> int:
+        loop = "LOOP body=2 count=0\nSYNC in_words=1\nRECV addr=7 words=1"
+        listing = f"SET reg=PITCH value=6\nSET reg=A0 value=3\n{line}\n{loop}"
+        return machine(make(listing, data=words(16)[:, 0])).counters.cycles
+
+    nothing = cycles("NOP")
+    # Runs at 3..7, 9..13 and 15..19: one, one and two words; and one cycle for what is left.
+    assert cycles("VEC bytes=5 repeats=2") == nothing - 1 + 4 + 1
+    assert cycles("LOAD bytes=5 repeats=2 cores=2") == nothing - 1 + 4 + 1
+    assert cycles("LOAD bytes=16 cores=2") == nothing - 1 + 3 + 1
+
+
+# A sample of three steps: a state is the larger of itself less 5 and the step's input.
+
+RECURRENCE = """
+SET reg=QUANT value=0xff0000
+LOOP body=15 count=0
+SYNC in_words=1 out_words=1
+SET reg=A3 value=16
+SET reg=A4 value=24
+LOOP body=10 count=3
+SYNC in_words=1 out_words=1
+SET reg=A1 value=8
+RECV addr=1 words=1
+SET reg=OFFSET value=-5
+VEC addr=3 bytes=8
+SET reg=OFFSET value=0
+VEC addr=1 bytes=8 op=MAX
+REQ dest=4 param=0 outputs=8 vector=1 same_param=1
+SET reg=A3 value=24
+SEND addr=4 words=1
+NOP
+"""
+
+
+@pytest.mark.parametrize("arrays", [CCrossbar, Crossbar])
+def test_a_state_goes_from_step_to_step(arrays: type[CCrossbar] | type[Crossbar]) -> None:
+    program = make(
+        RECURRENCE,
+        inputs=3,
+        outputs=3,
+        params=np.full(2, (1 << 23) << 32 | 23 << 56, dtype=np.uint64),
+        # The state at the start of each sample.
+        data=np.array([0, 0, 0x6464646464646464], dtype=np.uint64),
+    )
+    x = np.random.default_rng(5).integers(0, 256, (6, 3, 8), dtype=np.uint8)
+    found = program.unpack_outputs(
+        Machine(program, [arrays(image(program), 1, 1)]).run(program.pack_inputs(x))
+    )["out"].reshape(6, 3, 8)
+    state = np.full((6, 8), 100)
+    for step in range(3):
+        state = np.maximum(np.maximum(state - 5, x[:, step]), 0)
+        np.testing.assert_array_equal(found[:, step], state)
+
+
+@pytest.mark.parametrize(
+    ("between", "fits"),
+    [
+        ("NOP", False),
+        ("SET reg=SCALE value=1", False),
+        ("SYNC", True),
+        ("SET reg=QUANT value=0xff0000", True),
+        ("RECV addr=5 words=1", True),
+        ("SEND addr=5 words=1", True),
+    ],
+)
+@pytest.mark.parametrize("reader", ["LOAD addr=1 bytes=8 cores=2", "VEC addr=1 bytes=8"])
+def test_a_reader_of_stored_codes_waits(between: str, fits: bool, reader: str) -> None:
+    sends = between.startswith("SEND")
+    listing = f"""
+        SET reg=A1 value=33
+        LOOP body=7 count=0
+        SYNC in_words=1 out_words=1
+        {"NOP" if between.startswith("RECV") else "RECV addr=5 words=1"}
+        VEC bytes=8
+        REQ dest=4 param=0 outputs=2 vector=1
+        {between}
+        {reader}
+        NOP
+        """.replace("SET reg=A1", "SET reg=A4 value={}\nSET reg=A1")
+    params = np.zeros(2, dtype=np.uint64)
+    for dest, overlaps in ((40, True), (33, True), (31, False), (41, False)):
+        program = make(
+            listing.format(dest),
+            outputs=int(sends),
+            params=params,
+            data=np.zeros(8, dtype=np.uint64),
+        )
+        # The last of two codes at 32 overlaps as well; those at 31 and 32 do not reach byte 33.
+        if fits or not overlaps:
+            machine(program).run(words(2))
+        else:
+            with pytest.raises(ProgramError, match=f"reads data byte {dest}, which a REQ before"):
+                machine(program)
+
+
+def test_a_loop_may_bring_a_reader_back_too_early() -> None:
+    listing = """
+        LOOP body=6 count=0
+        SYNC in_words=1
+        RECV addr=5 words=1
+        LOOP body=2 count=2
+        VEC bytes=8
+        REQ param=0 outputs=1 vector=1
+        NOP
+        """
+    with pytest.raises(ProgramError, match=r"Instruction 4 \(VEC .* reads data byte 0, which"):
+        machine(make(listing, params=np.zeros(2, dtype=np.uint64)))
+
+
+def test_padding_may_be_sent_unwritten() -> None:
+    listing = "LOOP body=3 count=0\nSYNC in_words=1 out_words=2\nRECV words=1\nSEND words=2"
+    index = np.concatenate([np.arange(8), np.full(8, -1)])
+    good = make(listing, outputs=(OutputSegment("x", "uint8", 2, index),))
+    x = words(3)
+    np.testing.assert_array_equal(machine(good).run(x)[:, 0], x[:, 0])
+    index[13] = 8
+    bad = make(listing, outputs=(OutputSegment("x", "uint8", 2, index),))
+    with pytest.raises(ProgramError, match="uses data byte 13, which nothing has written yet"):
+        machine(bad)
+
+
+def test_the_data_image_is_there_at_the_start() -> None:
+    listing = """
+        LOOP body=5 count=0
+        SYNC in_words=1 out_words=2
+        SET reg=A0 value=0
+        SEND words=2
+        SET reg=A0 value=8
+        RECV words=1
+        """
+    data = words(2)[:, 0]
+    x = words(2) + np.uint64(1)
+    out = machine(make(listing, outputs=2, data=data)).run(x)
+    np.testing.assert_array_equal(out, [data, [data[0], x[0, 0]]])
+
+
+def test_products_before_the_first_sample() -> None:
+    """A program may work on its data image before it waits for input."""
+    program, _, _ = dense()
+    listing = DENSE.replace("LOOP", "LOAD bytes=16 cores=2\nMVM rows=16 beats=4 cores=2\nLOOP")
+    parts = {**_parts(program), "instructions": tuple(assemble(listing)), "data": words(2)[:, 0]}
+    arrays = [Crossbar(image(program), 1, 1)], [CCrossbar(image(program), 1, 1)]
+    counters = []
+    for array in arrays:
+        m = Machine(TileProgram(**parts), array)
+        assert array[0].reads == m.counters.reads > 0
+        # LOAD of two words and one cycle more; the MVM is still busy when the SYNC comes.
+        assert m.counters.cycles == 9 + 4 + 2 + m.counters.core_stalls
+        assert m.counters.core_stalls == m.counters.core_active[1] - 3
+        counters.append(m.counters)
+    assert counters[0] == counters[1]
+
+
+def test_address_registers_wrap() -> None:
+    listing = """
+        LOOP body=6 count=0
+        SYNC in_words=1 out_words=1
+        SET reg=A0 value=-16
+        ADD reg=A0 value=24
+        RECV addr=0 words=1
+        ADD reg=A0 value=0x1000000
+        SEND addr=0 words=1
+        """
+    x = words(3)
+    np.testing.assert_array_equal(machine(make(listing, outputs=1)).run(x), x)
+
+
+def test_long_samples() -> None:
+    listing = """
+        LOOP body=5 count=0
+        SYNC in_words=1 out_words=1
+        LOOP body=1 count=100000
+        NOP
+        RECV words=1
+        SEND words=1
+        """
+    x = words(2)
+    program = make(listing, outputs=1)
+    m = Machine(program, [CCrossbar(image(program), 1, 1)])
+    m.clear_counters()
+    np.testing.assert_array_equal(m.run(x), x)
+    assert m.counters.instructions == 2 * 100_004
+    assert m.counters.cycles == 2 * 2 * 100_004
+
+
 def test_a_sample_longer_than_the_fifo() -> None:
     program = make(
         """
@@ -378,9 +630,25 @@ def test_inputs_go_where_the_layout_says() -> None:
     packed = layout.pack_inputs(codes.reshape(1, 2, 2))
     assert packed.tolist() == [[int.from_bytes([40, 0, 10, 20, 30, 0, 0, 40], "little")]]
     assert layout.pack_inputs(codes[:0]).shape == (0, 1)
+    layout = TileProgram(**{**_parts(program), "input": InputLayout(order, 9)})
+    assert layout.pack_inputs(codes).tolist() == [
+        [int.from_bytes([40, 9, 10, 20, 30, 9, 9, 40], "little")]
+    ]
+    fill = np.arange(100, 108, dtype=np.uint8)
+    layout = TileProgram(**{**_parts(program), "input": InputLayout(order, fill)})
+    packed = [40, 101, 10, 20, 30, 105, 106, 40]
+    assert layout.pack_inputs(codes).tolist() == [[int.from_bytes(packed, "little")]]
     for wrong in (codes[:, :3], codes.astype(np.int16), codes[0]):
         with pytest.raises(InputError, match="4 elements a sample"):
             layout.pack_inputs(wrong)
+
+
+def test_wrong_pad_bytes_are_refused() -> None:
+    order = np.full(8, -1)
+    with pytest.raises(ValueError, match="pad byte must be 0 to 255, not 256"):
+        InputLayout(order, 256)
+    with pytest.raises(ValueError, match=r"Pad bytes must be uint8 \[8\], not uint8 \[7\]"):
+        InputLayout(order, np.zeros(7, dtype=np.uint8))
 
 
 def test_scattered_tensors_come_back() -> None:
