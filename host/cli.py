@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from ..arch.errors import InputError, ToolError
 from .commands.pictures import array_app, device_app
+from .commands.quantize import quantize_command
 from .commands.waves import waves
 
 __all__ = ["app", "main"]
@@ -48,6 +49,7 @@ app = typer.Typer(
 app.add_typer(device_app, name="device")
 app.add_typer(array_app, name="array")
 app.command()(waves)
+app.command("quantize")(quantize_command)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 _ChipOption = Annotated[

@@ -5,6 +5,7 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ..arch.errors import InputError
 from .graph import Network
 
-__all__ = ["Dataset", "load_dataset"]
+__all__ = ["Dataset", "load_dataset", "read_arrays"]
 
 # What zipfile and numpy raise on archives with flipped bits; a RuntimeError says "encrypted", or is
 # the NotImplementedError of an unknown compression.
@@ -68,7 +69,7 @@ def load_dataset(path: str | Path, network: Network) -> Dataset:
         If the file cannot be read, holds Python objects, or does not fit the network.
     """
     path = Path(path)
-    arrays = _read(path)
+    arrays = read_arrays(path, ("x", "y"))
     if "x" not in arrays:
         keys = ", ".join(sorted(arrays)) or "none"
         raise InputError(
@@ -81,8 +82,14 @@ def load_dataset(path: str | Path, network: Network) -> Dataset:
     return Dataset(x, _labels(path, arrays["y"], len(x)))
 
 
-def _read(path: Path) -> dict[str, NDArray[np.generic]]:
-    """The arrays 'x' and 'y' of an .npz file; other names map to empty arrays."""
+def read_arrays(path: Path, wanted: Container[str]) -> dict[str, NDArray[np.generic]]:
+    """The wanted arrays of an .npz file; its other names map to empty arrays.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds Python objects.
+    """
     if path.is_dir():
         raise InputError(f"{path} is a directory, not an .npz file; name the file in it")
     try:
@@ -96,8 +103,7 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 return {
-                    name: archive[name] if name in ("x", "y") else np.empty(0)
-                    for name in archive.files
+                    name: archive[name] if name in wanted else np.empty(0) for name in archive.files
                 }
     except FileNotFoundError:
         raise InputError(f"There is no file {path}; check the path") from None

@@ -255,7 +255,7 @@ def test_a_mean_over_steps_has_no_step_model() -> None:
     x = samples()
     made = run(unroll(source).model, {"x": x})
     np.testing.assert_allclose(made["logits"], run(source, {"x": x})["logits"], atol=1e-5)
-    with pytest.raises(ModelError, match="ReduceMean .* reads the whole sequence .* use --unroll"):
+    with pytest.raises(ModelError, match=r"ReduceMean .* reads the whole sequence .* use --unroll"):
         to_step(source)
 
 
@@ -309,7 +309,7 @@ def test_weights_that_are_computed_are_refused() -> None:
     source.graph.node.insert(0, helper.make_node("Relu", ["W"], ["W_used"]))
     lstm = next(n for n in source.graph.node if n.op_type == "LSTM")
     lstm.input[1] = "W_used"
-    with pytest.raises(ModelError, match="weights \\('W_used'\\) .* computed at run time"):
+    with pytest.raises(ModelError, match=r"weights \('W_used'\) .* computed at run time"):
         unroll(source)
 
 
