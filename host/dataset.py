@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples to run: an .npz file with ``x`` (the model's float input) and, if known, labels ``y``."""
+"""Samples to run: an .npz file with the model's float inputs and, if known, labels ``y``.
+
+A model with one input takes array ``x``, one with several an array for each, by its name.
+"""
 
 import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.errors import InputError
-from .graph import Network
+from .graph import Network, NetworkInput
 
 __all__ = ["Dataset", "load_dataset", "read_arrays"]
 
@@ -40,28 +43,36 @@ class Dataset:
 
     Parameters
     ----------
-    x : float32 [n, \\*input_shape]
-        Finite.
+    inputs : mapping of str to float32 [n, \\*shape]
+        Finite samples of each input that is fed, by its name; of a step model with states
+        [n, steps, \\*shape].
     y : int64 [n], optional
-        Class of each sample.
+        Class of each sample; of a step model also [n, steps].
     """
 
-    x: NDArray[np.float32]
+    inputs: Mapping[str, NDArray[np.float32]]
     y: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def x(self) -> NDArray[np.float32]:
+        """Samples of the first input."""
+        return next(iter(self.inputs.values()))
+
     def head(self, count: int) -> "Dataset":
         """The first ``count`` samples, or all if there are fewer."""
-        return Dataset(self.x[:count], None if self.y is None else self.y[:count])
+        first = {name: array[:count] for name, array in self.inputs.items()}
+        return Dataset(first, None if self.y is None else self.y[:count])
 
 
 def load_dataset(path: str | Path, network: Network) -> Dataset:
     """Read and check a data set.
 
-    ``x`` may have any shape [n, ...] with as many values a sample as the network's input; integers
-    and float64 are converted to float32.
+    The one input of a network is array ``x`` (or has its own name); several have theirs each.
+    Samples may have any shape [n, ...] with as many values as the network's input; those of a step
+    model with states are sequences, [n, steps, ...]. Integers and float64 are converted to float32.
 
     Raises
     ------
@@ -69,17 +80,46 @@ def load_dataset(path: str | Path, network: Network) -> Dataset:
         If the file cannot be read, holds Python objects, or does not fit the network.
     """
     path = Path(path)
-    arrays = read_arrays(path, ("x", "y"))
-    if "x" not in arrays:
-        keys = ", ".join(sorted(arrays)) or "none"
-        raise InputError(
+    names = [entry.name for entry in network.fed]
+    wanted = {"x": names[0]} if len(names) == 1 else {}
+    wanted |= {name: name for name in names}
+    arrays = read_arrays(path, {*wanted, "y"})
+    inputs: dict[str, NDArray[np.float32]] = {}
+    for entry in network.fed:
+        key = next((k for k, name in wanted.items() if name == entry.name and k in arrays), None)
+        if key is None:
+            raise InputError(_missing(path, arrays, network, entry.name))
+        inputs[entry.name] = _samples(path, key, arrays[key], network, entry)
+    lead = 2 if network.states else 1
+    fronts = {name: array.shape[:lead] for name, array in inputs.items()}
+    first, *others = fronts
+    for name in others:
+        if fronts[name] != fronts[first]:
+            what = "samples" if lead == 1 else "samples and steps"
+            raise InputError(
+                f"{path} has {list(fronts[first])} {what} of '{first}' but "
+                f"{list(fronts[name])} of '{name}'; give as many of each"
+            )
+    if "y" not in arrays or "y" in names:
+        return Dataset(inputs)
+    return Dataset(inputs, _labels(path, arrays["y"], fronts[first]))
+
+
+def _missing(
+    path: Path, arrays: Mapping[str, NDArray[np.generic]], network: Network, name: str
+) -> str:
+    """What to say of an array that is not there."""
+    keys = ", ".join(sorted(arrays)) or "none"
+    if len(network.fed) == 1:
+        return (
             f"{path} has no array 'x' (its arrays: {keys}); save it with "
             "numpy.savez_compressed(path, x=samples, y=labels)"
         )
-    x = _samples(path, arrays["x"], network)
-    if "y" not in arrays:
-        return Dataset(x)
-    return Dataset(x, _labels(path, arrays["y"], len(x)))
+    names = ", ".join(f"'{entry.name}'" for entry in network.fed)
+    return (
+        f"{path} has no array '{name}' (its arrays: {keys}); network {network.name!r} takes one "
+        f"for each of its inputs {names}"
+    )
 
 
 def read_arrays(path: Path, wanted: Container[str]) -> dict[str, NDArray[np.generic]]:
@@ -124,43 +164,58 @@ def read_arrays(path: Path, wanted: Container[str]) -> dict[str, NDArray[np.gene
         raise InputError(f"{path} is damaged ({reason}); save or copy it again") from None
 
 
-def _samples(path: Path, x: NDArray[np.generic], network: Network) -> NDArray[np.float32]:
-    """Check ``x`` and bring it to float32 [n, *input_shape]."""
-    wanted = list(network.input_shape)
+def _samples(
+    path: Path, key: str, x: NDArray[np.generic], network: Network, entry: NetworkInput
+) -> NDArray[np.float32]:
+    """Check an array and bring it to float32 [n, \\*shape], or [n, steps, \\*shape]."""
+    wanted = list(entry.shape)
     if x.dtype.kind not in "uifb":
-        raise InputError(f"'x' in {path} must hold numbers, not {x.dtype}")
+        raise InputError(f"'{key}' in {path} must hold numbers, not {x.dtype}")
     if x.ndim < 1 or x.shape[0] == 0:
-        raise InputError(f"'x' in {path} has no sample (shape {list(x.shape)}); give at least one")
-    sample = list(x.shape[1:])
-    if math.prod(sample) != math.prod(wanted):
         raise InputError(
-            f"Samples in {path} have the shape {sample}, but network {network.name!r} takes "
-            f"{wanted} ({math.prod(wanted)} values); export x as the model's own input"
+            f"'{key}' in {path} has no sample (shape {list(x.shape)}); give at least one"
+        )
+    if network.states and (x.ndim < 2 or x.shape[1] == 0):
+        raise InputError(
+            f"'{key}' in {path} has the shape {list(x.shape)}, but network {network.name!r} keeps "
+            "states and takes sequences: samples, steps, values"
+        )
+    lead = 2 if network.states else 1
+    sample = list(x.shape[lead:])
+    if math.prod(sample) != math.prod(wanted):
+        what = "Samples" if lead == 1 else "Steps of samples"
+        of = "" if key == "x" else f" of '{key}'"
+        raise InputError(
+            f"{what}{of} in {path} have the shape {sample}, but network {network.name!r} takes "
+            f"{wanted} ({math.prod(wanted)} values); export {key} as the model's own input"
         )
     if x.dtype.kind in "ui" and int(np.abs(x.astype(np.float64)).max()) > _MAX_EXACT_INTEGER:
         raise InputError(
-            f"'x' in {path} holds integers beyond {_MAX_EXACT_INTEGER}, which float32 cannot hold; "
-            "scale them as the model expects"
+            f"'{key}' in {path} holds integers beyond {_MAX_EXACT_INTEGER}, which float32 cannot "
+            "hold; scale them as the model expects"
         )
     with np.errstate(over="ignore"):  # float64 values too large become infinite and are refused
-        values: NDArray[np.float32] = x.astype(np.float32).reshape(len(x), *wanted)
+        values: NDArray[np.float32] = x.astype(np.float32).reshape(*x.shape[:lead], *wanted)
     finite = np.isfinite(values).reshape(len(x), -1).all(axis=1)
     if not finite.all():
         bad = np.flatnonzero(~finite)
         raise InputError(
-            f"Sample {int(bad[0])} of 'x' in {path} holds NaN or infinite values ({bad.size} of "
-            f"{len(x)} samples do); remove them"
+            f"Sample {int(bad[0])} of '{key}' in {path} holds NaN or infinite values ({bad.size} "
+            f"of {len(x)} samples do); remove them"
         )
     return values
 
 
-def _labels(path: Path, y: NDArray[np.generic], count: int) -> NDArray[np.int64]:
-    """Check ``y`` and bring it to int64 [n]."""
-    if y.shape not in ((count,), (count, 1)):
+def _labels(path: Path, y: NDArray[np.generic], front: tuple[int, ...]) -> NDArray[np.int64]:
+    """Check ``y`` and bring it to int64 [n], or [n, steps]."""
+    count = front[0]
+    if y.shape not in ((count,), (count, 1), front):
+        steps = f", or one a step {list(front)}," if len(front) > 1 else ","
         raise InputError(
-            f"'y' in {path} must have one class a sample ({count}), not the shape {list(y.shape)}"
+            f"'y' in {path} must have one class a sample ({count}){steps} not the shape "
+            f"{list(y.shape)}"
         )
-    flat = y.ravel()
+    flat = y if y.shape == front else y.ravel()
     if flat.dtype.kind == "f":
         real = flat.astype(np.float64)
         if not np.isfinite(real).all() or (real != np.rint(real)).any():

@@ -9,7 +9,7 @@ import pytest
 
 from ohmtwin.arch.errors import InputError
 from ohmtwin.host.dataset import load_dataset
-from ohmtwin.host.graph import Dense, Network, Quantization
+from ohmtwin.host.graph import Combine, Dense, Network, NetworkInput, Quantization, State
 
 QUANT = Quantization(1.0, 0, signed=False)
 
@@ -22,7 +22,8 @@ def network() -> Network:
         np.full(3, 1 << 23, np.uint32), np.full(3, 30, np.uint8),
         0, 0, 255, QUANT,
     )  # fmt: skip
-    return Network("digits", "x", (64,), QUANT, (layer,), QUANT, "y")
+    inputs = (NetworkInput("pixels", "x", (64,), QUANT),)
+    return Network(name="digits", inputs=inputs, layers=(layer,), outputs=("y",))
 
 
 @pytest.fixture
@@ -127,3 +128,63 @@ def test_damage_never_ends_in_another_error(path: Path, network: Network) -> Non
         except InputError:
             refused += 1
     assert refused > 300
+
+
+def test_the_input_may_have_its_own_name(path: Path, network: Network) -> None:
+    np.savez(path, pixels=np.ones((2, 64)))
+    assert load_dataset(path, network).x.tolist() == np.ones((2, 64)).tolist()
+    np.savez(path, pixels=np.ones((2, 64)), x=np.zeros((2, 64)))
+    assert list(load_dataset(path, network).inputs) == ["pixels"]
+    assert not load_dataset(path, network).x.any(), "x comes first"
+
+
+def two(states: tuple[State, ...] = ()) -> Network:
+    """Inputs image and scale; with states, "scale" is kept."""
+    add = Combine(
+        name="add", sources=("a", "b"), output="y", factors=(1, 1), offset=0,
+        mantissa=1 << 23, shift=24, zero_point=0, clip_low=0, clip_high=255, out_quant=QUANT,
+    )  # fmt: skip
+    inputs = tuple(NetworkInput(n, t, (2, 3), QUANT) for n, t in (("image", "a"), ("scale", "b")))
+    return Network(name="two", inputs=inputs, layers=(add,), outputs=("y",), states=states)
+
+
+def test_several_inputs_have_an_array_each(path: Path) -> None:
+    rng = np.random.default_rng(2)
+    image, scale = rng.random((5, 6)), rng.random((5, 2, 3))
+    np.savez(path, image=image, scale=scale, y=np.arange(5))
+    data = load_dataset(path, two())
+    assert list(data.inputs) == ["image", "scale"]
+    np.testing.assert_array_equal(data.inputs["image"], image.reshape(5, 2, 3).astype(np.float32))
+    np.testing.assert_array_equal(data.head(2).inputs["scale"], scale[:2].astype(np.float32))
+    for arrays, message in (
+        ({"image": image}, r"has no array 'scale' .*one for each of its inputs 'image', 'scale'"),
+        ({"x": image, "scale": scale}, "has no array 'image'"),
+        (
+            {"image": image, "scale": scale[:4]},
+            r"has \[5\] samples of 'image' but \[4\] of 'scale'",
+        ),
+        ({"image": image[:, :5], "scale": scale}, r"Samples of 'image' in .* have the shape \[5\]"),
+    ):
+        np.savez(path, **arrays)
+        with pytest.raises(InputError, match=message):
+            load_dataset(path, two())
+
+
+def test_step_models_take_sequences(path: Path) -> None:
+    network = two((State("b", "y", None, 0),))
+    x = np.random.default_rng(3).random((4, 7, 6))
+    for y in (np.arange(4), np.arange(28).reshape(4, 7)):
+        np.savez(path, x=x, y=y)
+        data = load_dataset(path, network)
+        assert data.x.shape == (4, 7, 2, 3)
+        assert data.y is not None
+        assert data.y.tolist() == y.tolist()
+    for arrays, message in (
+        ({"x": x[:, 0]}, r"Steps of samples in .* have the shape \[\], but network 'two' takes"),
+        ({"x": x[:, 0, 0]}, "keeps states and takes sequences: samples, steps, values"),
+        ({"x": x[:, :0]}, "takes sequences"),
+        ({"x": x, "y": np.zeros((4, 6))}, r"one class a sample \(4\), or one a step \[4, 7\], not"),
+    ):
+        np.savez(path, **arrays)
+        with pytest.raises(InputError, match=message):
+            load_dataset(path, network)
