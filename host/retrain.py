@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..arch.errors import InputError, ModelError
 from ..arch.formats import RequantScale
-from .graph import Dense, Network, Quantization
+from .graph import Dense, Network, Quantization, Reshape
 
 __all__ = ["FloatLayer", "float_layers", "quantize_layers", "retrain"]
 
@@ -48,15 +48,9 @@ def float_layers(network: Network) -> list[FloatLayer]:
     ModelError
         If the layers are no chain, or one ends in a table.
     """
-    tensor, quant = network.input_name, network.input_quant
+    quant = network.input_quant
     found = []
-    for layer in network.layers:
-        if layer.input != tensor or layer.table is not None:
-            raise ModelError(
-                f"Layer '{layer.name}' of network '{network.name}' "
-                + ("ends in a table" if layer.input == tensor else f"does not read '{tensor}'")
-                + "; only chains of dense layers with ReLU can be retrained"
-            )
+    for layer in _chain(network):
         factor = np.array([float(scale) for scale in layer.scales])
         whole = layer.weights.astype(np.float64)
         bias = layer.bias + quant.internal_zero_point * whole.sum(axis=1)
@@ -68,7 +62,33 @@ def float_layers(network: Network) -> list[FloatLayer]:
                 relu=layer.clip_low >= out.internal_zero_point,
             )
         )
-        tensor, quant = layer.output, out
+        quant = out
+    return found
+
+
+def _chain(network: Network) -> list[Dense]:
+    """The dense layers of a network that is a chain of them; reshapes between them do nothing."""
+    tensor = network.input_name
+    found = []
+    for layer in network.layers:
+        reads = layer.sources == (tensor,)
+        if (
+            not reads
+            or not isinstance(layer, Dense | Reshape)
+            or getattr(layer, "table", None) is not None
+        ):
+            what = "is no dense layer"
+            if not reads:
+                what = f"does not read '{tensor}'"
+            elif isinstance(layer, Dense):
+                what = "ends in a table"
+            raise ModelError(
+                f"Layer '{layer.name}' of network '{network.name}' {what}; only chains of dense "
+                "layers with ReLU can be retrained"
+            )
+        if isinstance(layer, Dense):
+            found.append(layer)
+        tensor = layer.output
     return found
 
 
@@ -92,7 +112,7 @@ def quantize_layers(network: Network, layers: list[FloatLayer], x: NDArray[np.fl
     network : Network
         Gives names, input and signedness.
     layers : list of FloatLayer
-        One for each of ``network.layers``.
+        One for each dense layer of the network.
     x : float32 [n, inputs]
         Real inputs, for the ranges.
 
@@ -104,9 +124,9 @@ def quantize_layers(network: Network, layers: list[FloatLayer], x: NDArray[np.fl
         If an accumulator can leave 32 bits.
     """
     quant = network.input_quant
-    dense: list[Dense] = []
+    dense: dict[str, Dense] = {}
     values = _forward(layers, x.astype(np.float64))
-    for old, layer, reached in zip(network.layers, layers, values[1:], strict=True):
+    for old, layer, reached in zip(_chain(network), layers, values[1:], strict=True):
         low, high = min(0.0, float(reached.min())), max(0.0, float(reached.max()))
         # A layer that never answers still needs a scale.
         scale = float(np.float32((high - low) / 255 or 1.0))
@@ -122,21 +142,20 @@ def quantize_layers(network: Network, layers: list[FloatLayer], x: NDArray[np.fl
             raise ModelError(f"Layer '{old.name}' gives no usable factor: {error}") from None
         bias = np.rint(layer.bias / (quant.scale * float(unit)))
         bias -= quant.internal_zero_point * weights.astype(np.float64).sum(axis=1)
-        dense.append(
-            dataclasses.replace(
-                old,
-                weights=weights,
-                bias=bias.astype(np.int32),
-                mantissa=np.full(old.outputs, requant.mantissa, np.uint32),
-                shift=np.full(old.outputs, requant.shift, np.uint8),
-                zero_point=zero,
-                clip_low=zero if layer.relu else 0,
-                clip_high=255,
-                out_quant=out,
-            )
+        dense[old.name] = dataclasses.replace(
+            old,
+            weights=weights,
+            bias=bias.astype(np.int32),
+            mantissa=np.full(old.outputs, requant.mantissa, np.uint32),
+            shift=np.full(old.outputs, requant.shift, np.uint8),
+            zero_point=zero,
+            clip_low=zero if layer.relu else 0,
+            clip_high=255,
+            out_quant=out,
         )
         quant = out
-    return dataclasses.replace(network, layers=tuple(dense), output_quant=quant, notes=())
+    again = tuple(dense.get(layer.name, layer) for layer in network.layers)
+    return dataclasses.replace(network, layers=again, notes=())
 
 
 def retrain(
@@ -186,7 +205,10 @@ def retrain(
         If the network is no chain of dense layers.
     """
     x = np.asarray(x, np.float32).reshape(len(x), -1)
-    inputs, classes = network.layers[0].inputs, network.layers[-1].outputs
+    chain = _chain(network)
+    if not chain:
+        raise ModelError(f"Network '{network.name}' has no dense layer to retrain")
+    inputs, classes = chain[0].inputs, chain[-1].outputs
     if not len(x) or x.shape[1] != inputs or y.shape != (len(x),):
         raise InputError(
             f"Training needs samples [n, {inputs}] and a class for each, not {list(x.shape)} and "

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.formats import RequantScale
-from ohmtwin.host.graph import Dense, Network, Quantization
+from ohmtwin.host.graph import Dense, Network, NetworkInput, Quantization
 
 __all__ = ["SMALL_CHIP", "random_codes", "random_network"]
 
@@ -67,12 +67,9 @@ def random_network(seed: int, sizes: tuple[int, ...], table_after: int | None = 
         )
     return Network(
         name=f"random{seed}",
-        input_name="t0",
-        input_shape=(sizes[0],),
-        input_quant=unit,
+        inputs=(NetworkInput("x", "t0", (sizes[0],), unit),),
         layers=tuple(layers),
-        output_quant=unit,
-        output_name=f"t{len(sizes) - 1}",
+        outputs=(f"t{len(sizes) - 1}",),
     )
 
 

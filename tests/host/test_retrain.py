@@ -73,7 +73,10 @@ def test_quantizing_back_gives_the_same_network(digits: Data) -> None:
 
 def test_zero_points_are_folded_in() -> None:
     quant = Quantization(0.0625, 100, signed=False)
-    network = dataclasses.replace(random_network(3, (30, 5)), input_quant=quant)
+    network = random_network(3, (30, 5))
+    network = dataclasses.replace(
+        network, inputs=(dataclasses.replace(network.inputs[0], quant=quant),)
+    )
     x = np.random.default_rng(0).uniform(-6, 9, (50, 30)).astype(np.float32)
     real = _forward(float_layers(network), quant.dequantize(quant.quantize(x)).astype(np.float64))
     again = quantize_layers(network, float_layers(network), x)

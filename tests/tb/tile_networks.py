@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from ohmtwin.arch.chip import Chip
 from ohmtwin.behavioral.devices import ideal, rram
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
-from ohmtwin.host.graph import Dense, Network, Quantization
+from ohmtwin.host.graph import Dense, Network, NetworkInput, Quantization
 
 __all__ = ["TILE_CHIP", "samples", "small_network"]
 
@@ -56,12 +56,9 @@ def small_network(*, noisy: bool, zero_skip: bool = True, seed: int = 3) -> Comp
     """24 inputs, 8 codes over two cores, 4 outputs on the third."""
     network = Network(
         name="small",
-        input_name="x",
-        input_shape=(24,),
-        input_quant=_QUANT,
+        inputs=(NetworkInput("x", "x", (24,), _QUANT),),
         layers=(_layer("first", "x", "h", 8, 24), _layer("second", "h", "y", 4, 8)),
-        output_quant=_QUANT,
-        output_name="y",
+        outputs=("y",),
     )
     schedule = "zero_skip" if zero_skip else "baseline"
     return compile_network(
