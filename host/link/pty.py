@@ -97,7 +97,7 @@ class PtyBoard:
         self._there = there
         self._back = back
         self._master = PtyMaster()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(1, "board")
         self._running = self._pool.submit(self._run)
@@ -108,7 +108,7 @@ class PtyBoard:
         return self._master.device
 
     def replace(self, end: End) -> None:
-        """Another far end from now on: the board was reset."""
+        """Another far end from now on, as if the board was reset; the old one may ask for it."""
         with self._lock:
             self._end = end
 

@@ -114,9 +114,9 @@ class ResumingDriver:
         return action()
 
     def _come_back(self) -> None:
-        self._driver.close()
         until = time.monotonic() + self._back_within
         while True:
+            self._driver.close()
             try:
                 if self._rewind is not None:
                     self._rewind()

@@ -2,6 +2,7 @@
 """The host's end of the link: opens a session, then carries words; bytes in, bytes out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random, SystemRandom
 
 from ...arch.link import DELIMITER, FrameKind, Ident
@@ -32,7 +33,7 @@ class HostLink:
     Attributes
     ----------
     ident : Ident or None
-        Who the board is, once it told.
+        Who the board is, once it told; without session and echo.
     is_open : bool
         Whether the session stands.
     restarted : bool
@@ -53,8 +54,10 @@ class HostLink:
         self._random = random or SystemRandom()
         self._decoder = FrameDecoder()
         self._flow = Flow(timeout)
-        self._number = self._new_number()  # of a PROBE, then the session, then of PROBEs again
+        # What the next IDENT must echo: that of a PROBE, the session, that of a PROBE again.
+        self._number: int | None = self._new_number()
         self._session = 0
+        self._replaces = 0
         self._greet_at: float | None = 0.0
         self._last_sent = float("-inf")
         self._received = bytearray()
@@ -96,14 +99,16 @@ class HostLink:
     def probe(self) -> None:
         """Ask the board which session it knows; ``restarted`` tells."""
         if self.is_open:
-            self._number = self._new_number()
+            # One number until it is answered, however long that takes.
+            self._number = self._number or self._new_number()
             self._greet_at = float("-inf")
 
     def receive(self, data: bytes, now: float) -> None:
         """Bytes of the line."""
         for chunk in self._decoder.feed(data):
             frame = self._decoder.decode(chunk)
-            if frame is None:
+            # What only a host says comes from a device that sends back what it hears.
+            if frame is None or frame.kind in (FrameKind.HELLO, FrameKind.PROBE):
                 self.damaged += 1
                 self._flow.damaged()
                 continue
@@ -111,7 +116,7 @@ class HostLink:
             self.heard_at = now
             if frame.kind is FrameKind.IDENT:
                 self._identified(frame)
-            elif frame.kind in (FrameKind.DATA, FrameKind.ACK):
+            else:
                 self._received += self._flow.take(frame, now)
 
     def _identified(self, frame: Frame) -> None:
@@ -123,16 +128,18 @@ class HostLink:
             return  # late: answers an older question
         if self.is_open:
             self.restarted |= ident.session != self._session
+            self._number = None
             return
         if self._session and ident.session == self._session:
             self.is_open = True
             self._decoder.session = self._session
             self._greet_at = None
-            self._number = 0  # echoes of this HELLO are late from here on
+            self._number = None  # echoes of this HELLO are late from here on
             return
         if self.ident is None and self._check is not None:
             self._check(ident)
-        self.ident = ident
+        self._replaces = ident.session
+        self.ident = replace(ident, session=0, echo=0)
         if not self._session:
             self._number = self._session = self._other(ident.session)
         self._greet_at = float("-inf")
@@ -160,6 +167,6 @@ class HostLink:
             return None
         self._greet_at = None if self.is_open else now + _GREETING_EVERY
         if self._session and not self.is_open:
-            old = self.ident.session if self.ident else 0
-            return Frame(FrameKind.HELLO, (self._session | old << 32).to_bytes(8, "little"))
-        return Frame(FrameKind.PROBE, self._number.to_bytes(8, "little"))
+            word = self._session | self._replaces << 32
+            return Frame(FrameKind.HELLO, word.to_bytes(8, "little"))
+        return Frame(FrameKind.PROBE, (self._number or 0).to_bytes(8, "little"))
