@@ -10,14 +10,21 @@ from onnx.external_data_helper import load_external_data_for_tensor
 
 from ...arch.errors import ModelError
 
-__all__ = ["MAX_BYTES", "read_model"]
+__all__ = ["MAX_BYTES", "load_external", "read_model"]
 
 MAX_BYTES = (1 << 31) - 1
 """Protocol Buffers cannot hold more in one message."""
 
 
-def read_model(path: str | Path) -> onnx.ModelProto:
-    """Read a model with all its weights in memory.
+def read_model(path: str | Path, *, external: bool = True) -> onnx.ModelProto:
+    """Read a model.
+
+    Parameters
+    ----------
+    path : str or Path
+    external : bool
+        Whether to read external data into the model. They are checked in any case; those that are
+        not read here are for :func:`load_external`, one tensor at a time.
 
     Raises
     ------
@@ -57,7 +64,11 @@ def read_model(path: str | Path) -> onnx.ModelProto:
             "another kind of file, so export or copy the model again"
         )
     _check_names(model, path)
-    _load_external_data(model, path)
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            _check_external(tensor, path)
+            if external:
+                tensor.CopyFrom(load_external(tensor, path))
     return model
 
 
@@ -73,26 +84,46 @@ def _check_names(model: onnx.ModelProto, path: Path) -> None:
         raise ModelError(f"{path} has damaged names in it; export or copy the model again")
 
 
-def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Read external tensors into the model; only files in or below the model's folder."""
+def _where(tensor: TensorProto, path: Path) -> tuple[str, str]:
+    location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+    return location, f"external data {location!r} of tensor {tensor.name!r} in {path}"
+
+
+def _check_external(tensor: TensorProto, path: Path) -> None:
+    """The file must be there, in or below the model's folder."""
     folder = path.resolve().parent
-    for tensor in model.graph.initializer:
-        if tensor.data_location != TensorProto.EXTERNAL:
-            continue
-        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+    location, where = _where(tensor, path)
+    try:
         target = (folder / location).resolve()
-        where = f"external data {location!r} of tensor {tensor.name!r} in {path}"
-        if not location or not target.is_relative_to(folder) or target == folder:
-            raise ModelError(
-                f"The {where} lie outside the model's folder, and are not read; save the model "
-                "with its data beside it"
-            )
-        if not target.is_file():
-            raise ModelError(f"The {where} are missing; copy them beside the model")
-        try:
-            load_external_data_for_tensor(tensor, str(folder))
-        except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            reason = (str(error).splitlines() or ["unknown"])[0]
-            raise ModelError(f"The {where} cannot be read: {reason}") from None
-        tensor.data_location = TensorProto.DEFAULT
-        del tensor.external_data[:]
+    except (OSError, ValueError, RuntimeError):  # a null character; a loop of links
+        target = folder
+    if not location or not target.is_relative_to(folder) or target == folder:
+        raise ModelError(
+            f"The {where} lie outside the model's folder, and are not read; save the model "
+            "with its data beside it"
+        )
+    if not target.is_file():
+        raise ModelError(f"The {where} are missing; copy them beside the model")
+
+
+def load_external(tensor: TensorProto, path: str | Path) -> TensorProto:
+    """A tensor with its external data in it; the tensor given stays as it is.
+
+    Raises
+    ------
+    ModelError
+        If they cannot be read, or lie outside the model's folder.
+    """
+    path = Path(path)
+    _check_external(tensor, path)
+    loaded = TensorProto()
+    loaded.CopyFrom(tensor)
+    _, where = _where(tensor, path)
+    try:
+        load_external_data_for_tensor(loaded, str(path.resolve().parent))
+    except (OSError, ValueError, OverflowError, MemoryError, onnx.checker.ValidationError) as error:
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise ModelError(f"The {where} cannot be read: {reason}") from None
+    loaded.data_location = TensorProto.DEFAULT
+    del loaded.external_data[:]
+    return loaded

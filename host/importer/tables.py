@@ -6,6 +6,7 @@ fused multiply-adds. A correctly rounded function gives another code about once 
 where the value lies on the edge between two codes; so the same approximations are evaluated here.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..graph import Quantization
 
-__all__ = ["TABLE_OPERATORS", "activation_table", "leaky_relu", "relu", "sigmoid", "tanh"]
+__all__ = ["FUNCTIONS", "Reals", "activation_table", "leaky_relu", "relu", "sigmoid", "tanh"]
 
 Reals = NDArray[np.float32]
 
@@ -105,8 +106,75 @@ def leaky_relu(alpha: float) -> Callable[[Reals], Reals]:
     return function
 
 
-TABLE_OPERATORS = ("Sigmoid", "Tanh", "LeakyRelu", "Relu", "Clip")
-"""ONNX operators that become tables when they stand between two quantized tensors."""
+def _rounded(function: Callable[[float], float]) -> Callable[[Reals], Reals]:
+    """A function evaluated in double precision and rounded to float32."""
+
+    def rounded(x: Reals) -> Reals:
+        values = [function(v) for v in x.astype(np.float64).ravel().tolist()]
+        return np.array(values, np.float64).astype(np.float32).reshape(x.shape)
+
+    return rounded
+
+
+def _exp(x: Reals) -> Reals:
+    result: Reals = np.exp(x.astype(np.float64)).astype(np.float32)
+    return result
+
+
+def _softplus(x: Reals) -> Reals:
+    result: Reals = np.logaddexp(0.0, x.astype(np.float64)).astype(np.float32)
+    return result
+
+
+def _reciprocal(x: Reals) -> Reals:
+    return np.float32(1) / x
+
+
+def _softsign(x: Reals) -> Reals:
+    return x / (np.float32(1) + np.abs(x))
+
+
+def _hard_swish(x: Reals) -> Reals:
+    """``x * clip(x / 6 + 0.5, 0, 1)``."""
+    gate = np.float32(1 / 6) * x + np.float32(0.5)
+    return x * np.clip(gate, np.float32(0), np.float32(1))
+
+
+def _gelu(x: Reals) -> Reals:
+    """``x * (1 + erf(x / sqrt(2))) / 2``."""
+    inner = erf(x * np.float32(math.sqrt(0.5)))
+    return np.float32(0.5) * x * (inner + np.float32(1))
+
+
+def _fast_gelu(x: Reals) -> Reals:
+    """The approximation of GELU by tanh."""
+    inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
+    return np.float32(0.5) * x * (np.float32(1) + tanh(inner))
+
+
+erf = _rounded(math.erf)
+"""The error function, correctly rounded."""
+
+
+FUNCTIONS: dict[str, Callable[[Reals], Reals]] = {
+    "Abs": np.abs,
+    "Ceil": np.ceil,
+    "Erf": erf,
+    "Exp": _exp,
+    "FastGelu": _fast_gelu,
+    "Floor": np.floor,
+    "Gelu": _gelu,
+    "HardSwish": _hard_swish,
+    "Neg": np.negative,
+    "Reciprocal": _reciprocal,
+    "Relu": relu,
+    "Sigmoid": sigmoid,
+    "Softplus": _softplus,
+    "Softsign": _softsign,
+    "Sqrt": np.sqrt,
+    "Tanh": tanh,
+}
+"""Functions of one operand and no attribute, float32 to float32."""
 
 
 def activation_table(
