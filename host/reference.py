@@ -326,7 +326,7 @@ class _Tensors:
                 zero = 7
             elif node.op_type.startswith("QLinear"):
                 zero = 4
-            if source in fixed and node.op_type != "QLinearConcat":
+            if node.input and all(not name or name in fixed for name in node.input):
                 fixed.update(node.output)  # weights, folded where they are used
             elif zero >= 0:
                 known = len(node.input) > zero and node.input[zero] in values
