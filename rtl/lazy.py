@@ -21,7 +21,8 @@ _TOKEN = re.compile(r"\\\S+ |\d*'[bdhos][0-9a-fxz?_]+|\$?[A-Za-z_][\w$]*")
 _WIRE = re.compile(rf"^  wire (?:\[(\d+):0\] )?({_NAME}) ?;$", re.MULTILINE)
 _PORT = re.compile(rf"^  (?:input|output)(?: \[\d+:0\])? ({_NAME})", re.MULTILINE)
 _ASSIGN = re.compile(rf"^  assign ({_NAME}) *= (.*);\n", re.MULTILINE)
-_ANY_ASSIGN = re.compile(r"^  assign (.*?) += (.*);\n", re.MULTILINE)  # to parts of signals too
+# To parts of signals too. The blank that ends an escaped name belongs to the name.
+_ANY_ASSIGN = re.compile(r"^  assign (.*?) ?= (.*);\n", re.MULTILINE)
 _PROCESS = re.compile(
     r"^  always_(?:ff|comb)[^\n]*begin\n.*?^  end\n|^  always_ff[^\n]*\n    [^\n]*;\n",
     re.MULTILINE | re.DOTALL,

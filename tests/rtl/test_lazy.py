@@ -85,6 +85,11 @@ def test_a_way_back_through_other_logic_keeps_them_apart() -> None:
         *guarded("z", "y"),
     )
     assert gather(text) == text
+    # The same with a name that needs an escape.
+    escaped = text.replace(" p;", " \\$1 ;").replace("assign p =", "assign \\$1  =")
+    escaped = escaped.replace("y = p;", "y = \\$1 ;")
+    assert escaped.count("\\$1 ") == 4
+    assert gather(escaped) == escaped
     # The same through parts of a signal.
     parts = text.replace("  assign p = x & b;", "  assign p [0] = x;")
     assert gather(parts) == parts
