@@ -1,331 +1,394 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a mapping to the instructions of a tile (docs/tile.md)."""
+"""From a mapping and a layout to the instructions of a tile (docs/tile.md)."""
 
+import dataclasses
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.chip import Chip, RowSchedule
+from ...arch.chip import RowSchedule
 from ...arch.errors import CapacityError
 from ...arch.formats import ACTIVATION_BITS
-from ...arch.isa import FORMATS, Instruction, Opcode, Reg, Source
-from ...behavioral.program import OutputSegment
-from ..graph import Dense
-from .mapping import LayerMap, Mapping
+from ...arch.isa import Opcode, Reg, VecOp
+from ...behavioral.program import InputLayout, OutputSegment
+from .emit_linear import LinearEmitter
+from .emit_vector import VectorEmitter
+from .flatten import Flat, flatten, host_input, host_outputs, place_syncs
+from .layout import Layout, Work
+from .mapping import Mapping
+from .memories import Memories
+from .memory import Life, check_memory, plan_memory
+from .peephole import optimise
+from .tasks import Linear, Task, Term, Vector
+from .tensors import Ints, elements, is_view
+from .tree import Builder, Loop, Node, Received, Region, Sent
 
-__all__ = ["Code", "Memories", "generate"]
+__all__ = ["Code", "generate"]
 
 _WORD = 8
 
-# Address registers by their use in generated programs.
-_SOURCE, _DEST, _PARAM = Reg.A0, Reg.A1, Reg.A2
 
-
-@dataclass
-class _Step:
-    """An instruction with the words it moves through the host FIFOs, and what they mean."""
-
-    instruction: Instruction
-    in_words: int = 0
-    out_words: int = 0
-    output: OutputSegment | None = None
-
-
-@dataclass
-class Memories:
-    """What the parameter memory and the tables hold, and where each tensor lies in data memory."""
-
-    chip: Chip
-    params: list[int] = field(default_factory=list)
-    tables: list[NDArray[np.uint8]] = field(default_factory=list)
-    data_used: int = 0
-
-    def add_params(self, layer: Dense, outputs: NDArray[np.int64]) -> int:
-        """Append bias and scale of some outputs; returns their address in groups of W words.
-
-        Zeros for -1: the code of such a slot is the zero point, and nobody reads it.
-        """
-        width = self.chip.outputs_per_beat
-        address = len(self.params) // width
-        for j in outputs.tolist():
-            if j < 0:
-                self.params.append(0)
-                continue
-            bias = int(layer.bias[j]) & 0xFFFFFFFF
-            self.params.append(bias | int(layer.mantissa[j]) << 32 | int(layer.shift[j]) << 56)
-        self.params += [0] * (-len(self.params) % width)
-        if len(self.params) > self.chip.param_words:
-            raise CapacityError(
-                f"The outputs up to layer '{layer.name}' need {len(self.params)} parameter words, "
-                f"chip '{self.chip.name}' has {self.chip.param_words}; raise param_words"
-            )
-        return address
-
-    def add_table(self, layer: Dense) -> int:
-        """The number of the layer's table."""
-        if layer.table is None:
-            return 0
-        for number, table in enumerate(self.tables):
-            if np.array_equal(table, layer.table):
-                return number
-        if len(self.tables) == self.chip.tables:
-            raise CapacityError(
-                f"Layer '{layer.name}' would need table {len(self.tables) + 1}, a tile of chip "
-                f"'{self.chip.name}' holds {self.chip.tables}; raise tables, give layers the same "
-                f"activation and scales, or use ReLU, which needs no table"
-            )
-        self.tables.append(layer.table)
-        return len(self.tables) - 1
-
-    def allocate(self, tensor: str, values: int) -> int:
-        """Room for uint8 values in data memory; returns the byte address."""
-        address = _WORD * self.data_used
-        self.data_used += math.ceil(values / _WORD)
-        if self.data_used > self.chip.data_words:
-            raise CapacityError(
-                f"Tensor '{tensor}' ends at word {self.data_used} of data memory, chip "
-                f"'{self.chip.name}' has {self.chip.data_words}; raise data_words"
-            )
-        return address
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Code:
-    """A generated program."""
+    """A generated program.
 
-    instructions: tuple[Instruction, ...]
-    notes: dict[int, str]
-    """Address of an instruction: what begins there, for listings."""
-    outputs: tuple[OutputSegment, ...]
+    Parameters
+    ----------
+    flat : Flat
+        Instructions, and what each is part of.
+    memories : Memories
+        Parameters and tables.
+    data : uint64 [n]
+        What data memory holds at the start.
+    input : InputLayout
+    outputs : tuple of OutputSegment
+    shapes : dict
+        Of the tensors in ``outputs``, of a sample.
+    data_words : int
+        Words of data memory in use.
+    """
+
+    flat: Flat
     memories: Memories
+    data: NDArray[np.uint64]
+    input: InputLayout
+    outputs: tuple[OutputSegment, ...]
+    shapes: dict[str, tuple[int, ...]]
+    data_words: int
 
 
-def _mask(cores: list[int]) -> int:
-    return sum(1 << core for core in cores)
+def sent_layers(layout: Layout, trace: bool) -> set[str]:
+    """Layers whose codes a run returns: all with a trace, else those that make the outputs."""
+    if trace:
+        return {work.layer.name for work in layout.work}
+    network = layout.network
+    makers = {layer.output: layer for layer in network.layers}
+    found = set()
+    for output in network.outputs:
+        layer = makers[output]
+        while is_view(layer) and layer.sources[0] in makers:
+            layer = makers[layer.sources[0]]
+        found.add(layer.name)
+    return found
 
 
-def _segment(tensor: str, dtype: Literal["int32", "uint8"], index: list[int]) -> OutputSegment:
-    per_word = 2 if dtype == "int32" else _WORD
-    return OutputSegment(
-        tensor=tensor, dtype=dtype, words=len(index) // per_word, index=np.array(index)
-    )
-
-
-class _Generator:
-    def __init__(self, mapping: Mapping, trace: bool) -> None:
-        self.mapping = mapping
-        self.chip = mapping.chip
-        self.trace = trace
-        self.memories = Memories(self.chip)
-        self.steps: list[_Step] = []
-        self.notes: dict[int, str] = {}  # by step
-        self.quant: int | None = None
-
-    def emit(self, op: Opcode, **fields: int) -> _Step:
-        step = _Step(Instruction.make(op, **fields))
-        self.steps.append(step)
-        return step
-
-    def load_and_start(self, m: LayerMap, source: Source, address: int) -> None:
-        """Send each row part to its cores and start them while the next part is on its way."""
-        if source is Source.DATA:
-            self.emit(Opcode.SET, reg=_SOURCE, value=address)
-        for row in m.blocks:
-            count = len(row[0].rows)
-            step = self.emit(
-                Opcode.LOAD,
-                addr=_SOURCE,
-                addr_step=1,
-                source=source,
-                bytes=count,
-                cores=_mask([block.core for block in row]),
-            )
-            if source is Source.HOST:
-                step.in_words = math.ceil(count / _WORD)
-            by_beats: dict[int, list[int]] = {}
-            for j, block in enumerate(row):
-                beats = self._words(m.slots_of(j)) * self.chip.beats_per_word
-                by_beats.setdefault(beats, []).append(block.core)
-            for beats, cores in by_beats.items():
-                self.emit(Opcode.MVM, rows=count, beats=beats, cores=_mask(cores))
-
-    def _words(self, slots: NDArray[np.int64]) -> int:
-        """Accumulator words that the slots of a column part take."""
-        return math.ceil(len(slots) / self.chip.outputs_per_beat)
-
-    def reduce(self, m: LayerMap, address: int) -> None:
-        """Add up the row parts of each column part and store its codes."""
-        layer = m.layer
-        quant = layer.zero_point | layer.clip_low << 8 | layer.clip_high << 16
-        if quant != self.quant:
-            self.emit(Opcode.SET, reg=Reg.QUANT, value=quant)
-            self.quant = quant
-        self.emit(Opcode.SET, reg=_DEST, value=address)
-        table = self.memories.add_table(layer)
-        width = self.chip.outputs_per_beat
-        first = None
-        for j in range(len(m.blocks[0])):
-            slots = m.slots_of(j)
-            param = self.memories.add_params(layer, slots)
-            if first is None:
-                first = param
-                self.emit(Opcode.SET, reg=_PARAM, value=param)
-            words = self._words(slots)
-            step = self.emit(
-                Opcode.REQ,
-                dest=_DEST - Reg.A0,
-                dest_step=1,
-                param=_PARAM - Reg.A0,
-                param_step=1,
-                tap=int(self.trace),
-                table_on=int(layer.table is not None),
-                table=table,
-                outputs=len(slots),
-                cores=_mask([row[j].core for row in m.blocks]),
-            )
-            if self.trace:
-                step.out_words = words * math.ceil(width / 2)
-                step.output = _segment(f"{layer.name}.acc", "int32", self._tap_index(slots))
-
-    def _tap_index(self, slots: NDArray[np.int64]) -> list[int]:
-        """Which output each 32-bit slot of a column part's tap holds, -1 for none."""
-        width = self.chip.outputs_per_beat
-        padded = np.full((self._words(slots), width + width % 2), -1, np.int64)
-        values = np.full(len(padded) * width, -1, np.int64)
-        values[: len(slots)] = slots
-        padded[:, :width] = values.reshape(-1, width)
-        return [int(j) for j in padded.ravel()]
-
-    def send(self, m: LayerMap, address: int) -> None:
-        words = math.ceil(len(m.stored) / _WORD)
-        self.emit(Opcode.SET, reg=_SOURCE, value=address)
-        step = self.emit(Opcode.SEND, addr=_SOURCE, words=words)
-        step.out_words = words
-        index = m.stored.tolist() + [-1] * (words * _WORD - len(m.stored))
-        step.output = _segment(m.layer.name, "uint8", index)
-
-    def body(self) -> None:
-        """One pass over a sample."""
-        layers = self.mapping.layers
-        tensors: dict[str, int] = {}
-        stored: set[str] = set()
-        """Tensors that a REQ has stored since the last SYNC."""
-        readers = [m for m in layers if m.layer.input not in {n.layer.output for n in layers}]
-        if len(readers) > 1:
-            # Row registers are loaded from the FIFO once; more readers need a copy.
-            values = readers[0].layer.inputs
-            address = self.memories.allocate(readers[0].layer.input, values)
-            tensors[readers[0].layer.input] = address
-            self.emit(Opcode.SET, reg=_SOURCE, value=address)
-            words = math.ceil(values / _WORD)
-            self.emit(Opcode.RECV, addr=_SOURCE, words=words).in_words = words
-        unsent: LayerMap | None = None
-        for number, m in enumerate(layers):
-            layer = m.layer
-            self.notes[len(self.steps)] = f"layer {layer.name}: load and multiply"
-            if layer.input in stored:
-                # LOAD does not wait for what a REQ stores.
-                self.emit(Opcode.SYNC)
-                stored.clear()
-            if layer.input in tensors:
-                self.load_and_start(m, Source.DATA, tensors[layer.input])
-            else:
-                self.load_and_start(m, Source.HOST, 0)
-            if unsent is not None:
-                # While this layer's cores are busy.
-                self.notes[len(self.steps)] = f"layer {unsent.layer.name}: send codes"
-                self.send(unsent, tensors[unsent.layer.output])
-                unsent = None
-            self.notes[len(self.steps)] = f"layer {layer.name}: add up and requantize"
-            tensors[layer.output] = self.memories.allocate(layer.output, len(m.stored))
-            self.reduce(m, tensors[layer.output])
-            stored.add(layer.output)
-            if self.trace or number == len(layers) - 1:
-                unsent = m
-        if unsent is not None:
-            self.notes[len(self.steps)] = f"layer {unsent.layer.name}: send codes"
-            self.send(unsent, tensors[unsent.layer.output])
-
-    def _synchronise(self) -> tuple[list[_Step], dict[int, str]]:
-        """Put a SYNC before each stretch whose words fit the host FIFOs."""
-        limit = self.chip.fifo_words
-        out: list[_Step] = []
-        notes: dict[int, str] = {}
-        group: list[_Step] = []
-        group_notes: dict[int, str] = {}
-        received = sent = 0
-
-        def close() -> None:
-            if not group:
-                return
-            sync = Instruction.make(Opcode.SYNC, in_words=received, out_words=sent)
-            notes[len(out)] = "wait for the host"
-            out.append(_Step(sync))
-            notes.update({len(out) + at: note for at, note in group_notes.items()})
-            out.extend(group)
-            group.clear()
-            group_notes.clear()
-
-        for at, step in enumerate(self.steps):
-            if max(step.in_words, step.out_words) > limit:
-                raise CapacityError(
-                    f"'{step.instruction}' moves {max(step.in_words, step.out_words)} words at "
-                    f"once, the host FIFOs of chip '{self.chip.name}' hold {limit}; raise "
-                    f"fifo_words"
-                )
-            if received + step.in_words > limit or sent + step.out_words > limit:
-                close()
-                received = sent = 0
-            if at in self.notes:
-                group_notes[len(group)] = self.notes[at]
-            group.append(step)
-            received += step.in_words
-            sent += step.out_words
-        close()
-        return out, notes
-
-    def generate(self) -> Code:
-        chip = self.chip
-        self.body()
-        body, notes = self._synchronise()
-        zero_skip = chip.row_schedule is RowSchedule.ZERO_SKIP
-        prologue = [
-            Instruction.make(Opcode.SET, reg=Reg.SCHEDULE, value=int(zero_skip)),
-            Instruction.make(Opcode.SET, reg=Reg.ROWS_PER_READ, value=chip.rows_per_read),
-            Instruction.make(Opcode.SET, reg=Reg.PLANES, value=ACTIVATION_BITS),
-        ]
-        longest = FORMATS[Opcode.LOOP]["body"].high
-        if len(body) > longest:
-            raise CapacityError(
-                f"The network takes {len(body)} instructions a sample, a loop holds {longest}"
-            )
-        prologue.append(Instruction.make(Opcode.LOOP, body=len(body), count=0))
-        program = (*prologue, *(step.instruction for step in body))
-        if len(program) > chip.program_words:
-            raise CapacityError(
-                f"The program takes {len(program)} instructions, chip '{chip.name}' holds "
-                f"{chip.program_words}; raise program_words"
-            )
-        shifted = {0: "set up"} | {at + len(prologue): note for at, note in notes.items()}
-        outputs = tuple(step.output for step in body if step.output is not None)
-        return Code(program, shifted, outputs, self.memories)
-
-
-def generate(mapping: Mapping, *, trace: bool) -> Code:
+def generate(mapping: Mapping, layout: Layout, *, trace: bool, steps: int | None = None) -> Code:
     """The program of one tile: an endless loop, a sample a pass.
 
     Parameters
     ----------
     mapping : Mapping
+    layout : Layout
+        Of the same network.
     trace : bool
-        Also send every layer's sums and codes, not only the last codes.
+        Also send every layer's sums and codes, not only the codes of the outputs.
+    steps : int, optional
+        Steps of a sample, for networks with states.
 
     Raises
     ------
     CapacityError
         If a memory of the tile is too small.
     """
-    return _Generator(mapping, trace).generate()
+    return _Generator(mapping, layout, trace, steps).generate()
+
+
+class _Generator:
+    def __init__(self, mapping: Mapping, layout: Layout, trace: bool, steps: int | None) -> None:
+        self.mapping, self.layout = mapping, layout
+        self.chip = mapping.chip
+        self.network = layout.network
+        self.trace, self.steps = trace, steps
+        self.sent = sent_layers(layout, trace)
+        self.memories = Memories(self.chip)
+        self.builder = Builder(self.chip)
+        self.waiting: list[Work] = []
+        """Layers whose codes are still to be sent."""
+        self.bases: list[int] = []
+        self.filled_anew = False
+        """Whether halos are written for every sample, as their memory is used for other tensors."""
+
+    # Memory
+
+    def lives(self, filled_anew: bool) -> list[Life]:
+        """When each buffer is in use. Work k of a step happens at k + 1, what follows last."""
+        layout, buffers = self.layout, self.layout.buffers
+        end = len(layout.work) + 2
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+
+        def touch(addresses: Ints, at: int) -> None:
+            for buffer in buffers.of(addresses):
+                first.setdefault(buffer.number, at)
+                last[buffer.number] = at
+
+        for buffer in buffers.all:
+            if buffer.kind == "input":
+                first[buffer.number] = last[buffer.number] = 0
+        for number, work in enumerate(layout.work, start=1):
+            for task in work.tasks:
+                if not (isinstance(task, Linear) and task.direct):
+                    touch(task.reads, number)
+                touch(task.writes, number)
+            if work.layer.name in self.sent:
+                # Sent while the next layer's products run.
+                touch(layout.views[work.tensor], number + 1)
+        for task in (*layout.begin, *layout.end):
+            touch(task.reads, end)
+            touch(task.writes, end)
+        found = []
+        for buffer in buffers.all:
+            if buffer.kind == "host" or buffer.number not in first:
+                continue
+            lasts = buffer.lasting or (
+                buffer.kind == "made" and buffer.has_halo and not filled_anew
+            )
+            life = (0, end) if lasts else (first[buffer.number], last[buffer.number])
+            found.append(Life(buffer, *life))
+        return found
+
+    def plan(self) -> int:
+        """Place all buffers; returns the words in use."""
+        lives = self.lives(False)
+        bases, words = plan_memory(lives)
+        if words > self.chip.data_words and any(one.buffer.has_halo for one in lives):
+            self.filled_anew = True
+            # What fills reads needs a byte that is always there.
+            self.zero = self.layout.buffers.new(
+                "zero", "constant", 1, content=np.zeros(1, np.uint8)
+            )
+            lives = [*self.lives(True), Life(self.zero, 0, len(self.layout.work) + 2)]
+            bases, words = plan_memory(lives)
+        check_memory(words, lives, self.chip, self.network.name)
+        self.bases = [bases.get(b.number, 0) for b in self.layout.buffers.all]
+        self.placed = {life.buffer.number for life in lives}
+        return words
+
+    def physical(self, addresses: Ints) -> Ints:
+        return self.layout.buffers.physical(addresses, self.bases)
+
+    def regions(self, addresses: Ints) -> tuple[Region, ...]:
+        return tuple(
+            (self.bases[b.number], self.bases[b.number] + b.size)
+            for b in self.layout.buffers.of(addresses)
+        )
+
+    def data(self) -> NDArray[np.uint64]:
+        """What data memory holds at the start: constants, states, halos."""
+        size = 0
+        image = np.zeros(_WORD * self.chip.data_words, np.uint8)
+        for buffer in self.layout.buffers.all:
+            if buffer.number not in self.placed or buffer.kind in ("host", "input"):
+                continue
+            if buffer.content is not None:
+                content = buffer.content
+            elif buffer.has_halo and not self.filled_anew:
+                content = np.maximum(buffer.fill, 0).astype(np.uint8)
+            else:
+                continue
+            base = self.bases[buffer.number]
+            image[base : base + buffer.size] = content
+            size = max(size, base + buffer.size)
+        return image[: _WORD * math.ceil(size / _WORD)].view("<u8").astype(np.uint64)
+
+    # Work
+
+    def vector(self, task: Vector) -> None:
+        moved = dataclasses.replace(
+            task,
+            target=self.physical(task.target),
+            terms=tuple(
+                dataclasses.replace(term, source=self.physical(term.source)) for term in task.terms
+            ),
+        )
+        VectorEmitter(
+            self.builder,
+            self.memories,
+            moved,
+            reads=self.regions(task.reads),
+            writes=self.regions(task.writes),
+        ).emit()
+
+    def linear(self, task: Linear) -> None:
+        moved = dataclasses.replace(
+            task,
+            source=self.host_elements(task) if task.direct else self.physical(task.source),
+            target=self.physical(task.target),
+        )
+        LinearEmitter(
+            self.builder,
+            self.memories,
+            self.mapping.layer(task.name),
+            moved,
+            tap=self.trace,
+            reads=() if task.direct else self.regions(task.reads),
+            writes=self.regions(task.writes),
+        ).emit(self.send_waiting)
+
+    def host_elements(self, task: Linear) -> Ints:
+        """Numbers of the elements that products take from the host, among those of all inputs."""
+        tensor = task.layer.input
+        makers = {layer.output: layer for layer in self.network.layers}
+        while tensor in makers:
+            tensor = makers[tensor].sources[0]
+        return task.source + self.first_element(tensor)
+
+    def first_element(self, tensor: str) -> int:
+        """Number of an input's first element among those of all inputs that are fed."""
+        before = 0
+        for entry in self.network.fed:
+            if entry.tensor == tensor:
+                return before
+            before += math.prod(entry.shape)
+        raise ValueError(f"{tensor} is not fed")
+
+    def fill_halos(self, task: Task, done: set[int]) -> None:
+        """Write the halos of what a task is the first to write to."""
+        for buffer in self.layout.buffers.of(task.writes):
+            if not buffer.has_halo or buffer.kind != "made" or buffer.number in done:
+                continue
+            done.add(buffer.number)
+            for code in np.unique(buffer.fill[buffer.fill >= 0]).tolist():
+                where = buffer.base + np.flatnonzero(buffer.fill == code)
+                still = np.full(where.size, self.zero.base)
+                self.vector(Vector(task.name, where, (Term(VecOp.PUT, 0, code, still),)))
+
+    def receive(self) -> None:
+        """Bring in all inputs that are not loaded straight into row registers."""
+        for entry in self.network.fed:
+            view = self.layout.views[entry.tensor]
+            (buffer,) = self.layout.buffers.of(view)
+            if buffer.kind == "host":
+                continue
+            self.builder.note = f"input {entry.name}: receive"
+            words = math.ceil(buffer.size / _WORD)
+            index = np.full(words * _WORD, -1, np.int64)
+            offsets = (view - buffer.base).ravel()
+            index[offsets] = elements((offsets.size,)) + self.first_element(entry.tensor)
+            fill = np.zeros(words * _WORD, np.uint8)
+            fill[: buffer.size] = np.maximum(buffer.fill, 0)
+            for begin in range(0, words, self.chip.fifo_words):
+                count = min(self.chip.fifo_words, words - begin)
+                self.builder.set(Reg.A0, self.bases[buffer.number] + _WORD * begin)
+                part = slice(_WORD * begin, _WORD * (begin + count))
+                operation = self.builder.emit(Opcode.RECV, addr=Reg.A0, words=count)
+                operation.in_words = count
+                operation.received = Received(index[part], fill[part])
+
+    def send(self, work: Work) -> None:
+        """Send a layer's codes: all words that hold some of them."""
+        self.builder.note = f"layer {work.layer.name}: send codes"
+        view = self.layout.views[work.tensor].ravel()
+        for buffer in self.layout.buffers.of(view):
+            inside = np.flatnonzero(view >> 32 == buffer.number)
+            offsets = view[inside] - buffer.base
+            first = int(offsets.min()) // _WORD
+            words = int(offsets.max()) // _WORD + 1 - first
+            index = np.full(words * _WORD, -1, np.int64)
+            index[offsets - _WORD * first] = inside
+            for begin in range(0, words, self.chip.fifo_words):
+                count = min(self.chip.fifo_words, words - begin)
+                at = self.bases[buffer.number] + _WORD * (first + begin)
+                self.builder.set(Reg.A0, at)
+                operation = self.builder.emit(Opcode.SEND, addr=Reg.A0, words=count)
+                operation.out_words = count
+                part = index[_WORD * begin : _WORD * (begin + count)]
+                operation.sent = Sent(work.layer.name, "uint8", part)
+
+    def send_waiting(self) -> None:
+        """Send the codes of the layers before, while products run."""
+        note = self.builder.note
+        for work in self.waiting:
+            self.send(work)
+        self.waiting.clear()
+        self.builder.note = note
+
+    def pass_over(self) -> None:
+        """One pass over a sample, or over a step of it."""
+        self.receive()
+        done: set[int] = set()
+        for work in self.layout.work:
+            for number, task in enumerate(work.tasks):
+                single = isinstance(task, Linear) and len(task.source_steps) == 1
+                if number or not single:
+                    self.send_waiting()
+                self.builder.note = f"layer {work.layer.name}"
+                if self.filled_anew:
+                    self.fill_halos(task, done)
+                if isinstance(task, Linear):
+                    self.linear(task)
+                else:
+                    self.vector(task)
+            if work.layer.name in self.sent:
+                self.send_waiting()
+                self.waiting.append(work)
+        self.send_waiting()
+        for task in self.layout.end:
+            self.builder.note = f"state {task.name}: next step"
+            self.vector(task)
+
+    # All of it
+
+    def generate(self) -> Code:
+        chip, builder = self.chip, self.builder
+        words = self.plan()
+        builder.note = "set up"
+        zero_skip = chip.row_schedule is RowSchedule.ZERO_SKIP
+        builder.set(Reg.SCHEDULE, int(zero_skip))
+        builder.set(Reg.ROWS_PER_READ, chip.rows_per_read)
+        builder.set(Reg.PLANES, ACTIVATION_BITS)
+        with builder.loop(0):
+            for task in self.layout.begin:
+                builder.note = f"state {task.name}: begin"
+                self.vector(task)
+            if self.steps is None:
+                self.pass_over()
+            else:
+                with builder.loop(self.steps, steps=True):
+                    self.pass_over()
+        root = optimise(builder.root)
+        sample = root[-1]
+        if not isinstance(sample, Loop):
+            raise TypeError("A program ends in its endless loop")
+        sample.note = "every sample"
+        sample.body = place_syncs(sample.body, chip)
+        flat = flatten(root)
+        if len(flat.instructions) > chip.program_words:
+            raise CapacityError(
+                f"The program of network '{self.network.name}' takes {len(flat.instructions)} "
+                f"instructions, chip '{chip.name}' holds {chip.program_words}; raise program_words"
+            )
+        return Code(
+            flat,
+            self.memories,
+            self.data(),
+            self.input_layout(sample.body),
+            *self.outputs(sample.body),
+            words,
+        )
+
+    def input_layout(self, body: Sequence[Node]) -> InputLayout:
+        sizes = [math.prod(entry.shape) for entry in self.network.fed]
+        order, fill = host_input(body, self.steps, sizes)
+        return InputLayout(order, fill)
+
+    def outputs(
+        self, body: Sequence[Node]
+    ) -> tuple[tuple[OutputSegment, ...], dict[str, tuple[int, ...]]]:
+        shapes = dict(self.shapes())
+        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        segments = host_outputs(body, sizes)
+        lead = () if self.steps is None else (self.steps,)
+        return segments, {name: (*lead, *shape) for name, shape in shapes.items()}
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Tensors that are sent and their shapes, of a step."""
+        for work in self.layout.work:
+            shape = self.network.shape(work.tensor)
+            if self.trace and any(isinstance(task, Linear) for task in work.tasks):
+                yield f"{work.layer.name}.acc", shape
+            if work.layer.name in self.sent:
+                yield work.layer.name, shape

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which array holds which part of which layer.
 
-A layer's weight matrix is cut into blocks of at most ``chip.rows`` inputs by ``chip.outputs``
-outputs, an array each. Blocks are made as even as alignment allows, so that the cores of a layer
-finish together.
+A layer is a matrix: a row for each input of Dense, for each place of a convolution's window; a
+column for each output. It is cut into blocks of at most ``chip.rows`` by ``chip.outputs``, an array
+each, as even as alignment allows, so that the cores of a layer finish together. Layers with the
+same weights share their arrays. The groups of a convolution lie on the diagonal of a block, as many
+as fit.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,24 +21,39 @@ from numpy.typing import NDArray
 from ...arch.chip import Chip, RowSchedule, chip_names, load_chip
 from ...arch.errors import CapacityError
 from ...arch.formats import ACTIVATION_BITS, WEIGHT_OFFSET
-from ..graph import Dense, Network
+from ..graph import Conv, Dense, Network, lower_softmax
+from .layout import Layout, plan_layout
+from .tasks import Linear
+from .tensors import Ints
 
 __all__ = [
     "Block",
+    "ConvMapping",
     "LayerMap",
     "Mapping",
+    "check_arrays",
     "choose_chip",
+    "map_layout",
     "map_network",
     "most_slots",
     "reads_bound",
+    "windows",
 ]
+
+ConvMapping = Literal["rows", "kernel"]
+"""How rows of a convolution's matrix are cut: as full as arrays allow, or every position of the
+kernel in arrays of its own (Peng et al. 2019, "Optimizing weight mapping and data flow for
+convolutional neural networks on RRAM based processing-in-memory architecture")."""
 
 _WORD = 8  # activations in a 64-bit word
 
 
 @dataclass(frozen=True)
 class Block:
-    """The part of a layer that one array holds: inputs ``rows``, outputs ``cols`` (ranges)."""
+    """The part of a layer that one array holds.
+
+    ``rows`` and ``cols`` are ranges of the orders in which the layer's rows and outputs are stored.
+    """
 
     core: int
     rows: range
@@ -44,59 +62,110 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class LayerMap:
-    """The blocks of a layer: ``blocks[i][j]`` holds row part i and column part j.
+    """The blocks of a layer.
 
     Parameters
     ----------
-    layer : Dense
-    blocks : tuple of tuple of Block
-        Their ``rows`` are positions in the stored order of the inputs.
-    inputs : int64 [inputs], optional
-        Input at each position; in order by default.
+    layer : Dense or Conv
+    blocks : tuple of Block
+        Blocks with the same rows are loaded together, those with the same columns add up.
+    inputs : int64 [rows], optional
+        Row of the layer's matrix at each stored position; in order by default.
+    outputs : int64 [outputs], optional
+        Output at each stored position; in order by default.
     slots : tuple of int64 [n], optional
         Of each column part, the output that each slot of its arrays computes, -1 for none. The
-        outputs of a part stay in it. In order by default.
+        outputs of a part stay in it. As ``outputs`` by default.
     """
 
-    layer: Dense
-    blocks: tuple[tuple[Block, ...], ...]
-    inputs: NDArray[np.int64] | None = None
-    slots: tuple[NDArray[np.int64], ...] | None = None
+    layer: Dense | Conv
+    blocks: tuple[Block, ...]
+    inputs: Ints | None = None
+    outputs: Ints | None = None
+    slots: tuple[Ints, ...] | None = None
 
     @cached_property
-    def input_order(self) -> NDArray[np.int64]:
-        """Input at each position: int64 [inputs]."""
-        return np.arange(self.layer.inputs) if self.inputs is None else self.inputs
+    def rows(self) -> int:
+        """Rows of the layer's matrix, over all groups."""
+        groups = self.layer.groups if isinstance(self.layer, Conv) else 1
+        return self.layer.inputs * groups
 
-    def slots_of(self, part: int) -> NDArray[np.int64]:
+    @cached_property
+    def input_order(self) -> Ints:
+        """Row of the matrix at each stored position: int64 [rows]."""
+        return np.arange(self.rows) if self.inputs is None else self.inputs
+
+    @cached_property
+    def row_parts(self) -> tuple[tuple[Block, ...], ...]:
+        """Blocks that take the same rows, in order of their rows."""
+        rows = dict.fromkeys(block.rows for block in self.blocks)
+        return tuple(tuple(b for b in self.blocks if b.rows == r) for r in rows)
+
+    @cached_property
+    def col_parts(self) -> tuple[tuple[Block, ...], ...]:
+        """Blocks whose sums add up, in order of their columns."""
+        cols = dict.fromkeys(block.cols for block in self.blocks)
+        return tuple(tuple(b for b in self.blocks if b.cols == c) for c in cols)
+
+    def slots_of(self, part: int) -> Ints:
         """Output of each slot of a column part, -1 for none: int64 [n]."""
         if self.slots is not None:
             return self.slots[part]
-        cols = self.blocks[0][part].cols
+        cols = self.col_parts[part][0].cols
+        if self.outputs is not None:
+            return self.outputs[cols.start : cols.stop]
         return np.arange(cols.start, cols.stop)
 
+    def part_of(self, block: Block) -> int:
+        """The column part that a block belongs to."""
+        return next(j for j, part in enumerate(self.col_parts) if part[0].cols == block.cols)
+
     @cached_property
-    def stored(self) -> NDArray[np.int64]:
-        """Output of each byte that the layer leaves in data memory, -1 for none: int64 [n]."""
-        return np.concatenate([self.slots_of(j) for j in range(len(self.blocks[0]))])
+    def stored(self) -> Ints:
+        """Output of each byte that the layer stores at a position, -1 for none: int64 [n]."""
+        return np.concatenate([self.slots_of(j) for j in range(len(self.col_parts))])
 
     def __iter__(self) -> Iterator[Block]:
-        return (block for row in self.blocks for block in row)
+        return iter(self.blocks)
 
     @cached_property
     def cores(self) -> tuple[int, ...]:
-        return tuple(block.core for block in self)
+        return tuple(block.core for block in self.blocks)
 
     def cores_of_output(self, output: int) -> tuple[int, ...]:
         """The cores whose accumulators add up to an output."""
-        return tuple(block.core for block in self if output in block.cols)
+        for j, part in enumerate(self.col_parts):
+            if output in self.slots_of(j):
+                return tuple(block.core for block in part)
+        return ()
+
+    def slot_of_output(self, output: int) -> int:
+        """Where in its arrays an output is computed: it takes ``slices`` columns a slot."""
+        for j in range(len(self.col_parts)):
+            found = np.flatnonzero(self.slots_of(j) == output)
+            if found.size:
+                return int(found[0])
+        raise ValueError(f"Layer {self.layer.name!r} has no output {output}")
+
+    def weights(self, outputs: Ints, rows: Ints) -> NDArray[np.int8]:
+        """A part of the layer's matrix: int8 [outputs, rows], 0 between groups."""
+        layer = self.layer
+        if isinstance(layer, Dense):
+            return layer.weights[np.ix_(outputs, rows)]
+        flat = layer.weights.reshape(layer.outputs, -1)
+        if layer.groups == 1:
+            return flat[np.ix_(outputs, rows)]
+        inside = rows % layer.inputs
+        group = outputs // (layer.outputs // layer.groups)
+        same = group[:, None] == rows // layer.inputs
+        part: NDArray[np.int8] = np.where(same, flat[np.ix_(outputs, inside)], 0).astype(np.int8)
+        return part
 
     def levels(self, block: Block, chip: Chip) -> NDArray[np.uint8]:
         """Cell levels uint8 [chip.rows, chip.cols] of a block; unused cells are at level 0."""
-        slots = self.slots_of(self.cores.index(block.core) % len(self.blocks[0]))
+        slots = self.slots_of(self.part_of(block))
         order = self.input_order[block.rows.start : block.rows.stop]
-        part = self.layer.weights[np.ix_(slots, order)]
-        stored = (part.astype(np.int16) + WEIGHT_OFFSET).T
+        stored = (self.weights(slots, order).astype(np.int16) + WEIGHT_OFFSET).T
         shifts = np.arange(chip.slices) * chip.cell_bits
         cells = (stored[:, :, None] >> shifts) & ((1 << chip.cell_bits) - 1)
         cells[:, slots < 0] = 0
@@ -104,10 +173,15 @@ class LayerMap:
         levels[: len(order), : len(slots) * chip.slices] = cells.reshape(len(order), -1)
         return levels
 
+    def utilisation(self, chip: Chip) -> float:
+        """Cells that hold a weight, over the cells of the layer's arrays."""
+        cells = len(set(self.cores)) * chip.rows * chip.cols
+        return self.layer.weights.size * chip.slices / cells
+
 
 @dataclass(frozen=True, eq=False)
 class Mapping:
-    """All layers of a network on the arrays of a chip."""
+    """All layers of a network that have weights, on the arrays of a chip."""
 
     network: Network
     chip: Chip
@@ -116,7 +190,7 @@ class Mapping:
     @property
     def arrays(self) -> int:
         """Arrays in use."""
-        return sum(len(layer.cores) for layer in self.layers)
+        return len({core for m in self.layers for core in m.cores})
 
     def layer(self, name: str) -> LayerMap:
         """The map of a layer, by name."""
@@ -125,45 +199,151 @@ class Mapping:
     @property
     def utilisation(self) -> float:
         """Cells that hold a weight, over the cells of the arrays in use."""
-        used = sum(m.layer.weights.size for m in self.layers) * self.chip.slices
-        return used / (self.arrays * self.chip.rows * self.chip.cols)
+        sizes = {m.cores: m.layer.weights.size for m in self.layers}
+        used = sum(sizes.values()) * self.chip.slices
+        return used / (self.arrays * self.chip.rows * self.chip.cols) if sizes else 0.0
 
 
-def _split(length: int, most: int, unit: int) -> list[range]:
-    """Cut into the fewest parts of at most ``most``, as even as multiples of ``unit`` allow."""
+def _split(length: int, most: int, units: Sequence[int]) -> list[range]:
+    """Cut into the fewest parts of at most ``most``, as even as multiples of a unit allow.
+
+    The first of the units that takes no part more than need be; 1 always does.
+    """
     parts = math.ceil(length / most)
-    units = math.ceil(length / unit)
-    if math.ceil(units / parts) * unit > most:
-        # The coarse unit would need one part more; words are the finest that can be addressed.
-        unit, units = _WORD, math.ceil(length / _WORD)
-    cuts = [min(length, (units * i // parts) * unit) for i in range(parts)] + [length]
-    return [range(a, b) for a, b in itertools.pairwise(cuts) if b > a]
-
-
-def _row_parts(layer: Dense, chip: Chip) -> list[range]:
-    # Whole reads in every part but the last, so that the baseline schedule wastes no rows.
-    unit = math.lcm(_WORD, chip.rows_per_read)
-    return _split(layer.inputs, chip.rows, unit if unit <= chip.rows else _WORD)
+    for unit in (*units, 1):
+        count = math.ceil(length / unit)
+        if math.ceil(count / parts) * unit <= most:
+            cuts = [min(length, (count * i // parts) * unit) for i in range(parts)] + [length]
+            return [range(a, b) for a, b in itertools.pairwise(cuts) if b > a]
+    raise ValueError(f"{length} cannot be cut into parts of {most}")
 
 
 def most_slots(chip: Chip) -> int:
-    """Outputs that an array computes, in whole words of data memory where it holds one."""
-    most = chip.outputs
-    return most - most % math.lcm(_WORD, chip.outputs_per_beat) if most >= _WORD else most
+    """Outputs that an array computes."""
+    return chip.outputs
 
 
-def _column_parts(layer: Dense, chip: Chip) -> list[range]:
-    # Codes of a part begin at a word of data memory, hence parts of whole words.
-    most = most_slots(chip)
-    if most < _WORD and layer.outputs > most:
+@dataclass(frozen=True, eq=False)
+class _Pack:
+    """Rows and outputs of groups that lie in one block, and where rows may well be cut."""
+
+    rows: Ints
+    outputs: Ints
+    cuts: tuple[range, ...]
+
+
+def _row_units(layer: Dense | Conv, chip: Chip) -> list[int]:
+    # Whole reads in every part but the last, so that the baseline schedule wastes no rows.
+    reads = math.lcm(_WORD, chip.rows_per_read)
+    if isinstance(layer, Dense):
+        return [reads, _WORD]
+    channels = layer.weights.shape[1]
+    # Whole rows of the window, each one run of bytes; or whole places of it.
+    return [channels * layer.kernel[1], channels, reads, _WORD]
+
+
+def _packs(task: Linear, chip: Chip, conv_mapping: ConvMapping) -> list[_Pack]:
+    """What may share a block, its rows in the order of their addresses."""
+    layer = task.layer
+    outputs = np.argsort(task.target, kind="stable")
+    if isinstance(layer, Dense) or layer.groups == 1:
+        rows = np.argsort(task.source, kind="stable")
+        if isinstance(layer, Conv) and conv_mapping == "kernel":
+            place = rows % math.prod(layer.kernel)
+            rows = rows[np.argsort(place, kind="stable")]
+            channels = layer.weights.shape[1]
+            cuts = tuple(
+                range(begin + part.start, begin + part.stop)
+                for begin in range(0, len(rows), channels)
+                for part in _split(channels, chip.rows, [_WORD])
+            )
+        else:
+            cuts = tuple(_split(len(rows), chip.rows, _row_units(layer, chip)))
+        return [_Pack(rows, outputs, cuts)]
+    each = layer.outputs // layer.groups
+    most = max(1, min(chip.rows // layer.inputs, chip.outputs // each))
+    packs = []
+    begin = 0
+    for part in _split(layer.groups, most, []):
+        of = np.arange(part.start * layer.inputs, part.stop * layer.inputs)
+        rows = of[np.argsort(task.source[of], kind="stable")]
+        inside = _split(len(rows), chip.rows, _row_units(layer, chip))
+        cuts = tuple(range(begin + r.start, begin + r.stop) for r in inside)
+        packs.append(_Pack(rows, np.arange(part.start * each, part.stop * each), cuts))
+        begin += len(rows)
+    return packs
+
+
+def _map_layer(task: Linear, chip: Chip, core: int, conv_mapping: ConvMapping) -> LayerMap:
+    """The blocks of a layer, on arrays from ``core`` on."""
+    packs = _packs(task, chip, conv_mapping)
+    blocks = []
+    begin = 0
+    for pack in packs:
+        units = [math.lcm(_WORD, chip.outputs_per_beat), chip.outputs_per_beat]
+        cols = [
+            range(begin + part.start, begin + part.stop)
+            for part in _split(len(pack.outputs), chip.outputs, units)
+        ]
+        begin += len(pack.outputs)
+        for rows, col in itertools.product(pack.cuts, cols):
+            blocks.append(Block(core, rows, col))
+            core += 1
+    inputs = np.concatenate([pack.rows for pack in packs])
+    outputs = np.concatenate([pack.outputs for pack in packs])
+    return LayerMap(
+        task.layer,
+        tuple(blocks),
+        None if np.array_equal(inputs, np.arange(len(inputs))) else inputs,
+        None if np.array_equal(outputs, np.arange(len(outputs))) else outputs,
+    )
+
+
+def map_layout(layout: Layout, chip: Chip, conv_mapping: ConvMapping = "rows") -> Mapping:
+    """Give every block of every layer an array, be they more than the chip has."""
+    layers: list[LayerMap] = []
+    core = 0
+    known: dict[tuple[object, ...], LayerMap] = {}
+    for work in layout.work:
+        for task in work.tasks:
+            if not isinstance(task, Linear):
+                continue
+            made = _map_layer(task, chip, core, conv_mapping)
+            key = (
+                id(task.layer.weights),
+                getattr(task.layer, "groups", 1),
+                made.input_order.tobytes(),
+                None if made.outputs is None else made.outputs.tobytes(),
+            )
+            if key in known:
+                twin = known[key]
+                made = LayerMap(task.layer, twin.blocks, twin.inputs, twin.outputs)
+            else:
+                known[key] = made
+                core += len(made.blocks)
+            layers.append(made)
+    return Mapping(layout.network, chip, tuple(layers))
+
+
+def check_arrays(mapping: Mapping) -> None:
+    """Refuse a mapping that needs more arrays than the chip has.
+
+    Raises
+    ------
+    CapacityError
+    """
+    chip = mapping.chip
+    if mapping.arrays > chip.cores:
+        detail = ", ".join(f"{m.layer.name} {len(m.cores)}" for m in mapping.layers)
         raise CapacityError(
-            f"An array of {chip.cols} columns of {chip.cell_bits}-bit cells holds {most} weights a "
-            f"row, too few to cut layer '{layer.name}'; use at least {_WORD * chip.slices} columns"
+            f"Network '{mapping.network.name}' needs {mapping.arrays} arrays of "
+            f"{chip.rows}x{chip.cols} {chip.cell_bits}-bit cells ({detail}), chip '{chip.name}' "
+            f"has {chip.cores}; use a chip with more cores (at most 32), more bits a cell or "
+            f"larger arrays, or several tiles"
         )
-    return _split(layer.outputs, most, math.lcm(_WORD, chip.outputs_per_beat))
 
 
-def map_network(network: Network, chip: Chip) -> Mapping:
+def map_network(network: Network, chip: Chip, conv_mapping: ConvMapping = "rows") -> Mapping:
     """Give every block of every layer an array.
 
     Raises
@@ -171,28 +351,13 @@ def map_network(network: Network, chip: Chip) -> Mapping:
     CapacityError
         If the network needs more arrays than the chip has.
     """
-    layers = []
-    core = 0
-    for layer in network.layers:
-        rows, cols = _row_parts(layer, chip), _column_parts(layer, chip)
-        blocks = tuple(
-            tuple(Block(core + i * len(cols) + j, r, c) for j, c in enumerate(cols))
-            for i, r in enumerate(rows)
-        )
-        core += len(rows) * len(cols)
-        layers.append(LayerMap(layer, blocks))
-    if core > chip.cores:
-        detail = ", ".join(f"{m.layer.name} {len(m.cores)}" for m in layers)
-        raise CapacityError(
-            f"Network '{network.name}' needs {core} arrays of {chip.rows}x{chip.cols} "
-            f"{chip.cell_bits}-bit cells ({detail}), chip '{chip.name}' has {chip.cores}; use a "
-            f"chip with more cores (at most 32), more bits a cell or larger arrays"
-        )
-    return Mapping(network, chip, tuple(layers))
+    mapping = map_layout(plan_layout(lower_softmax(network)), chip, conv_mapping)
+    check_arrays(mapping)
+    return mapping
 
 
 def choose_chip(network: Network) -> Chip:
-    """The smallest standard chip that holds the network.
+    """The smallest standard chip that has enough arrays for the network.
 
     Raises
     ------
@@ -211,20 +376,51 @@ def choose_chip(network: Network) -> Chip:
     raise CapacityError("No standard chip is installed")
 
 
+def windows(layer: Dense | Conv, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What the rows of a layer's matrix are given.
+
+    Parameters
+    ----------
+    layer : Dense or Conv
+    codes : uint8 [n, \\*shape of its input]
+
+    Returns
+    -------
+    uint8 [n, positions, rows]
+    """
+    n = len(codes)
+    if isinstance(layer, Dense):
+        return codes.reshape(n, -1, layer.inputs)
+    top, left, bottom, right = layer.pads
+    border = ((0, 0), (0, 0), (top, bottom), (left, right))
+    image = np.pad(codes, border, constant_values=layer.pad_code)
+    reach = [d * (k - 1) + 1 for k, d in zip(layer.kernel, layer.dilations, strict=True)]
+    seen = np.lib.stride_tricks.sliding_window_view(image, reach, axis=(2, 3))
+    seen = seen[:, :, :: layer.strides[0], :: layer.strides[1]]
+    seen = seen[..., :: layer.dilations[0], :: layer.dilations[1]]
+    rows, cols = seen.shape[2:4]
+    found: NDArray[np.uint8] = seen.transpose(0, 2, 3, 1, 4, 5).reshape(n, rows * cols, -1)
+    return found
+
+
 def reads_bound(mapping: LayerMap, codes: NDArray[np.uint8], chip: Chip) -> int:
-    """Fewest reads that products of ``codes`` uint8 [n, inputs] can take.
+    """Fewest reads that products of ``codes`` uint8 [n, \\*shape of the input] can take.
 
     Zero-skip: the sum over planes and blocks of ``ceil(popcount / N)``; baseline:
     ``ceil(rows in the block / N)`` a plane (DESIGN section 7).
     """
     total = 0
-    codes = codes[:, mapping.input_order]
-    for row in mapping.blocks:
-        part = codes[:, row[0].rows.start : row[0].rows.stop]
+    seen = windows(mapping.layer, codes)
+    seen = seen.reshape(-1, seen.shape[-1])[:, mapping.input_order]
+    for row in mapping.row_parts:
+        part = seen[:, row[0].rows.start : row[0].rows.stop]
         if chip.row_schedule is RowSchedule.BASELINE:
             reads = -(-part.shape[1] // chip.rows_per_read) * ACTIVATION_BITS * len(part)
         else:
-            ones = np.unpackbits(part[:, :, None], axis=2).sum(axis=1, dtype=np.int64)
-            reads = int((-(-ones // chip.rows_per_read)).sum())
+            ones = sum(
+                -(-np.count_nonzero(part & (1 << bit), axis=1) // chip.rows_per_read)
+                for bit in range(ACTIVATION_BITS)
+            )
+            reads = int(np.sum(ones))
         total += reads * len(row)
     return total

@@ -16,14 +16,17 @@ from ...arch.formats import ACTIVATION_BITS
 from ...behavioral.devices import Device
 from ...behavioral.devices import load as load_device
 from ...behavioral.image import ArrayImage
-from ...behavioral.program import ArraySpec, InputLayout, TileProgram
+from ...behavioral.program import ArraySpec, TileProgram
 from ...behavioral.state import ArrayState
-from ..graph import Network
+from ..graph import Network, lower_softmax
 from ..importer.network import load_network
 from .codegen import generate
-from .mapping import LayerMap, choose_chip, map_network, reads_bound
+from .layout import plan_layout
+from .listing import listing
+from .mapping import ConvMapping, LayerMap, check_arrays, choose_chip, map_layout, reads_bound
 from .mapping import Mapping as LayerMapping
 from .placement import check_fault_maps, place
+from .values import Tensors, tensor_codes
 
 __all__ = ["MAX_SEED", "CompiledNetwork", "compile_network"]
 
@@ -78,43 +81,46 @@ class CompiledNetwork:
     def tensors(self) -> tuple[str, ...]:
         """Names of the tensors that a run returns, in the order of the network."""
         sent = {segment.tensor for segment in self.program.outputs}
-        names = [
-            name for m in self.mapping.layers for name in (f"{m.layer.name}.acc", m.layer.name)
-        ]
+        layers = lower_softmax(self.network).layers
+        names = [name for layer in layers for name in (f"{layer.name}.acc", layer.name)]
         return tuple(name for name in names if name in sent)
 
     def layer_of(self, tensor: str) -> LayerMap:
-        """The layer that a tensor of a run belongs to."""
+        """The arrays that a tensor of a run comes from; see :attr:`has_arrays`."""
         return self.mapping.layer(tensor.removesuffix(".acc"))
 
-    def reads_bound(self, codes: NDArray[np.uint8], tensors: dict[str, NDArray[np.generic]]) -> int:
+    def has_arrays(self, tensor: str) -> bool:
+        """Whether a tensor of a run comes from arrays, rather than from the vector unit."""
+        name = tensor.removesuffix(".acc")
+        return any(m.layer.name == name for m in self.mapping.layers)
+
+    def reads_bound(
+        self, codes: Mapping[str, NDArray[np.uint8]] | NDArray[np.uint8], tensors: Tensors
+    ) -> int:
         """Fewest reads that a run could have taken, from its input codes and its tensors."""
-        values: dict[str, NDArray[np.generic]] = {self.network.input_name: codes}
-        values |= {m.layer.output: tensors[m.layer.name] for m in self.mapping.layers}
-        return sum(
-            reads_bound(m, values[m.layer.input].astype(np.uint8), self.chip)
-            for m in self.mapping.layers
-        )
+        values = tensor_codes(lower_softmax(self.network), codes, tensors)
+        return sum(reads_bound(m, values[m.layer.input], self.chip) for m in self.mapping.layers)
 
     def listing(self) -> Iterator[str]:
         """The program as text, what each part does beside it; the assembler takes it back."""
-        for address, instruction in enumerate(self.program.instructions):
-            if address in self.notes:
-                yield f"# {self.notes[address]}"
-            yield f"{instruction!s:<90} # {address}"
+        return listing(self.program.instructions, self.notes)
 
 
 def _check_sums(mapping: LayerMapping) -> None:
     """Prove that no noise, however large, can carry an accumulator out of 32 bits.
 
     Every conversion is taken at full scale: the sum of the offset-encoded products is then at its
-    largest, and the offset that REQ takes off only lowers it.
+    largest, and the offset that REQ takes off only lowers it. The vector unit's sums see no noise;
+    :class:`~.graph.Network` has proven them.
     """
     chip = mapping.chip
     full = sum(((1 << chip.adc_bits) - 1) << (s * chip.cell_bits) for s in range(chip.slices))
     planes = (1 << ACTIVATION_BITS) - 1
     for m in mapping.layers:
-        reads = sum(math.ceil(len(row[0].rows) / chip.rows_per_read) for row in m.blocks)
+        reads = max(
+            sum(math.ceil(len(block.rows) / chip.rows_per_read) for block in part)
+            for part in m.col_parts
+        )
         bias = int(np.abs(m.layer.bias.astype(np.int64)).max())
         worst = full * reads * planes + bias
         if worst >= 1 << 31:
@@ -136,6 +142,8 @@ def compile_network(
     place_around_faults: bool = True,
     calibration: NDArray[np.uint8] | None = None,
     headroom: float | None = None,
+    steps: int | None = None,
+    conv_mapping: ConvMapping = "rows",
 ) -> CompiledNetwork:
     """Map a network to a chip and generate the tile's program.
 
@@ -159,6 +167,11 @@ def compile_network(
     headroom : float, optional
         Write the arrays pre-distorted against IR drop, to targets of this share of the
         conductance range (:class:`~.behavioral.state.ArrayState`).
+    steps : int, optional
+        Steps of a sample: given exactly if the network keeps states.
+    conv_mapping : str
+        ``"rows"`` fills arrays with the rows of a convolution's window, ``"kernel"`` gives every
+        place of the kernel arrays of its own (Peng et al.).
 
     Raises
     ------
@@ -174,44 +187,55 @@ def compile_network(
         device = load_device(device)
     if headroom is not None and not 0 < headroom <= 1:
         raise ConfigError(f"The headroom must be above 0 and at most 1, not {headroom}")
-    mapping = map_network(network, chip)
+    _check_steps(network, steps)
+    lowered = lower_softmax(network)
+    layout = plan_layout(lowered)
+    mapping = map_layout(layout, chip, conv_mapping)
+    check_arrays(mapping)
     if fault_maps:
         check_fault_maps(chip, fault_maps)
         if place_around_faults:
             mapping = place(mapping, fault_maps, calibration)
+            stored = {m.layer.name: m.stored for m in mapping.layers if m.slots is not None}
+            layout = plan_layout(lowered, stored)
     _check_sums(mapping)
-    code = generate(mapping, trace=trace)
-    tables = np.zeros((chip.tables, 256), dtype=np.uint8)
-    for number, table in enumerate(code.memories.tables):
-        tables[number] = table
+    code = generate(mapping, layout, trace=trace, steps=steps)
+    specs = {
+        block.core: ArraySpec(core=block.core, levels=m.levels(block, chip))
+        for m in mapping.layers
+        for block in m
+    }
     program = TileProgram(
         chip=chip,
-        instructions=code.instructions,
-        params=np.array(code.memories.params, dtype=np.uint64),
-        tables=tables,
-        arrays=tuple(
-            ArraySpec(core=block.core, levels=m.levels(block, chip))
-            for m in mapping.layers
-            for block in m
-        ),
-        input=_input_layout(network, mapping),
+        instructions=code.flat.instructions,
+        params=code.memories.param_words,
+        tables=code.memories.table_codes,
+        data=code.data,
+        arrays=tuple(specs.values()),
+        input=code.input,
         outputs=code.outputs,
-        shapes={
-            segment.tensor: (mapping.layer(segment.tensor.removesuffix(".acc")).layer.outputs,)
-            for segment in code.outputs
+        # The operators that a Softmax is made of work on another shape than its own.
+        shapes=code.shapes
+        | {
+            layer.name: (*(() if steps is None else (steps,)), *network.shape(layer.output))
+            for layer in network.layers
+            if layer.name in code.shapes
         },
     )
+    notes = dict(enumerate(code.flat.notes))
     return CompiledNetwork(
-        network, mapping, device, seed, program, code.notes, dict(fault_maps or {}), headroom
+        network, mapping, device, seed, program, notes, dict(fault_maps or {}), headroom
     )
 
 
-def _input_layout(network: Network, mapping: LayerMapping) -> InputLayout:
-    """Inputs in the order that the first layers store them in."""
-    plain = InputLayout.plain(math.prod(network.input_shape))
-    readers = [m for m in mapping.layers if m.layer.input == network.input_name]
-    if len(readers) != 1:
-        return plain
-    order = plain.order.copy()
-    order[: len(readers[0].input_order)] = readers[0].input_order
-    return InputLayout(order)
+def _check_steps(network: Network, steps: int | None) -> None:
+    if network.states and steps is None:
+        raise ConfigError(
+            f"Network '{network.name}' keeps states from step to step; give the number of steps of "
+            "a sample"
+        )
+    if steps is not None and (not network.states or steps < 1):
+        raise ConfigError(
+            f"A sample of network '{network.name}' cannot have {steps} steps; "
+            + ("give 1 or more" if network.states else "it keeps no states")
+        )

@@ -13,7 +13,6 @@ import dataclasses
 import math
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +25,12 @@ from ...behavioral import golden
 from ...behavioral.devices import Device
 from ...behavioral.effects.faults import STUCK_ON, check_map, seeded_map
 from ...behavioral.effects.streams import Streams
-from ..graph import Dense, Network
-from .mapping import LayerMap, Mapping, most_slots
+from ..graph import Dense
+from .layout import plan_layout
+from .mapping import LayerMap, Mapping, most_slots, windows
+from .tasks import Linear
+from .values import tensor_codes
+from .wishes import readers
 
 __all__ = ["check_fault_maps", "place", "placement_cost", "seeded_fault_maps"]
 
@@ -37,6 +40,7 @@ _ROUNDS = 4
 _MEAN, _VARIANCE = 127.5, (256**2 - 1) / 12
 
 FaultMaps = Map[int, NDArray[np.int8]]
+Weights = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,25 +110,41 @@ def place(
         If the calibration codes do not fit the network.
     """
     network, chip = mapping.network, mapping.chip
-    codes = _statistics(network, calibration)
-    readers = [layer.input for layer in network.layers]
+    codes = _statistics(mapping, calibration)
+    tasks = {
+        task.name: task
+        for work in plan_layout(network).work
+        for task in work.tasks
+        if isinstance(task, Linear)
+    }
+    uses = [m.cores for m in mapping.layers]
     stored: dict[str, NDArray[np.int64]] = {}
     layers = []
     for m in mapping.layers:
         layer = m.layer
-        if layer.input in stored:
-            m = dataclasses.replace(m, inputs=stored[layer.input])
-        placed = _place_layer(
-            m,
-            chip,
-            maps,
-            codes[layer.input],
-            # One reader of what the host sends: the host may send it in any order.
-            free_rows=layer.input == network.input_name and readers.count(layer.input) == 1,
-            spares=layer.output not in readers,
+        if layer.sources[0] in stored:
+            m = dataclasses.replace(m, inputs=stored[layer.sources[0]])
+        users = readers(network, layer.output)
+        # An order of outputs costs nothing where other Dense layers read them, which can follow.
+        free = (
+            isinstance(layer, Dense)
+            and len(tasks[layer.name].source_steps) == 1
+            and uses.count(m.cores) == 1
+            and all(isinstance(user, Dense) for user in users)
+            and all(uses.count(mapping.layer(user.name).cores) == 1 for user in users)
         )
-        stored[layer.output] = placed.stored
-        layers.append(placed)
+        if free:
+            m = _place_layer(
+                m,
+                chip,
+                maps,
+                codes[layer.name],
+                # What the host sends straight to one layer, it may send in any order.
+                free_rows=tasks[layer.name].direct,
+                spares=not users,
+            )
+            stored[layer.output] = m.stored
+        layers.append(m)
     return Mapping(network, chip, tuple(layers))
 
 
@@ -136,27 +156,33 @@ def placement_cost(
     Inputs are taken as independent: ``sum(var[r] * e[r]**2) + (sum(mean[r] * e[r]))**2`` for the
     errors ``e[r]`` of the weights of an output.
     """
-    codes = _statistics(mapping.network, calibration)
+    codes = _statistics(mapping, calibration)
     return {
-        m.layer.name: _total(m, mapping.chip, maps, codes[m.layer.input]) for m in mapping.layers
+        m.layer.name: _total(m, mapping.chip, maps, codes[m.layer.name]) for m in mapping.layers
     }
 
 
-def _statistics(network: Network, calibration: NDArray[np.uint8] | None) -> dict[str, _Codes]:
-    sizes = {network.input_name: math.prod(network.input_shape)}
-    sizes |= {layer.output: layer.outputs for layer in network.layers}
+def _statistics(mapping: Mapping, calibration: NDArray[np.uint8] | None) -> dict[str, _Codes]:
+    """Codes of the rows of each layer's matrix, by the layer's name."""
     if calibration is None:
-        return {k: _Codes(np.full(n, _MEAN), np.full(n, _VARIANCE)) for k, n in sizes.items()}
-    inputs = sizes[network.input_name]
+        return {
+            m.layer.name: _Codes(np.full(m.rows, _MEAN), np.full(m.rows, _VARIANCE))
+            for m in mapping.layers
+        }
+    network = mapping.network
+    inputs = math.prod(network.input_shape)
     if calibration.dtype != np.uint8 or calibration.shape[1:] != (inputs,) or not len(calibration):
         raise InputError(
             f"Calibration codes must be uint8 [n, {inputs}] with n of 1 or more, not "
             f"{calibration.dtype} {list(calibration.shape)}"
         )
-    tensors = golden.run_network(network, calibration)
-    values: dict[str, NDArray[Any]] = {network.input_name: calibration}
-    values |= {layer.output: tensors[layer.name] for layer in network.layers}
-    return {k: _Codes(v.mean(axis=0), v.var(axis=0)) for k, v in values.items()}
+    values = tensor_codes(network, calibration, golden.run_network(network, calibration))
+    found = {}
+    for m in mapping.layers:
+        seen = windows(m.layer, values[m.layer.sources[0]])
+        seen = seen.reshape(-1, seen.shape[-1])
+        found[m.layer.name] = _Codes(seen.mean(axis=0), seen.var(axis=0))
+    return found
 
 
 def _masks(
@@ -171,8 +197,9 @@ def _masks(
     return stuck, ((by_slice == STUCK_ON) * bits).sum(axis=2).astype(np.uint8)
 
 
-def _stored(layer: Dense) -> NDArray[np.uint8]:
-    return (layer.weights.astype(np.int16) + WEIGHT_OFFSET).astype(np.uint8)
+def _stored(m: LayerMap, outputs: NDArray[np.int64], rows: NDArray[np.int64]) -> Weights:
+    """Stored weights uint8 [outputs, rows]."""
+    return (m.weights(outputs, rows).astype(np.int16) + WEIGHT_OFFSET).astype(np.uint8)
 
 
 def _errors(
@@ -187,17 +214,16 @@ def _output_costs(
     m: LayerMap, j: int, chip: Chip, maps: FaultMaps, codes: _Codes
 ) -> NDArray[np.float64]:
     """Cost of each output of column part j in each slot: float64 [outputs, slots]."""
-    outputs = np.arange(m.blocks[0][j].cols.start, m.blocks[0][j].cols.stop)
-    weights = _stored(m.layer)[outputs]
+    outputs = _outputs(m, j)
     slots = most_slots(chip)
     spread, shift = np.zeros((2, len(outputs), slots))
-    for row in m.blocks:
-        block = row[j]
+    for block in m.col_parts[j]:
         if block.core not in maps:
             continue
         stuck, on = _masks(chip, maps[block.core])
         order = m.input_order[block.rows.start : block.rows.stop]
-        held, mean, variance = weights[:, order], codes.mean[order], codes.variance[order]
+        held = _stored(m, outputs, order)
+        mean, variance = codes.mean[order], codes.variance[order]
         used = len(order)
         for slot in np.flatnonzero(stuck[:used].any(axis=0)):
             if slot < slots:
@@ -208,14 +234,20 @@ def _output_costs(
     return cost
 
 
+def _outputs(m: LayerMap, j: int) -> NDArray[np.int64]:
+    """Outputs of column part j, in order."""
+    slots = m.slots_of(j)
+    return np.sort(slots[slots >= 0])
+
+
 def _total(m: LayerMap, chip: Chip, maps: FaultMaps, codes: _Codes) -> float:
     """Cost of a layer as it is placed."""
     total = 0.0
-    for j, block in enumerate(m.blocks[0]):
+    for j in range(len(m.col_parts)):
         slots = m.slots_of(j)
         used = np.flatnonzero(slots >= 0)
         cost = _output_costs(m, j, chip, maps, codes)
-        total += float(cost[slots[used] - block.cols.start, used].sum())
+        total += float(cost[np.searchsorted(_outputs(m, j), slots[used]), used].sum())
     return total
 
 
@@ -246,20 +278,16 @@ def _assign_outputs(
     m: LayerMap, chip: Chip, maps: FaultMaps, codes: _Codes, spares: bool
 ) -> LayerMap:
     parts = []
-    unit = math.lcm(8, chip.outputs_per_beat)
-    for j, block in enumerate(m.blocks[0]):
+    for j in range(len(m.col_parts)):
+        own = _outputs(m, j)
         cost = _output_costs(m, j, chip, maps, codes)
         if not spares:
-            cost = cost[:, : len(block.cols)]
+            cost = cost[:, : len(own)]
         # Of equals the first slots, since conversions end at the last slot in use.
         cost = cost + cost.max() * 1e-9 * np.arange(cost.shape[1])
         outputs, slots = linear_sum_assignment(cost)
-        count = max(len(block.cols), int(slots.max()) + 1)
-        if j < len(m.blocks[0]) - 1:
-            # The codes of the next part begin at a whole word.
-            count = math.ceil(count / unit) * unit
-        part = np.full(count, -1, np.int64)
-        part[slots] = outputs + block.cols.start
+        part = np.full(max(len(own), int(slots.max()) + 1), -1, np.int64)
+        part[slots] = own[outputs]
         parts.append(part)
     return dataclasses.replace(m, slots=tuple(parts))
 
@@ -267,18 +295,17 @@ def _assign_outputs(
 def _assign_rows(m: LayerMap, chip: Chip, maps: FaultMaps, codes: _Codes) -> LayerMap:
     order = m.input_order.copy()
     power = codes.variance + codes.mean**2
-    weights = _stored(m.layer)
-    for row in m.blocks:
+    for row in m.row_parts:
         rows = row[0].rows
         inputs = order[rows.start : rows.stop]
         cost = np.zeros((len(inputs), len(inputs)))
-        for j, block in enumerate(row):
+        for block in row:
             if block.core not in maps:
                 continue
             stuck, on = _masks(chip, maps[block.core])
-            slots = m.slots_of(j)
+            slots = m.slots_of(m.part_of(block))
             kept = np.flatnonzero(slots >= 0)
-            held = weights[np.ix_(slots[kept], inputs)].T
+            held = _stored(m, slots[kept], inputs).T
             for r in np.flatnonzero(stuck[: len(inputs), kept].any(axis=1)):
                 error = _errors(held, stuck[r, kept], on[r, kept])
                 cost[:, r] += (error**2).sum(axis=1)

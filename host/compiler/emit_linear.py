@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Products: Dense and Conv, position by position.
+
+At each position every row part is loaded into its cores, which start at once and run while the next
+part is on its way; then the sums of each column part are drained. Address arithmetic stands where
+cores are busy.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...arch.isa import Opcode, Reg, Source
+from ..graph import Conv
+from .affine import Run, nests, runs
+from .mapping import LayerMap
+from .memories import Memories
+from .tasks import Linear
+from .tensors import Ints
+from .tree import Builder, Pointer, Received, Region, Sent, Turn
+
+__all__ = ["LinearEmitter"]
+
+# Address registers by their use.
+_SOURCE, _DEST, _PARAM = Reg.A0, Reg.A1, Reg.A2
+
+_WORD = 8
+
+
+@dataclass(frozen=True, eq=False)
+class _Gather:
+    """What a row part loads: runs of memory, or elements from the host."""
+
+    cores: int
+    rows: int
+    runs: tuple[Run, ...]
+    received: Ints
+    starts: tuple[tuple[int, int], ...]
+    """Beats and cores of the products that it starts."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Sum:
+    """A column part: what a REQ drains, and how far from the first byte it stores."""
+
+    cores: int
+    slots: Ints
+    param: int
+    offset: int
+
+
+class LinearEmitter:
+    """Writes the instructions of one layer of products.
+
+    Parameters
+    ----------
+    builder : Builder
+    memories : Memories
+    mapped : LayerMap
+    task : Linear
+        With byte addresses in place of virtual ones.
+    tap : bool
+        Also send the sums.
+    reads, writes : tuple of Region
+        Bytes of the buffers that are read and written.
+    """
+
+    def __init__(
+        self,
+        builder: Builder,
+        memories: Memories,
+        mapped: LayerMap,
+        task: Linear,
+        *,
+        tap: bool,
+        reads: tuple[Region, ...],
+        writes: tuple[Region, ...],
+    ) -> None:
+        self.builder = builder
+        self.memories = memories
+        self.mapped = mapped
+        self.task = task
+        self.tap = tap
+        self.reads, self.writes = reads, writes
+        self.gathers = [self._gather(part) for part in range(len(mapped.row_parts))]
+        self.sums = self._sums()
+
+    def _gather(self, part: int) -> _Gather:
+        blocks = self.mapped.row_parts[part]
+        rows = blocks[0].rows
+        source = self.task.source[self.mapped.input_order[rows.start : rows.stop]]
+        by_beats: dict[int, int] = {}
+        for block in blocks:
+            slots = self.mapped.slots_of(self.mapped.part_of(block))
+            beats = self.memories.beats(len(slots)) * self.builder.chip.beats_per_word
+            by_beats[beats] = by_beats.get(beats, 0) | 1 << block.core
+        return _Gather(
+            cores=sum(1 << block.core for block in blocks),
+            rows=len(rows),
+            runs=() if self.task.direct else tuple(runs(source)),
+            received=source,
+            starts=tuple(by_beats.items()),
+        )
+
+    def _sums(self) -> list[_Sum]:
+        found = []
+        offset = 0
+        for part, blocks in enumerate(self.mapped.col_parts):
+            slots = self.mapped.slots_of(part)
+            cores = sum(1 << block.core for block in blocks)
+            param = self.memories.layer_params(self.task.layer, slots)
+            found.append(_Sum(cores, slots, param, offset))
+            offset += len(slots)
+        return found
+
+    def emit(self, meanwhile: Callable[[], None]) -> None:
+        """Write everything. ``meanwhile`` writes what may be done while products run.
+
+        It is called once, and only if there is a single position.
+        """
+        builder, task = self.builder, self.task
+        layer = task.layer
+        builder.quant(layer.zero_point, layer.clip_low, layer.clip_high)
+        table = self.memories.table(layer.table, layer.name)
+        first = int(task.target.min()) if self.mapped.slots is None else self._placed()
+        positions = np.stack([task.source_steps, task.target_steps])
+        single = positions.shape[1] == 1
+        for nest in nests(positions):
+            step = int(task.source_steps[nest.start])
+            start = 0 if task.direct else self.gathers[0].runs[0].address + step
+            source = Pointer(builder, _SOURCE, start)
+            target = Pointer(builder, _DEST, first + int(task.target_steps[nest.start]))
+
+            def body(
+                turn: Turn,
+                source: Pointer = source,
+                target: Pointer = target,
+                begin: int = nest.start,
+            ) -> None:
+                self._load(source, turn.strides[0])
+                if single:
+                    meanwhile()
+                self._drain(target, table, begin + turn.entries)
+
+            builder.walk(nest.dims, (source, target), body)
+
+    def _placed(self) -> int:
+        """First byte of outputs that lie in the order of their slots, some of which are spares."""
+        stored = self.mapped.stored
+        at = int(np.argmax(stored >= 0))
+        return int(self.task.target[stored[at]]) - at
+
+    def _load(self, source: Pointer, stride: int) -> None:
+        builder = self.builder
+        begin = source.at
+        for gather in self.gathers:
+            row = 0
+            if self.task.direct:
+                self._take(gather)
+            for run in gather.runs:
+                source.goto(begin + run.address - self.gathers[0].runs[0].address)
+                if run.repeats:
+                    builder.set(Reg.PITCH, run.pitch)
+                load = builder.emit(
+                    Opcode.LOAD,
+                    addr=source.reg,
+                    source=Source.DATA,
+                    row=row,
+                    bytes=run.bytes,
+                    repeats=run.repeats,
+                    cores=gather.cores,
+                )
+                load.reads = self.reads
+                row += run.size
+            for beats, cores in gather.starts:
+                builder.emit(Opcode.MVM, rows=gather.rows, beats=beats, cores=cores)
+        source.goto(begin + stride)
+
+    def _take(self, gather: _Gather) -> None:
+        """Load rows from the host; the last word is filled up with zeros."""
+        words = math.ceil(gather.rows / _WORD)
+        load = self.builder.emit(
+            Opcode.LOAD, source=Source.HOST, bytes=gather.rows, cores=gather.cores
+        )
+        load.in_words = words
+        index = np.full(words * _WORD, -1, np.int64)
+        index[: gather.rows] = gather.received
+        load.received = Received(index, np.zeros(index.size, np.uint8))
+
+    def _drain(self, target: Pointer, table: int | None, positions: Ints) -> None:
+        builder, memories = self.builder, self.memories
+        begin = target.at
+        for number, part in enumerate(self.sums):
+            beats = memories.beats(len(part.slots))
+            before = self.sums[number - 1] if number else None
+            goes_on = before is not None and (
+                part.param == before.param + memories.beats(len(before.slots))
+            )
+            if not goes_on:
+                builder.set(_PARAM, part.param)
+            behind = self.sums[number + 1] if number + 1 < len(self.sums) else None
+            target.goto(begin + part.offset)
+            request = builder.emit(
+                Opcode.REQ,
+                dest=target.reg,
+                param=_PARAM,
+                param_step=int(behind is not None and behind.param == part.param + beats),
+                tap=int(self.tap),
+                table_on=int(table is not None),
+                table=table or 0,
+                outputs=len(part.slots),
+                cores=part.cores,
+            )
+            request.writes = self.writes
+            if self.tap:
+                index = self._tap_index(part.slots, positions)
+                request.sent = Sent(f"{self.task.name}.acc", "int32", index)
+                request.out_words = index.shape[-1] // 2
+
+    def _tap_index(self, slots: Ints, positions: Ints) -> Ints:
+        """Element that each 32-bit slot of a tap holds, -1 for none: [*loops, slots]."""
+        width = self.builder.chip.outputs_per_beat
+        padded = np.full((self.memories.beats(len(slots)), width + width % 2), -1, np.int64)
+        values = np.full(len(padded) * width, -1, np.int64)
+        values[: len(slots)] = slots
+        padded[:, :width] = values.reshape(-1, width)
+        outputs = padded.ravel()
+        at = positions[..., None]
+        if isinstance(self.task.layer, Conv):
+            elements = outputs * len(self.task.source_steps) + at
+        else:
+            elements = at * self.task.layer.outputs + outputs
+        return np.where(outputs < 0, -1, elements)
