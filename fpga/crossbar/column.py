@@ -246,7 +246,7 @@ class ColumnConverter(wiring.Component):
         Voltages, 4096 to a code.
     o : Out(stream of adc_bits)
         Codes.
-    load : In(stream of {addr, word})
+    load : In({en, addr, word})
         Writes the tables; without, all ADCs are ideal.
     """
 
@@ -297,9 +297,9 @@ class ColumnConverter(wiring.Component):
         m.submodules.table = table = memory.Memory(shape=bits, depth=len(ideal), init=ideal)
         write, read = table.write_port(), table.read_port()
         m.d.comb += [
-            write.addr.eq(self.load.payload.addr),
-            write.data.eq(self.load.payload.word),
-            write.en.eq(self.load.valid & self.load.payload.addr[19]),
+            write.addr.eq(self.load.addr),
+            write.data.eq(self.load.word),
+            write.en.eq(self.load.en & self.load.addr[19]),
             read.addr.eq(Cat(code, lane)),
             self.o.payload.eq(read.data),
         ]

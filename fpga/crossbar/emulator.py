@@ -104,7 +104,7 @@ class CrossbarEngine(wiring.Component):
     -------
     link : In(LinkSignature)
         From the seam.
-    load : In(stream of {addr, word})
+    load : In({en, addr, word})
         The image (:mod:`.image`), to be written while no read is under way.
 
     Raises
@@ -140,11 +140,12 @@ class CrossbarEngine(wiring.Component):
         connect(m, columns.o, converter.i)
 
         # Words fan out to all memories, from registers of their own.
-        word = Signal.like(self.load.payload, reset_less=True)
-        write = Signal()
-        m.d.sync += [word.eq(self.load.payload), write.eq(self.load.valid)]
+        en = Signal()
+        addr = Signal.like(self.load.addr, reset_less=True)
+        word = Signal.like(self.load.word, reset_less=True)
+        m.d.sync += [en.eq(self.load.en), addr.eq(self.load.addr), word.eq(self.load.word)]
         for part in (registers, sums, converter):
-            m.d.comb += [part.load.payload.eq(word), part.load.valid.eq(write)]
+            m.d.comb += [part.load.en.eq(en), part.load.addr.eq(addr), part.load.word.eq(word)]
 
         # Reads begin when the codes of all columns of the last are out, wanted or not.
         at_once = config.columns
@@ -225,7 +226,7 @@ class EmulatedCrossbar(wiring.Component):
     -------
     cmd, codes
         See :class:`~ohmtwin.rtl.macro.MacroSignature`.
-    load : In(stream of {addr, word})
+    load : In({en, addr, word})
         The image (:mod:`.image`), to be written while no read is under way.
 
     Raises

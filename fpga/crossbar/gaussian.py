@@ -61,8 +61,8 @@ class GaussianPipeline(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Two to find the octave, one each for table, product, magnitude and sign."""
-        return 6
+        """Two to find the octave, two for the table, one each for product, magnitude and sign."""
+        return 7
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -84,12 +84,14 @@ class GaussianPipeline(wiring.Component):
         m.d.sync += [whole.eq(word), octave.eq(~Cat(shifts, octave_high))]
         m.d.comb += read.addr.eq(Cat(whole[26:30], octave))
 
+        looked_up = Signal(12, reset_less=True)
         fraction = Signal(12, reset_less=True)
-        m.d.sync += fraction.eq(whole[14:26])
+        entry = Signal.like(read.data, reset_less=True)
+        m.d.sync += [looked_up.eq(whole[14:26]), fraction.eq(looked_up), entry.eq(read.data)]
 
         fall = Signal(24, reset_less=True)
         base = Signal(19, reset_less=True)
-        m.d.sync += [fall.eq(read.data[:12] * fraction), base.eq(read.data[12:])]
+        m.d.sync += [fall.eq(entry[:12] * fraction), base.eq(entry[12:])]
 
         magnitude = Signal(MAGNITUDE_BITS, reset_less=True)
         m.d.sync += [

@@ -2,7 +2,7 @@
 """Ports that the parts of an emulated crossbar share."""
 
 from amaranth.hdl import Shape, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch.chip import Chip
@@ -15,7 +15,6 @@ from .image import ADDRESS_BITS, EmulatorConfig, Noise
 __all__ = [
     "SERIAL_BITS",
     "LinkSignature",
-    "load_layout",
     "load_signature",
     "sums_layout",
     "voltage_shape",
@@ -24,12 +23,9 @@ __all__ = [
 SERIAL_BITS = 2
 """Of the number that tells one read from the next."""
 
-load_layout = data.StructLayout({"addr": ADDRESS_BITS, "word": 32})
-"""A word of an image; :mod:`.image` has the map of addresses."""
-
-
-load_signature = stream.Signature(load_layout, always_ready=True)
-"""The port through which an image is written, from its writer: a word a cycle, always taken."""
+load_signature = wiring.Signature({"en": Out(1), "addr": Out(ADDRESS_BITS), "word": Out(32)})
+"""The port through which an image is written, from its writer: ``word`` goes to ``addr`` in every
+cycle in which ``en`` is 1. :mod:`.image` has the map of addresses."""
 
 
 class LinkSignature(wiring.Signature):

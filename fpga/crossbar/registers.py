@@ -24,7 +24,7 @@ class EmulatorRegisters(wiring.Component):
 
     Members
     -------
-    load : In(stream of {addr, word})
+    load : In({en, addr, word})
     next : In(1)
         A read begins.
     v0, v1, q_shift : Out(v0), Out(v1), Out(5)
@@ -68,8 +68,8 @@ class EmulatorRegisters(wiring.Component):
         ]
         with m.If(self.next):
             m.d.sync += [number.eq(reads), reads.eq(reads + 1)]
-        addr, word = self.load.payload.addr, self.load.payload.word
-        with m.If(self.load.valid & (addr[17:] == Region.REGISTERS)), m.Switch(addr[:4]):
+        addr, word = self.load.addr, self.load.word
+        with m.If(self.load.en & (addr[17:] == Region.REGISTERS)), m.Switch(addr[:4]):
             targets = [
                 (LoadRegister.V0_LOW, v0[:32], word),
                 (LoadRegister.V0_HIGH, v0[32:], word),

@@ -25,7 +25,7 @@ class ColumnSums(wiring.Component):
     first pass looks for the rows driven in the mask, a byte at a time, and writes them down; later
     passes go by that list. While one group is summed, that before it is handed out.
 
-    Latency: 4 cycles more than the first pass, which takes a cycle for each row driven and for
+    Latency: 6 cycles more than the first pass, which takes a cycle for each row driven and for
     each byte of the mask without any. Throughput: a group in ``rows driven + 1`` cycles, or in
     ``columns`` if these are more, as long as nothing waits.
 
@@ -47,7 +47,7 @@ class ColumnSums(wiring.Component):
         Columns in order.
     reference : Out(signed)
         Sum of the reference column; valid with ``o`` until the next start.
-    load : In(stream of {addr, word})
+    load : In({en, addr, word})
         Writes cells, variances and references.
 
     Raises
@@ -94,12 +94,13 @@ class ColumnSums(wiring.Component):
         group = Signal(range(self._groups + 1))
         self._sequence(m, advance, clear, add, found, first, group)
 
-        # The second has the row, the third its cells.
+        # The second has the row, the third its cells, the fourth has them in registers: a block
+        # memory and an addition are too much for one cycle.
         list_read = self._list(m, advance, add, found, first)
         row = Signal(row_bits)
         row_found = Signal(row_bits, reset_less=True)
         stage = {
-            name: [Signal(name=f"{name}{k}") for k in (1, 2)]
+            name: [Signal(name=f"{name}{k}") for k in range(3)]
             for name in ("clear", "add", "first", "capture")
         }
         address_group = Signal(range(self._groups), reset_less=True)
@@ -114,14 +115,15 @@ class ColumnSums(wiring.Component):
                 # A clear already counts the group on; the rows of that group come after it.
                 address_group.eq(group - 1),
             ]
-            m.d.sync += [line[1].eq(line[0]) for line in stage.values()]
+            for line in stage.values():
+                m.d.sync += [later.eq(sooner) for sooner, later in pairwise(line)]
 
         current, cells = self._accumulate(
-            m, advance, stage["clear"][1], stage["add"][1], Cat(row, address_group)
+            m, advance, stage["clear"][2], stage["add"][2], Cat(row, address_group)
         )
         self._sum_reference(
-            m, advance, stage["clear"][1] & ~stage["capture"][1], stage["first"][1], row,
-            stage["add"][1],
+            m, advance, stage["clear"][2] & ~stage["capture"][2], stage["first"][2], row,
+            stage["add"][2],
         )  # fmt: skip
 
         # Sums leave through a shift register, so that the next group can be summed meanwhile.
@@ -135,8 +137,8 @@ class ColumnSums(wiring.Component):
             self.o.payload.eq(held[0]),
             taken.eq(self.o.valid & self.o.ready),
             free.eq((left == 0) | ((left == 1) & self.o.ready)),
-            advance.eq(~stage["capture"][1] | free),
-            capture.eq(stage["capture"][1] & free),
+            advance.eq(~stage["capture"][2] | free),
+            capture.eq(stage["capture"][2] & free),
         ]
         with m.If(capture):
             m.d.sync += left.eq(banks)
@@ -230,7 +232,7 @@ class ColumnSums(wiring.Component):
         bank_bits = (banks - 1).bit_length()
         current = []
         cells = []
-        addr = self.load.payload.addr
+        addr = self.load.addr
         region = addr[17:20]
         column, row = addr[:9], addr[9:17]
         row_bits = (self._chip.rows - 1).bit_length()
@@ -251,14 +253,14 @@ class ColumnSums(wiring.Component):
                 read.en.eq(advance),
             ]
             for k, (which, sums, name) in enumerate(parts):
-                value = Signal(signed(width), name=f"{name}_cell{bank}")
+                value = Signal(signed(width), name=f"{name}_cell{bank}", reset_less=True)
                 total = Signal(self._sums["current"].shape, name=f"{name}{bank}", reset_less=True)
                 m.d.comb += [
-                    write.data[k * width : (k + 1) * width].eq(self.load.payload.word),
-                    write.en[k].eq(self.load.valid & (region == which) & (load_bank == bank)),
-                    value.eq(read.data[k * width : (k + 1) * width]),
+                    write.data[k * width : (k + 1) * width].eq(self.load.word),
+                    write.en[k].eq(self.load.en & (region == which) & (load_bank == bank)),
                 ]
                 with m.If(advance):
+                    m.d.sync += value.eq(read.data[k * width : (k + 1) * width])
                     with m.If(clear):
                         m.d.sync += total.eq(0)
                     with m.Elif(add):
@@ -275,16 +277,18 @@ class ColumnSums(wiring.Component):
             shape=signed(width), depth=self._chip.rows, init=[]
         )
         write, read = store.write_port(), store.read_port()
-        addr = self.load.payload.addr
+        addr = self.load.addr
         m.d.comb += [
             write.addr.eq(addr[9:17]),
-            write.data.eq(self.load.payload.word),
-            write.en.eq(self.load.valid & (addr[17:20] == Region.REFERENCE)),
+            write.data.eq(self.load.word),
+            write.en.eq(self.load.en & (addr[17:20] == Region.REFERENCE)),
             read.addr.eq(row),
             read.en.eq(advance),
         ]
+        value = Signal(signed(width), name="reference_cell", reset_less=True)
         with m.If(advance):
+            m.d.sync += value.eq(read.data)
             with m.If(clear):
                 m.d.sync += self.reference.eq(0)
             with m.Elif(add & first):
-                m.d.sync += self.reference.eq(self.reference + read.data)
+                m.d.sync += self.reference.eq(self.reference + value)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tile whose arrays are emulated, and which does not notice."""
+
+from amaranth.hdl import Cat, EnableInserter, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from ...arch.chip import Chip
+from ...rtl.checks import check_chip
+from ...rtl.tile import Tile
+from .emulator import CrossbarEngine, CrossbarSeam
+from .image import EmulatorConfig
+from .ports import load_signature
+
+__all__ = ["EmulatedTile"]
+
+
+class EmulatedTile(wiring.Component):
+    """A tile with emulated arrays, equal to one with macros that need no time, to every counter.
+
+    An emulated read takes more cycles than it has beats. While a beat is due and not there yet,
+    all registers and memories of the tile hold still; only the emulators run on. So the tile sees
+    each beat in the cycle in which ``docs/tile.md`` has it: its cycles are those of the emulated
+    chip, not those of the board.
+
+    Parameters
+    ----------
+    chip : Chip
+    config : EmulatorConfig, optional
+        Of all arrays.
+
+    Members
+    -------
+    i, o : In(stream of 64), Out(stream of 64)
+        Messages from and to the host (``arch/messages.py``).
+    load : In({en, addr, word})
+        The images (:mod:`.image`), to be written while no program runs.
+    load_core : In(5)
+        Core whose array the word is for.
+    held : Out(1)
+        The tile holds still in this cycle.
+
+    Raises
+    ------
+    TypeError
+        If ``chip`` is no Chip.
+    ValueError
+        If ``config`` does not fit it.
+    """
+
+    def __init__(self, *, chip: Chip, config: EmulatorConfig | None = None) -> None:
+        self._chip = check_chip(chip)
+        self._config = config or EmulatorConfig()
+        self._config.check(chip)
+        super().__init__(
+            {
+                "i": In(stream.Signature(64)),
+                "o": Out(stream.Signature(64)),
+                "load": In(load_signature),
+                "load_core": In(5),
+                "held": Out(1),
+            }
+        )
+
+    @property
+    def chip(self) -> Chip:
+        return self._chip
+
+    @property
+    def config(self) -> EmulatorConfig:
+        return self._config
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        seams = [CrossbarSeam(chip=self._chip) for _ in range(self._chip.cores)]
+        run = Signal()
+        tile = Tile(chip=self._chip, macros=lambda core: seams[core])
+        m.submodules.tile = EnableInserter(run)(tile)
+        for core, seam in enumerate(seams):
+            engine = CrossbarEngine(chip=self._chip, config=self._config)
+            m.submodules[f"emulator{core}"] = engine
+            connect(m, seam.link, engine.link)
+            m.d.comb += [
+                engine.load.addr.eq(self.load.addr),
+                engine.load.word.eq(self.load.word),
+                engine.load.en.eq(self.load.en & (self.load_core == core)),
+            ]
+        m.d.comb += [
+            self.held.eq(Cat(seam.stall for seam in seams).any()),
+            run.eq(~self.held),
+        ]
+
+        # A word moves in cycles in which the tile runs; what was offered stays on offer.
+        m.d.comb += [
+            tile.i.payload.eq(self.i.payload),
+            tile.i.valid.eq(self.i.valid),
+            self.i.ready.eq(tile.i.ready & run),
+            tile.o.ready.eq(~self.o.valid | self.o.ready),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(tile.o.valid & tile.o.ready & run):
+            m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(tile.o.payload)]
+        return m
