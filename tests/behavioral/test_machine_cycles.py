@@ -42,6 +42,8 @@ class Writer:
     """Accumulator words that products fill."""
     times: int = 1
     taken: int = 0
+    stands: int = 0
+    """What A2 holds after a gather."""
     sent: list[NDArray[np.bool_]] = field(default_factory=list)
     """For each word that goes out, which of its bytes mean something."""
 
@@ -152,8 +154,8 @@ class Writer:
         self.take(-(-bytes_ // 8))
         self.put(Opcode.LOAD, source=1, bytes=bytes_, cores=self.cores())
 
-    def gather(self, room: int, most: int) -> dict[str, int]:
-        """Runs of at most ``room`` bytes together, from anywhere."""
+    def gather(self, room: int, most: int, at: int | None = None) -> dict[str, int]:
+        """Runs of at most ``room`` bytes together, from anywhere or from what A2 holds."""
         repeats = self.pick(0, min(most, room - 1)) if self.pick(0, 1) else 0
         count = self.pick(1, room // (repeats + 1))
         limit = DATA
@@ -162,21 +164,26 @@ class Writer:
         else:
             self.put(Opcode.SYNC)
         start, last = self.pick(0, limit - count), self.pick(0, limit - count)
+        stays = at is not None and at <= limit - count
+        if at is not None and stays:
+            start = at
         if repeats:
             # From start towards last, also backwards, and runs may overlap.
             pitch = int((last - start) / repeats)
             self.set(Reg.PITCH, max(-9, min(9, pitch)) if self.pick(0, 1) else pitch)
-        if self.pick(0, 1):
-            self.set(Reg.A2, start)
-        else:
+        if not stays:
             self.set(Reg.A2, start - 5)
             self.put(Opcode.ADD, reg=Reg.A2, value=5)
-        return {"bytes": count, "repeats": repeats, "addr": 2, "addr_step": self.pick(0, 1)}
+        step = self.pick(0, 1)
+        self.stands = start + step * count
+        return {"bytes": count, "repeats": repeats, "addr": 2, "addr_step": step}
 
     def load(self) -> None:
         mask, row = self.cores(), 8 * self.pick(0, self.chip.rows // 8 - 1)
+        at = None
         while True:
-            runs = self.gather(self.chip.rows - row, 31)
+            runs = self.gather(self.chip.rows - row, 31, at)
+            at = self.stands
             self.put(Opcode.LOAD, row=row, cores=mask, **runs)
             row += runs["bytes"] * (runs["repeats"] + 1)
             if row == self.chip.rows or self.pick(0, 2) == 0:
