@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In, Out, connect
 from ...arch.chip import Chip
 from ...rtl.checks import check_chip
 from ...rtl.tile import Tile
-from .emulator import CrossbarEngine, CrossbarSeam
+from .emulator import CrossbarEngine
 from .image import EmulatorConfig
 from .ports import load_signature
+from .seam import CrossbarSeam
 
 __all__ = ["EmulatedTile"]
 

@@ -23,7 +23,7 @@ from ohmtwin.arch.timing import CORE_TAIL
 from ohmtwin.behavioral.core import MvmConfig, core_mvm
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.image import ArrayImage
-from ohmtwin.fpga.crossbar.emulator import CrossbarEngine, CrossbarSeam, EmulatedCrossbar
+from ohmtwin.fpga.crossbar.emulator import CrossbarEngine, EmulatedCrossbar
 from ohmtwin.fpga.crossbar.image import (
     EmulatorConfig,
     Noise,
@@ -32,6 +32,7 @@ from ohmtwin.fpga.crossbar.image import (
     check_image,
     image_words,
 )
+from ohmtwin.fpga.crossbar.seam import CrossbarSeam
 from ohmtwin.rtl.core import Core
 
 CHIP = Chip(rows=24, cols=16, lanes=4, adc_bits=6, rows_per_read=8)
@@ -229,7 +230,7 @@ def test_held_fabric_counts_as_if_reads_took_no_time(name: str) -> None:
                 slices=CHIP.slices,
                 cell_bits=CHIP.cell_bits,
                 beats=words * CHIP.beats_per_word,
-                planes=int(numbers.integers(1, 9)),
+                planes=int(numbers.integers(1, 9)) if k else 8,
                 tail=CORE_TAIL,
             )
             fabric, clock, sums = await product(ctx, dut, x, mvm)

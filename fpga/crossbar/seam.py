@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The handshake of an emulated crossbar: from reads to beats, at a clock that may be held."""
+
+from amaranth.hdl import Cat, Module, ResetSignal, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ...arch.chip import Chip
+from ...rtl.checks import check_chip
+from ...rtl.macro import BEAT_BITS, MacroSignature
+from .ports import SERIAL_BITS, LinkSignature
+
+__all__ = ["BeatStore", "CrossbarSeam"]
+
+
+class CrossbarSeam(wiring.Component):
+    """The macro's side of an emulated crossbar: takes reads and hands out beats.
+
+    It takes a read when it owes no beat, or with the last one. Whatever computes the codes may
+    run on while the clock of this side is held: hold it in every cycle in which ``stall`` is 1,
+    and the fabric sees beats in the very cycles in which :class:`~ohmtwin.rtl.macro.IdealMacro`
+    offers them; do not, and it sees a macro that takes its time.
+
+    Parameters
+    ----------
+    chip : Chip
+
+    Members
+    -------
+    cmd, codes
+        See :class:`~ohmtwin.rtl.macro.MacroSignature`.
+    link : Out(LinkSignature)
+        To the engine.
+    stall : Out(1)
+        A beat is due that is not there yet.
+    """
+
+    def __init__(self, *, chip: Chip) -> None:
+        self._chip = check_chip(chip)
+        super().__init__(
+            {
+                **dict(MacroSignature(chip).members.items()),
+                "link": Out(LinkSignature(chip)),
+                "stall": Out(1),
+            }
+        )
+
+    @property
+    def chip(self) -> Chip:
+        return self._chip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        left = Signal(BEAT_BITS)  # beats not yet transferred
+        # A read that was taken counts, whatever a reset does to its beats.
+        serial = Signal(SERIAL_BITS, reset_less=True)
+        rows = Signal(self._chip.rows, reset_less=True)
+        beats = Signal(BEAT_BITS, reset_less=True)
+        accept = Signal()
+        m.d.comb += [
+            self.link.serial.eq(serial),
+            self.link.rows.eq(rows),
+            self.link.beats.eq(beats),
+            self.stall.eq((left != 0) & ~self.link.ready),
+            self.codes.valid.eq((left != 0) & self.link.ready),
+            self.codes.payload.eq(self.link.beat),
+            self.cmd.ready.eq((left == 0) | ((left == 1) & self.codes.valid & self.codes.ready)),
+            accept.eq(self.cmd.valid & self.cmd.ready & ~ResetSignal()),
+        ]
+        with m.If(self.codes.valid & self.codes.ready):
+            m.d.sync += [left.eq(left - 1), self.link.taken.eq(self.link.taken + 1)]
+        with m.If(accept):
+            m.d.sync += [left.eq(self.cmd.payload.beats), self.link.taken.eq(0)]
+            # A read of nothing is not made.
+            with m.If(self.cmd.payload.beats != 0):
+                m.d.sync += [
+                    serial.eq(serial + 1),
+                    rows.eq(self.cmd.payload.rows),
+                    beats.eq(self.cmd.payload.beats),
+                ]
+        return m
+
+
+class BeatStore(wiring.Component):
+    """The engine's side: begins reads, puts codes together to beats, and keeps these.
+
+    A read begins once the codes of all columns of the last are out, wanted or not.
+
+    Parameters
+    ----------
+    chip : Chip
+    columns : int
+        Columns of a group: a read converts whole groups.
+
+    Members
+    -------
+    link : In(LinkSignature)
+        From the seam.
+    start : Out(1)
+        A read begins.
+    groups : Out(range(groups + 1))
+        Groups to convert, of the read on the link.
+    due : Out(range(cols + 1))
+        Codes of the read that are still to come.
+    codes : In(stream of adc_bits)
+        Codes in the order of columns, as many as are due.
+    """
+
+    def __init__(self, *, chip: Chip, columns: int) -> None:
+        self._chip = check_chip(chip)
+        self._group_bits = (columns - 1).bit_length()
+        super().__init__(
+            {
+                "link": In(LinkSignature(chip)),
+                "start": Out(1),
+                "groups": Out(range(chip.cols // columns + 1)),
+                "due": Out(range(chip.cols + 1)),
+                "codes": In(stream.Signature(chip.adc_bits, always_ready=True)),
+            }
+        )
+        # Made here for the proofs, which look into them.
+        self.seen = Signal(SERIAL_BITS, reset_less=True)
+        self.written = Signal(range(chip.beats + 1))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        chip, link = self._chip, self.link
+        seen, written = self.seen, self.written
+        asked = Signal(range((chip.beats + 1) * chip.lanes))
+        whole = (1 << self._group_bits) - 1
+        beats = Signal(range(chip.beats + 1))
+        m.d.comb += [
+            self.start.eq((self.due == 0) & (link.serial != seen) & ~ResetSignal()),
+            beats.eq(link.beats),
+            asked.eq(beats * chip.lanes + whole),
+            self.groups.eq(asked >> self._group_bits),
+        ]
+        with m.If(link.beats > chip.beats):
+            m.d.comb += beats.eq(chip.beats)
+        with m.If(self.codes.valid):
+            m.d.sync += self.due.eq(self.due - 1)
+        with m.If(self.start):
+            m.d.sync += [seen.eq(seen + 1), self.due.eq(self.groups << self._group_bits)]
+
+        m.submodules.beats = store = memory.Memory(
+            shape=chip.lanes * chip.adc_bits, depth=chip.beats, init=[]
+        )
+        put, get = store.write_port(), store.read_port(domain="comb")
+        lane = Signal(range(chip.lanes))
+        codes = Signal((chip.lanes - 1) * chip.adc_bits, reset_less=True)
+        beat = Cat(codes, self.codes.payload)
+        m.d.comb += [
+            put.addr.eq(written),
+            put.data.eq(beat),
+            put.en.eq(self.codes.valid & (lane == chip.lanes - 1)),
+            get.addr.eq(link.taken),
+            link.beat.eq(get.data),
+            # A read of more beats than there are gets old ones, but never waits for ever.
+            link.ready.eq((link.serial == seen) & ((written != link.taken) | (self.due == 0))),
+        ]
+        with m.If(self.codes.valid):
+            m.d.sync += [codes.eq(beat[chip.adc_bits :]), lane.eq(lane + 1)]
+        with m.If(put.en):
+            m.d.sync += written.eq(written + 1)
+        with m.If(self.start):
+            m.d.sync += [written.eq(0), lane.eq(0)]
+        return m
