@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a comparison of levels found: as an object, as JSON and as a table for people."""
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 __all__ = [
+    "Cause",
     "CounterReport",
     "Divergence",
     "FloatResult",
@@ -35,10 +37,12 @@ def _percent(value: float | None) -> str:
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first value that differs: earliest sample, then first tensor of the network.
+    """The first value that differs: earliest sample, step, then first tensor of the network.
 
-    ``cores`` are the arrays whose sums make up the value; core k holds array k. ``bit`` is the
-    lowest one that differs.
+    ``index`` counts the tensor's values, ``position`` is the same by axes; ``step`` is that of a
+    step model. ``cores`` are the arrays whose sums make up the value, none where digital work
+    alone does; core k holds array k. ``bit`` is the lowest one that differs. ``cause`` tells, where
+    both levels have been replayed, in which read the difference arises.
     """
 
     sample: int
@@ -50,6 +54,9 @@ class Divergence:
     expected: int
     got: int
     bit: int
+    position: tuple[int, ...] = ()
+    step: int | None = None
+    cause: "Cause | None" = None
 
     def to_json(self) -> Json:
         """Its fields; ``array`` is given where one array alone makes up the value."""
@@ -64,15 +71,86 @@ class Divergence:
             "expected": self.expected,
             "got": self.got,
             "bit": self.bit,
+            "position": list(self.position),
+            "step": self.step,
+            "cause": None if self.cause is None else self.cause.to_json(),
         }
 
     def __str__(self) -> str:
         arrays = ", ".join(map(str, self.cores))
-        return (
-            f"sample {self.sample}, layer {self.layer}, tensor {self.tensor}[{self.index}]: "
-            f"expected {self.expected}, got {self.got} (lowest differing bit {self.bit}); "
-            f"summed by array{'s' if len(self.cores) > 1 else ''} {arrays} of tile {self.tile}"
+        at = ", ".join(map(str, self.position or (self.index,)))
+        where = f"sample {self.sample}" + ("" if self.step is None else f", step {self.step}")
+        text = (
+            f"{where}, layer {self.layer}, tensor {self.tensor}[{at}]: "
+            f"expected {self.expected}, got {self.got} (lowest differing bit {self.bit})"
         )
+        if self.cores:
+            many = "s" if len(self.cores) > 1 else ""
+            text += f"; summed by array{many} {arrays} of tile {self.tile}"
+        return text if self.cause is None else f"{text}; {self.cause}"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Where a difference arises: the first read of an array that is not the same at both levels.
+
+    Parameters
+    ----------
+    kind : str
+        ``"code"``: a conversion differs, ``expected`` and ``got`` are codes of ``column`` and
+        ``bit`` is the lowest one that differs. ``"rows"``: another row is driven, ``row`` is the
+        lowest and ``expected`` and ``got`` tell whether it is. ``"count"``: one level makes more
+        reads, ``expected`` and ``got`` are the numbers of reads of the sample. ``"none"``: all
+        reads are equal, so that the difference arises behind them. ``"gone"``: run again, the
+        sample does not differ as it did.
+    array, read : int
+        Core, and number of the read.
+    in_sample : int
+        Number of the read among those that the array makes for the sample.
+    cycle : int, optional
+        Of the RTL, at which the macro accepts the read, from when the sample is given.
+    waves : str, optional
+        File that shows it.
+    """
+
+    kind: str
+    array: int | None = None
+    read: int | None = None
+    in_sample: int | None = None
+    column: int | None = None
+    bit: int | None = None
+    row: int | None = None
+    expected: int | None = None
+    got: int | None = None
+    cycle: int | None = None
+    waves: str | None = None
+
+    def to_json(self) -> Json:
+        """Its fields."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        read = f"in read {self.read} of array {self.array} ({self.in_sample} of the sample)"
+        match self.kind:
+            case "code":
+                text = (
+                    f"first {read}: column {self.column} converts to {self.got}, not "
+                    f"{self.expected} (bit {self.bit})"
+                )
+            case "rows":
+                drives = "drives" if self.got else "does not drive"
+                text = f"first {read}, which {drives} row {self.row}"
+            case "count":
+                text = (
+                    f"array {self.array} makes {self.got} reads for the sample, not {self.expected}"
+                )
+            case "gone":
+                return "run again, the sample does not differ as it did"
+            case _:
+                text = "every read of every array is the same, so it arises behind the ADCs"
+        if self.cycle is not None:
+            text += f", cycle {self.cycle} of the sample"
+        return text if self.waves is None else f"{text}; see {self.waves}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +158,9 @@ class FloatResult:
     """The reference that is not ours, and how far golden is from its codes.
 
     ``exact`` tells whether the model is one whose codes must all be equal; ``codes`` is 0 if the
-    golden level did not run.
+    golden level did not run. ``first`` is the tensor and the sample of the first difference,
+    ``tensors`` the number of quantized ONNX tensors that were compared, ``unmatched`` those of the
+    model that the network has none of.
     """
 
     runtime: str
@@ -90,6 +170,9 @@ class FloatResult:
     differing: int = 0
     max_lsb: int = 0
     exact: bool = True
+    first: tuple[str, int] | None = None
+    tensors: int = 0
+    unmatched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,6 +268,7 @@ class Report:
             found.append(
                 f"golden differs from {ref.runtime} in {ref.differing:,} of {ref.codes:,} codes, "
                 f"by up to {ref.max_lsb}, though this model is computed in integers there"
+                + ("" if ref.first is None else "; first in {} of sample {}".format(*ref.first))
             )
         for level in self.levels.values():
             if level.required and level.mismatches:
@@ -229,6 +313,8 @@ class Report:
                 "differing": ref.differing,
                 "max_lsb": ref.max_lsb,
                 "exact": ref.exact,
+                "tensors": ref.tensors,
+                "unmatched": list(ref.unmatched),
             },
             "counters": None if self.counters is None else self.counters.to_json(),
             "notes": list(self.notes),

@@ -21,8 +21,10 @@ from ..behavioral.cengine import CCrossbar
 from ..behavioral.image import ArrayImage
 from ..behavioral.machine import Counters, Machine
 from .calibrate import Compensation, LaneReport, measure_gains, measure_lanes, residual
+from .codes import Codes, flat_codes, input_codes, values_of
 from .compiler.network import CompiledNetwork
 from .driver import TileDriver
+from .graph import Softmax, lower_softmax
 from .simulation import Simulation, SimulationPort, load_library
 from .state import ChipState
 from .toolchain import Progress
@@ -65,22 +67,25 @@ class Target(ABC):
         return self._compiled
 
     def run(
-        self, codes: NDArray[np.uint8], progress: Callable[[int, int], None] | None = None
+        self,
+        codes: Mapping[str, Codes] | Codes,
+        progress: Callable[[int, int], None] | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Run samples in order.
 
         Parameters
         ----------
-        codes : uint8 [n, inputs]
-            Internal codes of the network's input; n may be 0.
+        codes : uint8 [n, \\*shape] or mapping of str to such
+            Internal codes of the network's input, or of each by its quantized tensor; n may be 0,
+            samples may be flat. With states uint8 [n, steps, \\*shape]: each sample is a sequence.
         progress : callable, optional
             Told samples done and samples in all.
 
         Returns
         -------
         dict
-            Of each name in ``compiled.tensors``, in that order: int32 [n, outputs] sums
-            (``"<layer>.acc"``) or uint8 [n, outputs] codes (``"<layer>"``).
+            Of each name in ``compiled.tensors``, in that order: int32 sums (``"<layer>.acc"``) or
+            uint8 codes (``"<layer>"``), [n, \\*shape] or [n, steps, \\*shape].
 
         Raises
         ------
@@ -92,13 +97,8 @@ class Target(ABC):
             If the chip or the link to it fails.
         """
         self._check_open()
-        inputs = self._compiled.program.input.inputs
-        if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != inputs:
-            raise InputError(
-                f"Input codes must be uint8 [n, {inputs}] for network "
-                f"'{self._compiled.network.name}', not {codes.dtype} {list(codes.shape)}"
-            )
-        tensors = self._run(codes, progress or _silent)
+        given = input_codes(self._compiled.network, codes)
+        tensors = self._run(given, progress or _silent)
         return {name: tensors[name] for name in self._compiled.tensors}
 
     @property
@@ -268,8 +268,21 @@ class Target(ABC):
 
     @abstractmethod
     def _run(
-        self, codes: NDArray[np.uint8], progress: Callable[[int, int], None]
+        self, codes: dict[str, Codes], progress: Callable[[int, int], None]
     ) -> Mapping[str, NDArray[Any]]: ...
+
+    def _words(self, codes: dict[str, Codes]) -> NDArray[np.uint64]:
+        """The input words of samples: uint64 [n, input_words]."""
+        network, program = self._compiled.network, self._compiled.program
+        flat = flat_codes(network, codes)
+        if flat.shape[1] != program.input.inputs:
+            each = values_of(network)
+            raise InputError(
+                f"Network '{network.name}' was compiled for sequences of "
+                f"{program.input.inputs // each} steps, not {flat.shape[1] // each}; compile it "
+                f"with steps={flat.shape[1] // each}"
+            )
+        return program.pack_inputs(flat)
 
     @abstractmethod
     def _counters(self) -> Counters | None: ...
@@ -299,10 +312,18 @@ class GoldenTarget(Target):
     name = "golden"
 
     def _run(
-        self, codes: NDArray[np.uint8], progress: Callable[[int, int], None]
+        self, codes: dict[str, Codes], progress: Callable[[int, int], None]
     ) -> Mapping[str, NDArray[Any]]:
-        tensors = golden.run_network(self._compiled.network, codes)
-        progress(len(codes), len(codes))
+        network = self._compiled.network
+        # A tile computes Softmax in steps, whose tensors it returns as well.
+        tensors = golden.run_network(lower_softmax(network), codes)
+        lead = 2 if network.states else 1
+        for layer in network.layers:
+            if isinstance(layer, Softmax):
+                codes_out = tensors[layer.name]
+                shape = (*codes_out.shape[:lead], *network.shape(layer.output))
+                tensors[layer.name] = codes_out.reshape(shape)
+        _done(codes, progress)
         return tensors
 
     def _counters(self) -> None:
@@ -330,11 +351,11 @@ class FastTarget(Target):
         self._machine = Machine(program, list(self._arrays.values()))
 
     def _run(
-        self, codes: NDArray[np.uint8], progress: Callable[[int, int], None]
+        self, codes: dict[str, Codes], progress: Callable[[int, int], None]
     ) -> Mapping[str, NDArray[Any]]:
         program = self._compiled.program
-        words = self._machine.run(program.pack_inputs(codes))
-        progress(len(codes), len(codes))
+        words = self._machine.run(self._words(codes))
+        _done(codes, progress)
         return program.unpack_outputs(words)
 
     def _counters(self) -> Counters:
@@ -393,10 +414,10 @@ class VerilatorTarget(Target):
         return self._simulation
 
     def _run(
-        self, codes: NDArray[np.uint8], progress: Callable[[int, int], None]
+        self, codes: dict[str, Codes], progress: Callable[[int, int], None]
     ) -> Mapping[str, NDArray[Any]]:
         program = self._compiled.program
-        words = self._driver.run(program.pack_inputs(codes), progress)
+        words = self._driver.run(self._words(codes), progress)
         return program.unpack_outputs(words)
 
     def _counters(self) -> Counters:
@@ -462,3 +483,9 @@ def connect(level: str, compiled: CompiledNetwork, progress: Progress | None = N
 
 def _silent(done: int, total: int) -> None:
     """A progress callback that says nothing."""
+
+
+def _done(codes: Mapping[str, Codes], progress: Callable[[int, int], None]) -> None:
+    """Tell that all samples have run."""
+    count = len(next(iter(codes.values())))
+    progress(count, count)

@@ -10,37 +10,46 @@ unless the importer has noted that the model is not computed in integers there.
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arch.errors import InputError, ToolError
-from ..arch.formats import FRACTION_BITS
-from ..behavioral.golden import run_network
-from ..behavioral.machine import Counters
+from ..arch.errors import InputError
+from ..behavioral.golden import run_network, tensor_codes
+from .cause import find_cause
+from .codes import Codes, check_data, input_codes, quantize
+from .compare import (
+    CLOCKED,
+    LEVELS,
+    LevelRun,
+    Tensors,
+    against,
+    compare_counters,
+    correct,
+    is_ideal,
+)
 from .compiler.network import CompiledNetwork
 from .graph import Network, Quantization
 from .reference import OnnxReference
-from .report import CounterReport, Divergence, FloatResult, LevelResult, Report
-from .targets import Target, connect
+from .report import CounterReport, FloatResult, Report
+from .targets import connect
+from .tensorfiles import TensorFiles, check_folder
 
 __all__ = ["LEVELS", "check_levels", "check_samples", "is_ideal", "verify"]
-
-LEVELS = ("golden", "fast", "verilator")
-"""Levels that can be compared, each with those before it."""
-
-CLOCKED = ("verilator",)
 
 _BATCH = 50
 """Samples between two comparisons: bounds memory and moves the progress bar."""
 
+_BATCH_VALUES = 1 << 24
+"""Values of all tensors between two comparisons, where samples are large."""
+
 Progress = Callable[[str, int, int], None]
-Tensors = dict[str, NDArray[Any]]
 
 
 def check_levels(levels: Sequence[str]) -> tuple[str, ...]:
@@ -80,219 +89,84 @@ def check_samples(samples: int | None, available: int) -> int:
     return samples
 
 
-def is_ideal(compiled: CompiledNetwork) -> bool:
-    """Whether every array holds exactly its levels, without noise, leakage or a bent ADC."""
-    for spec, image in zip(compiled.program.arrays, compiled.images, strict=True):
-        exact = spec.levels.astype(np.int32) << FRACTION_BITS
-        noisy = image.q is not None or image.v0 or image.v1 or image.adc_table is not None
-        if noisy or image.ref.any() or not np.array_equal(image.g, exact):
-            return False
-    return True
-
-
-def _against(level: str, levels: Sequence[str], ideal: bool) -> tuple[str | None, bool]:
-    """The level to compare with, and whether the contract demands that both are equal."""
-    if level == "golden":
-        return None, False
-    if level == "fast":
-        return ("golden", ideal) if "golden" in levels else (None, False)
-    if "fast" in levels:
-        return "fast", True
-    return ("golden", ideal) if "golden" in levels else (None, False)
-
-
-def _diverge(
-    compiled: CompiledNetwork, expected: Tensors, got: Tensors, names: Sequence[str], start: int
-) -> Divergence | None:
-    """The first difference: earliest sample, then first tensor of the network, then index."""
-    first: dict[str, int] = {}
-    for name in names:
-        wrong = (expected[name] != got[name]).reshape(len(got[name]), -1).any(axis=1)
-        if wrong.any():
-            first[name] = int(wrong.argmax())
-    if not first:
-        return None
-    sample = min(first.values())
-    tensor = next(name for name in names if first.get(name) == sample)
-    a, b = expected[tensor][sample].ravel(), got[tensor][sample].ravel()
-    index = int((a != b).argmax())
-    want, have = int(a[index]), int(b[index])
-    mapped = compiled.layer_of(tensor)
-    return Divergence(
-        sample=start + sample,
-        layer=mapped.layer.name,
-        tensor=tensor,
-        index=index,
-        tile=0,
-        cores=mapped.cores_of_output(index),
-        expected=want,
-        got=have,
-        bit=((want ^ have) & -(want ^ have)).bit_length() - 1,
-    )
-
-
-class _Level:
-    """A level while it runs."""
-
-    def __init__(self, name: str, target: Target, against: str | None, required: bool) -> None:
-        self.name = name
-        self.target = target
-        self.against = against
-        self.required = required
-        self.current: Tensors = {}
-        self.seconds = 0.0
-        self._values = 0
-        self._tensors = 0
-        self._mismatches = 0
-        self._correct = 0
-        self._first: Divergence | None = None
-
-    def run(self, codes: NDArray[np.uint8]) -> None:
-        begin = time.perf_counter()
-        self.current = dict(self.target.run(codes))
-        self.seconds += time.perf_counter() - begin
-
-    def compare(self, compiled: CompiledNetwork, other: Tensors, start: int) -> None:
-        """Count what differs from the level compared with."""
-        names = [name for name in compiled.tensors if name in other and name in self.current]
-        for name in names:
-            mine, theirs = self.current[name], other[name]
-            if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
-                raise ToolError(
-                    f"Level {self.name} returned tensor {name} as {mine.dtype} "
-                    f"{list(mine.shape)}, level {self.against} as {theirs.dtype} "
-                    f"{list(theirs.shape)}"
-                )
-            self._mismatches += int((mine != theirs).sum())
-        if self._first is None:
-            self._first = _diverge(compiled, other, self.current, names, start)
-
-    def score(self, compiled: CompiledNetwork, y: NDArray[np.int64] | None) -> None:
-        """Count values, and the samples whose largest output code stands at their label."""
-        self._tensors = len(self.current)
-        self._values += sum(array.size for array in self.current.values())
-        if y is not None:
-            self._correct += _correct(self.current[_output_tensor(compiled)], y)
-
-    def result(self, samples: int | None) -> LevelResult:
-        """What was found; ``samples`` is None without labels."""
-        return LevelResult(
-            name=self.name,
-            accuracy=None if samples is None else self._correct / samples,
-            seconds=self.seconds,
-            tensors=self._tensors,
-            values=self._values,
-            against=self.against,
-            required=self.required,
-            mismatches=self._mismatches,
-            first_divergence=self._first,
-        )
-
-
 class _Float:
     """ONNX Runtime while it runs, compared with golden's codes."""
 
-    def __init__(self, reference: OnnxReference, compiled: CompiledNetwork) -> None:
+    def __init__(self, reference: OnnxReference, network: Network) -> None:
         self._reference = reference
-        self._compiled = compiled
+        self._network = network
         self._seconds = 0.0
         self._correct = 0
         self._codes = 0
         self._differing = 0
         self._max_lsb = 0
+        self._first: tuple[str, int] | None = None
+        self._compared: set[str] = set()
+        self._unmatched: set[str] = set()
+        self.current: Tensors = {}
+        """Codes of the last samples, by ONNX name."""
 
     def run(
         self,
-        x: NDArray[np.float32],
+        samples: Mapping[str, NDArray[np.float32]],
         y: NDArray[np.int64] | None,
-        codes: NDArray[np.uint8],
+        codes: Mapping[str, Codes],
         golden: Tensors | None,
+        start: int,
     ) -> None:
         begin = time.perf_counter()
-        result = self._reference.run(x)
+        result = self._reference.run(samples)
         self._seconds += time.perf_counter() - begin
+        self.current = dict(result.codes)
         if y is not None:
-            self._correct += _correct(result.output, y)
+            self._correct += correct(result.output, y, bool(self._network.states))
         if golden is None:
             return
-        network = self._compiled.network
-        if any(layer.table is not None for layer in network.layers):
-            golden = run_network(network, codes)  # with the codes before each table
-        ours: list[tuple[str, Quantization, NDArray[Any]]] = [
-            (network.input_name, network.input_quant, codes)
-        ]
-        for layer in network.layers:
-            ours.append((layer.output, layer.out_quant, golden[layer.name]))
-            before = golden.get(f"{layer.name}.pre")
-            if layer.pre_output is not None and layer.pre_quant is not None and before is not None:
-                ours.append((layer.pre_output, layer.pre_quant, before))
+        ours = self._ours(codes, golden, result.codes)
+        self._compared.update(name for name, _, _ in ours)
+        self._unmatched = set(result.codes) - self._compared
         for name, quant, mine in ours:
-            if name in result.codes:
-                theirs = quant.from_onnx_codes(result.codes[name]).reshape(mine.shape)
-                distance = np.abs(theirs.astype(np.int64) - mine.astype(np.int64))
-                self._codes += distance.size
-                self._differing += int((distance != 0).sum())
-                self._max_lsb = max(self._max_lsb, int(distance.max()))
+            theirs = quant.from_onnx_codes(result.codes[name]).reshape(mine.shape)
+            distance = np.abs(theirs.astype(np.int64) - mine.astype(np.int64))
+            self._codes += distance.size
+            self._differing += int((distance != 0).sum())
+            self._max_lsb = max(self._max_lsb, int(distance.max()))
+            if self._first is None and distance.any():
+                sample = int(distance.reshape(len(distance), -1).any(axis=1).argmax())
+                self._first = (name, start + sample)
 
-    def result(self, samples: int | None) -> FloatResult:
+    def _ours(
+        self, codes: Mapping[str, Codes], golden: Tensors, wanted: Mapping[str, NDArray[Any]]
+    ) -> list[tuple[str, Quantization, NDArray[Any]]]:
+        """Golden's codes of the quantized tensors of the ONNX model, in its order."""
+        network = self._network
+        if any(getattr(layer, "table", None) is not None for layer in network.layers):
+            golden = run_network(network, codes)  # with the codes before each table
+        found: dict[str, tuple[Quantization, NDArray[Any]]] = {}
+        for layer in network.layers:
+            before = getattr(layer, "pre_output", None)
+            quant = getattr(layer, "pre_quant", None)
+            if before in wanted and quant is not None and f"{layer.name}.pre" in golden:
+                found[before] = (quant, golden[f"{layer.name}.pre"])
+        made = [layer.output for layer in network.layers if layer.kind != "Constant"]
+        names = [n for n in (*codes, *made) if n in wanted]
+        for name, array in tensor_codes(network, golden, names, codes).items():
+            found[name] = (network.quant(name), array)
+        return [(name, *found[name]) for name in wanted if name in found]
+
+    def result(self, labels: int | None) -> FloatResult:
         return FloatResult(
             runtime="ONNX Runtime",
-            accuracy=None if samples is None else self._correct / samples,
+            accuracy=None if labels is None else self._correct / labels,
             seconds=self._seconds,
             codes=self._codes,
             differing=self._differing,
             max_lsb=self._max_lsb,
-            exact=not self._compiled.network.notes,
+            exact=not self._network.notes,
+            first=self._first,
+            tensors=len(self._compared),
+            unmatched=tuple(sorted(self._unmatched)),
         )
-
-
-def _correct(scores: NDArray[Any], y: NDArray[np.int64]) -> int:
-    """Samples whose largest score stands at their label."""
-    return int((scores.reshape(len(y), -1).argmax(axis=1) == y).sum())
-
-
-def _output_tensor(compiled: CompiledNetwork) -> str:
-    """Name of the layer that gives the network's output."""
-    network = compiled.network
-    return next(layer.name for layer in network.layers if layer.output == network.output_name)
-
-
-def check_data(
-    network: Network, x: ArrayLike, y: ArrayLike | None
-) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    """Samples as float32 [n, \\*input_shape] and labels as int64 [n].
-
-    Raises
-    ------
-    InputError
-        If they do not fit the network or each other, or a value is not finite.
-    """
-    samples = np.asarray(x, dtype=np.float32)
-    shape = network.input_shape
-    if samples.ndim < 1 or not len(samples) or samples.size != len(samples) * math.prod(shape):
-        raise InputError(
-            f"Network '{network.name}' takes samples of shape {['n', *shape]}, "
-            f"not {list(samples.shape)}"
-        )
-    if not np.isfinite(samples).all():
-        bad = int((~np.isfinite(samples)).reshape(len(samples), -1).any(axis=1).argmax())
-        raise InputError(f"Sample {bad} holds NaN or infinite values; remove it")
-    samples = samples.reshape(len(samples), *shape)
-    if y is None:
-        return samples, None
-    labels = np.asarray(y, dtype=np.int64)
-    if labels.shape != (len(samples),):
-        raise InputError(
-            f"The labels have the shape {list(labels.shape)}, one a sample are needed: "
-            f"[{len(samples)}]"
-        )
-    outputs = next(la.outputs for la in network.layers if la.output == network.output_name)
-    if labels.max() >= outputs or labels.min() < 0:
-        raise InputError(
-            f"The labels hold classes {int(labels.min())} to {int(labels.max())}, but network "
-            f"'{network.name}' tells 0 to {outputs - 1} apart; correct y or leave it out"
-        )
-    return samples, labels
 
 
 def _notes(levels: Sequence[str], ideal: bool, device: str) -> list[str]:
@@ -306,54 +180,34 @@ def _notes(levels: Sequence[str], ideal: bool, device: str) -> list[str]:
     return []
 
 
-def _flat(counters: Counters) -> dict[str, int]:
-    """Every counter by name; those of cores as ``core_reads[3]``."""
-    flat: dict[str, int] = {}
-    for entry in dataclasses.fields(counters):
-        value = getattr(counters, entry.name)
-        if isinstance(value, tuple):
-            flat |= {f"{entry.name}[{core}]": int(count) for core, count in enumerate(value)}
-        else:
-            flat[entry.name] = int(value)
-    return flat
+def _check_traced(compiled: CompiledNetwork) -> None:
+    """Refuse a network whose sums do not come back."""
+    sums = {f"{mapped.layer.name}.acc" for mapped in compiled.mapping.layers}
+    if sums - set(compiled.tensors):
+        raise InputError(
+            f"Network '{compiled.network.name}' was compiled without trace, so its tensors do not "
+            f"come back; compile it with trace=True"
+        )
 
 
-def _count_up(
-    level: str, counters: Counters, predicted: Counters | None, bound: int
-) -> CounterReport:
-    ours = _flat(counters)
-    theirs = ours if predicted is None else _flat(predicted)
-    return CounterReport(
-        level=level,
-        cycles=counters.cycles,
-        reads=counters.reads,
-        conversions=counters.conversions,
-        adc_busy=counters.adc_busy,
-        reads_bound=bound,
-        predicted=predicted is not None,
-        details={
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(counters).items()
-            if key not in ("cycles", "lanes")
-        },
-        differing=tuple(
-            (name, theirs.get(name, 0), ours.get(name, 0))
-            for name in sorted({*ours, *theirs})
-            if ours.get(name) != theirs.get(name)
-        ),
-    )
+def _batch(network: Network, steps: int) -> int:
+    """Samples that are compared at a time."""
+    values = sum(math.prod(network.shape(layer.output)) for layer in network.layers) * steps
+    return max(1, min(_BATCH, _BATCH_VALUES // max(1, values)))
 
 
 def verify(
     compiled: CompiledNetwork,
-    x: ArrayLike,
+    x: ArrayLike | Mapping[str, ArrayLike],
     y: ArrayLike | None = None,
     *,
     levels: Sequence[str] = LEVELS,
     model: str | Path | None = None,
+    states: Mapping[str, str] = MappingProxyType({}),
     progress: Progress | None = None,
     age: float = 0.0,
     temperature: float | None = None,
+    trace: str | Path | None = None,
 ) -> Report:
     """Run samples through several levels and compare every tensor.
 
@@ -361,51 +215,59 @@ def verify(
     ----------
     compiled : CompiledNetwork
         Compiled with ``trace``, so that every tensor comes back.
-    x : float32 [n, \\*input_shape]
-        Samples as the model's float input.
+    x : float32 [n, \\*input_shape], or mapping of str to such
+        Samples as the model's float inputs, by name where there are several; with states
+        [n, steps, \\*shape].
     y : int64 [n], optional
-        Class of each sample, for the accuracy.
+        Class of each sample, for the accuracy; with states that of the last step, or [n, steps].
     levels : sequence of str
         Some of :data:`LEVELS`.
     model : str or Path, optional
         The ONNX file; if given, and ONNX Runtime is installed, it is the float level.
+    states : mapping of str to str, optional
+        Inputs of the ONNX model that are kept, and the outputs that feed them.
     progress : callable, optional
         Called as ``progress(what, done, total)`` while it runs.
     age : float
         Seconds that pass between writing the arrays and the first sample.
     temperature : float, optional
         Kelvin, in that time and from then on; that of the device if absent.
+    trace : str or Path, optional
+        A folder: every tensor of every level is saved there, and the first difference that there
+        must not be is replayed, explained and shown as waves (:mod:`.cause`).
 
     Raises
     ------
     InputError
-        If a level is unknown, samples or labels do not fit the network, or age or temperature
-        cannot be.
+        If a level is unknown, samples or labels do not fit the network, age or temperature cannot
+        be, or the folder cannot be written.
     ToolError
         If a target cannot be built or fails.
     """
     chosen = check_levels(levels)
-    samples, labels = check_data(compiled.network, x, y)
-    if {layer.name for layer in compiled.network.layers} - set(compiled.tensors):
-        raise InputError(
-            f"Network '{compiled.network.name}' was compiled without trace, so its tensors do not "
-            f"come back; compile it with trace=True"
-        )
+    network = compiled.network
+    samples, labels = check_data(network, x, y)
+    _check_traced(compiled)
+    folder = None if trace is None else check_folder(Path(trace), "trace folder")
     ideal = is_ideal(compiled)
     tell = progress or (lambda what, done, total: None)
-    notes = [*compiled.network.notes, *_notes(chosen, ideal, compiled.device.name)]
+    notes = [*network.notes, *_notes(chosen, ideal, compiled.device.name)]
     reference, missing = None, ""
     if model is not None and find_spec("onnxruntime") is None:
         missing = "ONNX Runtime is not installed: pip install 'ohmtwin[reference]'"
     elif model is not None:
-        reference = _Float(OnnxReference(model), compiled)
+        reference = _Float(OnnxReference(model, states), network)
     bound = 0
+    first = next(iter(samples.values()))
+    count = len(first)
+    batch = _batch(network, first.shape[1] if network.states else 1)
     with ExitStack() as stack:
+        files = None if folder is None else stack.enter_context(TensorFiles(folder, count))
         running = [
-            _Level(
+            LevelRun(
                 name,
                 stack.enter_context(connect(name, compiled, tell)),
-                *_against(name, chosen, ideal),
+                *against(name, chosen, ideal),
             )
             for name in chosen
         ]
@@ -414,38 +276,51 @@ def verify(
             for level in running:
                 level.target.advance(seconds=age, temperature=temperature)
         counting = by_name.get(next((n for n in CLOCKED if n in by_name), "fast"))
-        for start in range(0, len(samples), _BATCH):
-            part = samples[start : start + _BATCH]
-            part_y = None if labels is None else labels[start : start + _BATCH]
-            codes = compiled.network.quantize_input(part)
+        for start in range(0, count, batch):
+            part = {name: array[start : start + batch] for name, array in samples.items()}
+            size = len(next(iter(part.values())))
+            part_y = None if labels is None else labels[start : start + batch]
+            codes = input_codes(network, quantize(network, part))
+            if files is not None:
+                files.add("input", start, codes)
             for level in running:
-                tell(level.name, start, len(samples))
+                tell(level.name, start, count)
                 level.run(codes)
-                level.score(compiled, part_y)
+                level.score(network, part_y)
+                if files is not None:
+                    files.add(level.name, start, level.current)
                 if level.against is not None:
-                    level.compare(compiled, by_name[level.against].current, start)
-                tell(level.name, start + len(part), len(samples))
+                    new = level.compare(compiled, by_name[level.against].current, start)
+                    if new and level.required and folder is not None and level.first is not None:
+                        tell("explaining the first difference", 0, 0)
+                        cause = find_cause(
+                            level, by_name[level.against], codes, level.first, start, folder, tell
+                        )
+                        level.first = dataclasses.replace(level.first, cause=cause)
+                tell(level.name, start + size, count)
             if reference is not None:
                 golden = by_name["golden"].current if "golden" in by_name else None
-                reference.run(part, part_y, codes, golden)
-                tell("float", start + len(part), len(samples))
+                reference.run(part, part_y, codes, golden, start)
+                if files is not None:
+                    files.add("float", start, reference.current)
+                tell("float", start + size, count)
             if counting is not None:
                 bound += compiled.reads_bound(codes, counting.current)
         counters: CounterReport | None = None
         if counting is not None and (found := counting.target.counters) is not None:
             fast = by_name["fast"].target.counters if "fast" in by_name else None
-            counters = _count_up(counting.name, found, fast, bound)
-    count = None if labels is None else len(samples)
+            counters = compare_counters(counting.name, found, fast, bound)
+    marks = None if labels is None else labels.size
     return Report(
-        model=compiled.network.name,
+        model=network.name,
         chip=compiled.chip.name,
         device=compiled.device.name,
         seed=compiled.seed,
-        samples=len(samples),
+        samples=count,
         schedule=str(compiled.chip.row_schedule),
         rows_per_read=compiled.chip.rows_per_read,
-        levels={level.name: level.result(count) for level in running},
-        reference=None if reference is None else reference.result(count),
+        levels={level.name: level.result(marks) for level in running},
+        reference=None if reference is None else reference.result(marks),
         reference_missing=missing,
         counters=counters,
         notes=tuple(notes),

@@ -7,7 +7,7 @@ by a float32 factor; in hardware that product is a soft float made of integers.
 """
 
 from .elementwise import window_counts
-from .network import VIEWS, output_codes, run_layer, run_network, view
+from .network import VIEWS, output_codes, run_layer, run_network, tensor_codes, view
 from .operators import ConvLike, DenseLike, LayerLike, NetworkLike
 from .products import conv_accumulate, dense_accumulate
 from .requantizer import requantize, requantize_integers
@@ -29,6 +29,7 @@ __all__ = [
     "run_layer",
     "run_network",
     "softmax",
+    "tensor_codes",
     "view",
     "window_counts",
 ]

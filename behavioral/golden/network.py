@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from .operators import (
     ReshapeLike,
     SliceLike,
     SoftmaxLike,
+    StateLike,
     SumLike,
     TransposeLike,
 )
@@ -32,7 +34,7 @@ from .products import conv_accumulate, dense_accumulate
 from .requantizer import requantize
 from .softmax import softmax
 
-__all__ = ["VIEWS", "output_codes", "run_layer", "run_network", "view"]
+__all__ = ["VIEWS", "output_codes", "run_layer", "run_network", "tensor_codes", "view"]
 
 Codes = NDArray[np.uint8]
 Tensors = dict[str, NDArray[Any]]
@@ -220,33 +222,79 @@ def run_network(network: NetworkLike, codes: Mapping[str, Codes] | Codes) -> Ten
     return {name: np.stack([made[name] for made in steps], axis=1) for name in steps[0]}
 
 
-def output_codes(network: NetworkLike, tensors: Mapping[str, NDArray[Any]], output: str) -> Codes:
-    """Codes of an output tensor, from the tensors of a run at any level, by layer name.
+def tensor_codes(
+    network: NetworkLike,
+    tensors: Mapping[str, NDArray[Any]],
+    wanted: Sequence[str],
+    inputs: Mapping[str, Codes] = MappingProxyType({}),
+) -> dict[str, Codes]:
+    """Codes of tensors by their own names, from what a run at any level returned by layer.
 
-    A level returns what is computed; an output that is a view of such a tensor is made here.
+    What a level did not return is made from what it did, as long as no product is needed: a view,
+    or digital work that is the same at every level.
+
+    Parameters
+    ----------
+    network : NetworkLike
+    tensors : mapping
+        As :func:`run_network` returns them, not necessarily all.
+    wanted : sequence of str
+        Names of tensors.
+    inputs : mapping of str to uint8, optional
+        Codes of fed inputs, by tensor, of their full shapes.
 
     Returns
     -------
-    uint8 [n, \\*shape], with states [n, steps, \\*shape]
+    dict
+        uint8 [n, \\*shape], with states [n, steps, \\*shape].
 
     Raises
     ------
     ValueError
-        If the output rests on nothing that the run returned.
+        If one rests on something that the run did not return.
     """
     makers = {layer.output: layer for layer in network.layers}
-    chain: list[LayerLike] = []
-    while True:
-        maker = makers.get(output)
-        if maker is not None and maker.name in tensors:
-            break
-        if maker is None or maker.kind not in VIEWS:
-            raise ValueError(f"The run returned nothing that tensor {output!r} can be made of")
-        chain.append(maker)
-        output = maker.sources[0]
-    codes: Codes = tensors[maker.name]
-    lead = codes.shape[:2] if network.states else codes.shape[:1]
-    codes = codes.reshape(math.prod(lead), *codes.shape[len(lead) :])
-    for layer in reversed(chain):
-        codes = view(layer, codes)
-    return codes.reshape(*lead, *codes.shape[1:])
+    lead = 2 if network.states else 1
+    known = [*tensors.values(), *inputs.values()]
+    front = known[0].shape[:lead] if known else (0,) * lead
+    kept = {state.input: state for state in network.states}
+    found: dict[str, Codes] = {}
+    pending: set[str] = set()
+
+    def held(state: StateLike) -> Codes:
+        """What a state was in each step: the output of the step before."""
+        fed = resolve(state.output)
+        steps = fed.reshape(*front, *fed.shape[1:])
+        before = np.full_like(steps, state.initial)
+        before[:, 1:] = steps[:, :-1] if state.table is None else state.table[steps[:, :-1]]
+        return before.reshape(fed.shape)
+
+    def resolve(name: str) -> Codes:
+        """Codes of a tensor with samples and steps in one axis."""
+        if name in found:
+            return found[name]
+        if name in pending:
+            raise ValueError(f"The run returned nothing that tensor {name!r} can be made of")
+        pending.add(name)
+        maker = makers.get(name)
+        given = inputs.get(name) if maker is None else tensors.get(maker.name)
+        if given is not None:
+            codes = given.reshape(math.prod(front), *given.shape[lead:])
+        elif name in kept:
+            codes = held(kept[name])
+        elif maker is None or maker.kind in ("Dense", "Conv"):
+            raise ValueError(f"The run returned nothing that tensor {name!r} can be made of")
+        elif maker.kind == "Constant":
+            fixed = cast(ConstantLike, maker).codes
+            codes = np.broadcast_to(fixed, (math.prod(front), *fixed.shape))
+        else:
+            codes = run_layer(maker, [resolve(source) for source in maker.sources])[""]
+        found[name] = codes
+        return codes
+
+    return {name: (c := resolve(name)).reshape(*front, *c.shape[1:]) for name in wanted}
+
+
+def output_codes(network: NetworkLike, tensors: Mapping[str, NDArray[Any]], output: str) -> Codes:
+    """Codes of an output tensor: :func:`tensor_codes` for one."""
+    return tensor_codes(network, tensors, [output])[output]

@@ -24,7 +24,7 @@ from ..compiler.network import CompiledNetwork
 from ..driver import TileDriver
 from ..files import replacing
 from ..simulation import Simulation, SimulationPort
-from ..targets import chip_arrays
+from ..start import Start, prepared
 from ..toolchain import Progress
 from ..verilator_build import build_model
 from .vcd import Variable, change, read_header
@@ -236,6 +236,7 @@ def write_waves(
     digital: Digital = "all",
     progress: Progress | None = None,
     library: Path | None = None,
+    start: Start | None = None,
 ) -> Written:
     """Run samples on the RTL and write one VCD with its signals and those of its arrays.
 
@@ -263,6 +264,9 @@ def write_waves(
         Told how the build of the model goes.
     library : Path, optional
         A traced model to use instead of the one of :func:`~.verilator_build.build_model`.
+    start : Start, optional
+        The arrays as they are before the first sample. All samples but the last are then run
+        without waves: cycle 0 of the window is when the last one is given.
 
     Raises
     ------
@@ -278,8 +282,8 @@ def write_waves(
     library = library or build_model(compiled.chip, progress=progress, trace=True)
     with replacing(path) as target, tempfile.TemporaryDirectory(dir=target.parent) as folder:
         raw = Path(folder) / "rtl.vcd"
-        first, reads, cycles = _simulate(compiled, codes, window, library, raw)
-        merge = _Merge(compiled, probes, reads, units, digital)
+        first, reads, cycles = _simulate(compiled, codes, window, library, raw, start)
+        merge = _Merge(compiled, probes, reads, units, digital, start)
         with raw.open(encoding="ascii") as source, target.open("w", encoding="ascii") as sink:
             merge.run(source, sink)
     return Written(first, cycles, merge.reads)
@@ -291,12 +295,16 @@ def _simulate(
     window: Window,
     library: Path,
     raw: Path,
+    begin: Start | None,
 ) -> tuple[int, dict[int, int], int]:
     """First cycle of the window, reads made by each core before the second traced cycle, cycles."""
-    arrays = chip_arrays(compiled, library)
+    arrays = prepared(compiled, library, begin)
     with Simulation(library, arrays) as simulation:
         port = _WindowPort(simulation)
         driver = TileDriver(port, compiled.program)
+        if begin is not None:
+            driver.run(compiled.program.pack_inputs(codes[:-1]))
+            codes = codes[-1:]
         driver.counters()  # waits until the program is loaded and asks for a sample
         origin = simulation.cycles
         reads: dict[int, int] = {}
@@ -320,10 +328,18 @@ class _Core:
     """The signals of one core while the file is copied."""
 
     def __init__(
-        self, compiled: CompiledNetwork, probe: Probe, reads: int, units: Units, number: int
+        self,
+        compiled: CompiledNetwork,
+        probe: Probe,
+        reads: int,
+        units: Units,
+        number: int,
+        start: Start | None,
     ) -> None:
         specs = [spec.core for spec in compiled.program.arrays]
         image = compiled.images[specs.index(probe.core)]
+        if start is not None:
+            image = start.images[probe.core]
         self._crossbar = Crossbar(image, compiled.seed, probe.core)
         self._crossbar.reads = reads
         self._columns = np.array(probe.columns, dtype=np.intp)
@@ -382,12 +398,13 @@ class _Merge:
         reads: dict[int, int],
         units: Units,
         digital: Digital,
+        start: Start | None,
     ) -> None:
         self._compiled, self._units, self._digital = compiled, units, digital
         self._cores: list[_Core] = []
         number = 0
         for probe in probes:
-            self._cores.append(_Core(compiled, probe, reads[probe.core], units, number))
+            self._cores.append(_Core(compiled, probe, reads[probe.core], units, number, start))
             number += probe.signals
 
     @property

@@ -56,11 +56,13 @@ class StandIn(FastTarget):
         self._miscount = miscount or {}
         self._done = 0
 
-    def _run(self, codes: NDArray[np.uint8], progress: Callable[[int, int], None]) -> Tensors:
+    def _run(
+        self, codes: dict[str, NDArray[np.uint8]], progress: Callable[[int, int], None]
+    ) -> Tensors:
         tensors = {name: array.copy() for name, array in super()._run(codes, progress).items()}
         if self._spoil is not None:
             self._spoil(self._done, tensors)
-        self._done += len(codes)
+        self._done += len(next(iter(codes.values())))
         return tensors
 
     def _counters(self) -> Counters:
