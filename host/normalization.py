@@ -89,9 +89,11 @@ def _factors(node: NodeProto, arrays: dict[str, Any]) -> tuple[Reals, Reals]:
         numpy_helper.to_array(arrays[name]).astype(np.float64) for name in node.input[1:5]
     )
     epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+    if not (variance + epsilon > 0).all():  # not the other way round: NaN is refused as well
+        raise ModelError(
+            f"The {describe(node)} has a variance that is not positive; export the model again"
+        )
     factor = scale / np.sqrt(variance + epsilon)
-    if not np.isfinite(factor).all():
-        raise ModelError(f"The {describe(node)} has a variance that is not positive")
     return factor, shift - mean * factor
 
 

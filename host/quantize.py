@@ -196,9 +196,9 @@ def _runtime() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantizer logs advice on steps that are done here."""
+    """The quantizer logs advice on steps that are done here, and errors that it raises as well."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
@@ -240,6 +240,7 @@ def _prepare(model: ModelProto, folder: Path) -> ModelProto:
             ready = onnx.version_converter.convert_version(ready, _OPSET)
     ready.ir_version = min(ready.ir_version, _IR_VERSION)
     fold_normalization(ready)
+    _session(ready)  # says what is wrong, where the preparation would only log it and go on
     source, target = folder / "float.onnx", folder / "ready.onnx"
     onnx.save(ready, source)
     with _failures("ONNX Runtime cannot load the model"):

@@ -110,17 +110,20 @@ def load_samples(path: Path, model: ModelProto, state: Mapping[str, str]) -> Sam
                 + ",".join(["n", *(str(d or "?") for d in shape[1:])])
             )
     arrays = read_arrays(path, {"x", "y", *shapes})
-    feeds: dict[str, NDArray[np.float32]] = {}
-    for name, shape in shapes.items():
-        key = name if name in arrays or len(shapes) > 1 else "x"
+    named = {name: name if name in arrays or len(shapes) > 1 else "x" for name in shapes}
+    for name, key in named.items():
         if key not in arrays:
             keys = ", ".join(sorted(arrays)) or "none"
             wanted = repr(name) if key == name else f"{name!r} or 'x'"
             raise InputError(
                 f"{path} has no array {wanted} for the model's input (its arrays: {keys}); save "
                 "one array for each input, by its name"
+                + (", and name states with --state" if len(shapes) > 1 else "")
             )
-        feeds[name] = _fit(path, key, arrays[key], shape[1:], bool(state))
+    feeds = {
+        name: _fit(path, key, arrays[key], shapes[name][1:], bool(state))
+        for name, key in named.items()
+    }
     lengths = {name: list(x.shape[: 2 if state else 1]) for name, x in feeds.items()}
     if len({tuple(length) for length in lengths.values()}) > 1:
         told = ", ".join(f"{name} {length}" for name, length in lengths.items())
