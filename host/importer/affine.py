@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A product with what follows it channel by channel: bias, scale, BatchNormalization.
 
-In a QDQ model of ONNX Runtime's quantizer, at most a bias follows, and the layer is exact. Scales and
-BatchNormalization between a product and its quantizer (QONNX, Brevitas) are folded into the factor
-and the bias of each output; the bias is rounded to units of the accumulator.
+In a QDQ model of ONNX Runtime's quantizer, at most a bias follows, and the layer is exact. Scales
+and BatchNormalization between a product and its quantizer (QONNX, Brevitas) are folded into the
+factor and the bias of each output; the bias is rounded to units of the accumulator.
 """
 
 from dataclasses import dataclass, field

@@ -33,9 +33,17 @@ def average_codes(
 
 
 def count_differences(
-    source: Codes, grid: Grid, size: int, counts: tuple[int, ...], include: bool
+    source: Codes,
+    grid: Grid,
+    size: int,
+    counts: tuple[int, ...],
+    include: bool,
+    nudge: int = 0,
 ) -> tuple[int, int, str]:
-    """Random windows whose code differs: how many, of how many, and by how much at most."""
+    """Random windows whose code differs: how many, of how many, and by how much at most.
+
+    ``nudge`` is added to both zero points; between equal scales the mean stays the same.
+    """
     rng = np.random.default_rng(0)
     x, y = source.quant, grid.quant
     wrong, cases, most = 0, 0, 0
@@ -46,10 +54,10 @@ def count_differences(
             positions = min(size, 1024)
         windows = rng.integers(source.grid.low, source.grid.high + 1, (_WINDOWS, positions))
         expected = average_codes(windows, source.grid, grid, count)
-        acc = (windows - x.internal_zero_point).sum(axis=1)
+        acc = (windows - x.internal_zero_point - nudge).sum(axis=1)
         factor = np.float32(ratio / count)
         product = (acc.astype(np.float64) * np.float64(factor)).astype(np.float32)
-        ours = np.rint(product).astype(np.int64) + y.internal_zero_point
+        ours = np.rint(product).astype(np.int64) + y.internal_zero_point + nudge
         ours = np.clip(ours, grid.low, grid.high)
         gap = np.abs(ours - expected.astype(np.int64))
         wrong += int((gap != 0).sum())

@@ -47,7 +47,6 @@ class Build:
         self.inputs: list[NetworkInput] = []
         self.layers: list[Operator] = []
         self.notes: list[str] = []
-        self.shapes: dict[str, Shape] = {}
         self._names: set[str] = set()
         self._tensors: set[str] = set()
 
@@ -86,7 +85,6 @@ class Build:
                 f"Layer {layer.name!r} gives the shape {list(shape)}, more than {MAX_VALUES} values"
             )
         self.layers.append(layer)
-        self.shapes[layer.output] = shape
         return Codes(layer.output, shape, grid)
 
     def table(

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Integers that add two quantized tensors as ONNX Runtime does in float32, proven pair by pair.
 
-ONNX Runtime adds codes in float32 (MLAS, qladd_avx2.cpp): ``fixed = zc - (ra*za + rb*zb)`` with the
-ratios ``ra = sa/sc`` and ``rb = sb/sc``, then ``fma(a, ra, fma(b, rb, fixed))``, rounded to even and
-clipped. The tile adds integers: ``fa*a + fb*b + offset``, rounded to 24 significant bits as a
-float32 is, then shifted right with ties to even. Both are tables of 65,536 entries; the integers
-next to ``ra * 2**s`` and ``rb * 2**s`` are tried until the tables are equal.
+ONNX Runtime adds codes in float32 (MLAS, qladd_avx2.cpp): ``fixed = zc - fma(za, ra, rb*zb)`` with
+the ratios ``ra = sa/sc`` and ``rb = sb/sc``, then ``fma(a, ra, fma(b, rb, fixed))``, rounded to
+even and clipped. The tile adds integers: ``fa*a + fb*b + offset``, rounded to 24 significant bits
+as a float32 is, then shifted right with ties to even. Both are tables of 65,536 entries; the
+integers next to ``ra * 2**s`` and ``rb * 2**s`` are tried until the tables are equal.
 """
 
 import math

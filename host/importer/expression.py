@@ -156,11 +156,13 @@ def _apply(
         return curved
     if kind == "ThresholdedRelu":
         alpha = np.float32(graph.real(node, "alpha", 1.0))
-        return np.where(x[0] > alpha, x[0], np.float32(0))
+        kept: Reals = np.where(x[0] > alpha, x[0], np.float32(0))
+        return kept
     if kind == "HardSigmoid":
         alpha = np.float32(graph.real(node, "alpha", 0.2))
         beta = np.float32(graph.real(node, "beta", 0.5))
-        return np.clip(alpha * x[0] + beta, np.float32(0), np.float32(1))
+        gate: Reals = np.clip(alpha * x[0] + beta, np.float32(0), np.float32(1))
+        return gate
     if kind == "Gelu" and graph.text(node, "approximate", "none") == "tanh":
         return FUNCTIONS["FastGelu"](x[0])
     return FUNCTIONS[kind](x[0])

@@ -25,7 +25,7 @@ _WITH_TABLE = (Dense, Conv, Combine, Multiply, AveragePool)
 
 
 def finish_layers(
-    layers: Sequence[Operator], outputs: Sequence[str], shapes: Mapping[str, Shape]
+    layers: Sequence[Operator], outputs: Sequence[str], inputs: Mapping[str, Shape]
 ) -> tuple[tuple[Operator, ...], dict[str, str]]:
     """The layers that the outputs need.
 
@@ -35,8 +35,8 @@ def finish_layers(
         In topological order.
     outputs : sequence of str
         Tensors that must stay.
-    shapes : mapping
-        Shape of each tensor.
+    inputs : mapping
+        Shape of each input.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def finish_layers(
     """
     kept = _needed(layers, set(outputs))
     kept, renamed = _draw_in_tables(kept, set(outputs))
-    kept, joined = _join_reshapes(kept, shapes)
+    kept, joined = _join_reshapes(kept, inputs)
     final = {o: joined.get(renamed.get(o, o), renamed.get(o, o)) for o in outputs}
     return tuple(_needed(kept, set(final.values()))), final
 
@@ -142,9 +142,10 @@ def _draw_in_tables(
 
 
 def _join_reshapes(
-    layers: list[Operator], shapes: Mapping[str, Shape]
+    layers: list[Operator], inputs: Mapping[str, Shape]
 ) -> tuple[list[Operator], dict[str, str]]:
-    """A reshape reads what the first of several reshapes reads; one that does nothing is left out."""
+    """Reshapes of reshapes read what the first one reads; those that do nothing are left out."""
+    shapes = dict(inputs)
     renamed: dict[str, str] = {}
     origins: dict[str, str] = {}
     result: list[Operator] = []
@@ -158,5 +159,6 @@ def _join_reshapes(
             origins[layer.output] = source
             if source != layer.input:
                 layer = replace(layer, input=source)
+        shapes[layer.output] = layer.shape(*(shapes[s] for s in layer.sources))
         result.append(layer)
     return result, renamed

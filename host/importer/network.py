@@ -31,7 +31,7 @@ from .qdq import Quantizer
 from .qoperator import QOPERATORS, build_qoperator
 from .refuse import check_operators, refuse_operator
 from .values import Codes, Floating, FloatInput, Grid, Real, Value
-from .view import GraphView
+from .view import GraphView, describe
 from .views import VIEWS, apply_view
 from .weights import WeightCache
 
@@ -60,7 +60,9 @@ def load_network(path: str | Path, states: Mapping[str, str] = _NO_STATES) -> Ne
     path = Path(path)
     graph = GraphView(read_model(path, external=False), path)
     check_operators(graph, path)
-    return _Import(graph, path.stem, states).run()
+    # Scales at the ends of float32 overflow here as they do in ONNX Runtime; codes are clipped.
+    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+        return _Import(graph, path.stem, states).run()
 
 
 class _Import:
@@ -94,13 +96,14 @@ class _Import:
                 self._float(node, operands)
             else:
                 self._node(node, operands)
-        outputs = result_tensors(graph, self._values, self._name)
+        entries = {i.tensor for i in build.inputs}
+        outputs = [t for t in result_tensors(graph, self._values, self._name) if t not in entries]
         states = self._state_tensors()
         fed_back = {s.output for s in states}
         results = [t for t in outputs if t not in fed_back] or list(outputs)
-        if not build.layers:
-            raise ModelError(f"{self._name} has no quantized layer; nothing to compute")
-        layers, names = finish_layers(build.layers, [*outputs, *fed_back], build.shapes)
+        layers, names = finish_layers(
+            build.layers, [*outputs, *fed_back], {i.tensor: i.shape for i in build.inputs}
+        )
         if not layers:
             raise ModelError(f"{self._name} has no quantized layer; nothing to compute")
         return Network(
@@ -121,6 +124,8 @@ class _Import:
         """What one node makes."""
         build, values = self._build, self._values
         kind = node.op_type
+        if not operands:
+            raise ModelError(f"The {describe(node)} has no input; the file is damaged")
         outputs = list(node.output)
         first = operands[0] if operands else None
         if kind == "QuantizeLinear":
@@ -171,6 +176,10 @@ class _Import:
                     "the outputs of the step model too"
                 )
             codes = value.codes if isinstance(value, Real) else value
+            if codes.tensor in {i.tensor for i in self._build.inputs}:  # a delay: a copy of its own
+                node = self._graph.producers.get(output, NodeProto(name=output))
+                same = np.arange(256, dtype=np.uint8)
+                codes = self._build.table(node, codes, same, codes.grid, f"{output}_copy")
             targets = [i for i in self._build.inputs if i.name == source]
             if not targets:
                 raise ModelError(f"State {source!r} is not used by the model")

@@ -56,7 +56,6 @@ class Quantizer:
             )
         tensor = self._build.claim(given.name)
         self._build.inputs.append(NetworkInput(given.name, tensor, given.shape, quant))
-        self._build.shapes[tensor] = given.shape
         return Codes(tensor, given.shape, Grid(quant))
 
     def _meaning(self, tensor: str, signed: bool) -> Quantization | None:
@@ -79,7 +78,6 @@ class Quantizer:
         if key not in self._inputs:
             name = self._build.claim(tensor)
             self._build.inputs.append(NetworkInput(given.name, name, given.shape, quant))
-            self._build.shapes[name] = given.shape
             self._inputs[key] = Codes(name, given.shape, Grid(quant))
         return self._inputs[key]
 

@@ -101,6 +101,10 @@ def _pair(
     graph = build.graph
     rank = max((len(o.shape) for o in operands if isinstance(o, Codes)), default=0)
     found: list[Codes | Fixed] = []
+    if len(operands) < 7:
+        raise ModelError(
+            f"The {describe(node)} has {len(operands)} operands, but needs 7; the file is damaged"
+        )
     for index in (0, 3):
         if operands[index] is None and graph.operand(node, index) in graph.fixed:
             codes = graph.constant(node, index, "constant")

@@ -127,17 +127,19 @@ def _softplus(x: Reals) -> Reals:
 
 
 def _reciprocal(x: Reals) -> Reals:
-    return np.float32(1) / x
+    result: Reals = np.divide(np.float32(1), x, dtype=np.float32)
+    return result
 
 
 def _softsign(x: Reals) -> Reals:
-    return x / (np.float32(1) + np.abs(x))
+    result: Reals = np.divide(x, np.float32(1) + np.abs(x), dtype=np.float32)
+    return result
 
 
 def _hard_swish(x: Reals) -> Reals:
     """``x * clip(x / 6 + 0.5, 0, 1)``."""
-    gate = np.float32(1 / 6) * x + np.float32(0.5)
-    return x * np.clip(gate, np.float32(0), np.float32(1))
+    gate: Reals = np.clip(np.float32(1 / 6) * x + np.float32(0.5), np.float32(0), np.float32(1))
+    return x * gate
 
 
 def _gelu(x: Reals) -> Reals:

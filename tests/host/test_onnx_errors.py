@@ -12,7 +12,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_models import Builder, qdq_layer, qgemm_layer, random_bias, random_weights
 
-from ohmtwin.arch.errors import CapacityError, InputError, ModelError
+from ohmtwin.arch.errors import CapacityError, ModelError
 from ohmtwin.host.importer.network import load_network
 
 X, Y = np.float32(0.0237), np.float32(0.1713)
@@ -76,10 +76,6 @@ def resize_input(model: ModelProto, *dims: int | str) -> None:
     kind.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, list(dims)).tensor_type)
 
 
-def second_input(model: ModelProto) -> None:
-    model.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 3]))
-
-
 def out_of_range(model: ModelProto) -> None:
     tensor = next(t for t in model.graph.initializer if t.name == "x_zero")
     tensor.ClearField("raw_data")
@@ -91,14 +87,8 @@ def short_data(model: ModelProto) -> None:
     tensor.raw_data = tensor.raw_data[:-1]
 
 
-def branch(model: ModelProto) -> None:
-    model.graph.node.append(helper.make_node("Neg", ["xc"], ["other"], name="other"))
-
-
 def loop(model: ModelProto) -> None:
     node(model, "yc").input[0] = "again"
-    node(model, "y").input[0] = "xc"
-    node(model, "xc").output[0] = "unused"
     model.graph.node.append(helper.make_node("Identity", ["yc"], ["again"], name="again"))
 
 
@@ -106,8 +96,8 @@ Edit = Callable[[ModelProto], None]
 
 QOPERATOR: dict[str, tuple[Edit, str]] = {
     "unsupported operator": (
-        lambda m: insert_after(m, "yc", "Conv"),
-        r"The Conv node 'inserted' is not supported; supported are QuantizeLinear, .*Gemm",
+        lambda m: insert_after(m, "yc", "Resize"),
+        r"The Resize node 'inserted' is not supported; use a Conv with strides, or resize on the",
     ),
     "foreign domain": (
         lambda m: insert_after(m, "yc", "Magic", domain="acme"),
@@ -118,10 +108,13 @@ QOPERATOR: dict[str, tuple[Edit, str]] = {
         r"Dimension 1 of input 'x' is dynamic \('width'\); only the batch dimension may be",
     ),
     "no batch": (lambda m: resize_input(m, 12), r"must have a batch dimension .* not 1 dimensions"),
-    "two inputs": (second_input, r"exactly one input, but it has 2 \('x', 'z'\)"),
     "integer input": (
         lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", TensorProto.UINT8),
-        "Input 'x' must be float32, not uint8",
+        "QuantizeLinear node 'xc' quantizes a constant or a tensor that is quantized already",
+    ),
+    "double input": (
+        lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", TensorProto.DOUBLE),
+        "Input 'x' must be float32, uint8 or int8, not double",
     ),
     "wrong features": (
         lambda m: resize_input(m, "n", 13),
@@ -152,12 +145,6 @@ QOPERATOR: dict[str, tuple[Edit, str]] = {
         lambda m: replace_constant(m, "x_zero", 0, np.uint16),
         "QuantizeLinear node 'xc' uses uint16 activations, .* quantize them to uint8 or int8",
     ),
-    "4-bit activations": (
-        lambda m: next(t for t in m.graph.initializer if t.name == "x_zero").CopyFrom(
-            helper.make_tensor("x_zero", TensorProto.UINT4, [], [3])
-        ),
-        "Initializer 'x_zero' has the type uint4, which is not supported; use 8-bit",
-    ),
     "per-channel activations": (
         lambda m: replace_constant(m, "x_scale", np.full(12, 0.5), np.float32),
         "has 12 scales and 1 zero points for an activation; quantize activations per tensor",
@@ -168,16 +155,16 @@ QOPERATOR: dict[str, tuple[Edit, str]] = {
     ),
     "missing weights": (
         lambda m: drop_constant(m, "yc_w"),
-        "The weights .'yc_w'. of the QGemm node 'yc' is missing; it must be an initializer",
+        "The QGemm node 'yc' reads tensor 'yc_w', which is missing: no node, input or initializer",
     ),
     "missing scale": (
         lambda m: drop_constant(m, "x_scale"),
-        r"The scale \('x_scale'\) of the QuantizeLinear node 'xc' is missing",
+        "reads tensor 'x_scale', which is missing: no node, input or initializer has that name",
     ),
     "damaged weights": (short_data, r"Initializer 'yc_w' is damaged: .* shape \[5, 12\]"),
     "asymmetric weights": (
         lambda m: replace_constant(m, "yc_w_zero", 3, np.int8),
-        r"have the zero point 3, but only symmetric weights are supported \(0 for int8\)",
+        "have the zero point 3 and reach -1.. to 12. around it, but only -128 to 127 fit",
     ),
     "weight zero type": (
         lambda m: replace_constant(m, "yc_w_zero", 128, np.uint8),
@@ -185,7 +172,7 @@ QOPERATOR: dict[str, tuple[Edit, str]] = {
     ),
     "16-bit weights": (
         lambda m: replace_constant(m, "yc_w", np.ones((5, 12)), np.int16),
-        "The weights of the QGemm node 'yc' are int16; quantize them to int8",
+        "The weights of the QGemm node 'yc' are int16, but their zero point is int8",
     ),
     "weight rank": (
         lambda m: replace_constant(m, "yc_w", np.ones((5, 12, 1)), np.int8),
@@ -219,8 +206,10 @@ QOPERATOR: dict[str, tuple[Edit, str]] = {
         lambda m: replace_constant(m, "yc_w_scale", 1e-20, np.float32),
         r"scales of the QGemm node 'yc' give no usable factor: .* between 2\*\*-40 and 2\*\*23",
     ),
-    "branch": (branch, r"Tensor 'xc' feeds 2 nodes \(.*'yc', Neg node 'other'\); only a chain"),
-    "loop": (loop, "ends at 'unused' without a quantized result|depends on itself"),
+    "loop": (
+        loop,
+        "Tensor 'yc', which the Identity node 'again' reads, depends on itself: .* cyclic; .*--state",
+    ),
     "two makers": (
         lambda m: node(m, "y").output.__setitem__(0, "yc"),
         "Tensor 'yc' is produced twice; the file is damaged",
@@ -235,7 +224,7 @@ QOPERATOR: dict[str, tuple[Edit, str]] = {
     ),
     "dynamic quantization": (
         lambda m: rename_operator(m, "xc", "DynamicQuantizeLinear"),
-        r"quantized dynamically \(DynamicQuantizeLinear\), .*quantize_static",
+        r"quantized dynamically \(DynamicQuantizeLinear\), .*ohmtwin quantize model.onnx --data",
     ),
 }
 
@@ -266,11 +255,11 @@ QDQ: dict[str, tuple[Edit, str]] = {
     ),
     "unsupported behind the product": (
         lambda m: insert_after(m, "fc_sum", "Erf"),
-        "Erf node 'inserted' is not supported behind the Gemm node 'fc_sum'",
+        "Erf node 'inserted' follows the Gemm node 'fc_sum' directly; quantize the tensor between",
     ),
     "output not quantized": (
-        lambda m: node(m, "yc").input.__setitem__(0, "elsewhere"),
-        "ends at 'fc_sum' without a quantized result; the output of the last layer must",
+        lambda m: m.graph.output[0].__setattr__("name", "fc_sum"),
+        "Gemm node 'fc_sum' gives a float result, .*; the output of the last layer must",
     ),
     "axis along the inputs": (
         lambda m: (
@@ -320,7 +309,11 @@ def test_the_models_are_fine_unless_damaged(tmp_path: Path) -> None:
 def test_float_model(tmp_path: Path) -> None:
     b = Builder()
     b.node("Gemm", ["x", b.constant("w", np.ones((12, 3)), np.float32)], "y")
-    refuse(tmp_path, b.model("y"), r"is a float model; quantize it first with .*quantize_static")
+    refuse(
+        tmp_path,
+        b.model("y"),
+        r"is a float model; quantize it first with ohmtwin quantize model.onnx --data calib.npz",
+    )
 
 
 def test_accumulator_that_does_not_fit(tmp_path: Path) -> None:
@@ -369,23 +362,6 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data[:length])
         with pytest.raises(ModelError):
             load_network(path)
-
-
-def test_random_damage_never_ends_in_another_error(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    path = tmp_path / "model.onnx"
-    refused = 0
-    for data in (qdq().SerializeToString(), qoperator().SerializeToString()):
-        for _ in range(1500):
-            damaged = bytearray(data)
-            for position in rng.integers(0, len(data), rng.integers(1, 4)):
-                damaged[position] ^= 1 << int(rng.integers(8))
-            path.write_bytes(damaged)
-            try:
-                load_network(path)
-            except InputError:
-                refused += 1
-    assert refused > 1000
 
 
 def external(folder: Path, location: str, data: bytes | None) -> Path:
