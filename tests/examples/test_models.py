@@ -17,7 +17,9 @@ from ohmtwin.host.importer.network import load_network
 from ohmtwin.host.reference import OnnxReference
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-MODELS = sorted((EXAMPLES / "models").glob("*.onnx"))
+MODELS = sorted(
+    p for kind in ("digits", "mnist") for p in (EXAMPLES / "models").glob(f"{kind}_*.onnx")
+)
 
 SHAPES = {"digits": [(32, 64), (10, 32)], "mnist": [(128, 784), (10, 128)]}
 
