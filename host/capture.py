@@ -152,10 +152,12 @@ class _Capture:
                     macro.values[port] = int(value, 2) if value.strip("01") == "" else 0
 
     def _header(self, lines: Iterator[str]) -> None:
-        scopes = {(f"macro{core}", "macro"): macro for core, macro in self._macros.items()}
+        scopes: dict[tuple[str, ...], _Macro] = {
+            (f"macro{core}", "macro"): macro for core, macro in self._macros.items()
+        }
         for _, variable in read_header(lines):
             if variable is not None and variable.name in _PORTS:
-                macro = scopes.get(variable.scope[-2:])  # type: ignore[call-overload]
+                macro = scopes.get(tuple(variable.scope[-2:]))
                 if macro is not None:
                     macro.codes[variable.name] = variable.code
 

@@ -107,6 +107,8 @@ class OnnxReference:
                     )
         self.tensors: tuple[str, ...] = graph.quantized
         """Quantized tensors whose codes a run gives."""
+        self.sources: Mapping[str, str] = MappingProxyType(graph.sources)
+        """The real tensor that each output of a QuantizeLinear holds the codes of."""
         self._groups = [(self.tensors, self._session(self.tensors))]
 
     @property
@@ -334,6 +336,11 @@ class _Tensors:
                 kinds[node.output[0]] = str(kind)
             elif node.op_type in _MOVES and source in kinds:
                 kinds.update(dict.fromkeys((o for o in node.output if o), kinds[source]))
+        self.sources = {
+            node.output[0]: node.input[0]
+            for node in graph.node
+            if node.op_type == "QuantizeLinear" and node.input and node.output
+        }
         made = [o for node in graph.node for o in node.output]
         self.quantized = tuple(name for name in made if name in kinds and kinds[name] in _CODES)
         self.activation_types = frozenset(kinds.values())

@@ -144,14 +144,24 @@ class _Float:
             golden = run_network(network, codes)  # with the codes before each table
         found: dict[str, tuple[Quantization, NDArray[Any]]] = {}
         for layer in network.layers:
-            before = getattr(layer, "pre_output", None)
-            quant = getattr(layer, "pre_quant", None)
-            if before in wanted and quant is not None and f"{layer.name}.pre" in golden:
-                found[before] = (quant, golden[f"{layer.name}.pre"])
+            before: str | None = getattr(layer, "pre_output", None)
+            quant: Quantization | None = getattr(layer, "pre_quant", None)
+            codes_before = golden.get(f"{layer.name}.pre")
+            if before is not None and quant is not None and codes_before is not None:
+                found[before] = (quant, codes_before)
         made = [layer.output for layer in network.layers if layer.kind != "Constant"]
-        names = [n for n in (*codes, *made) if n in wanted]
-        for name, array in tensor_codes(network, golden, names, codes).items():
-            found[name] = (network.quant(name), array)
+        entries = [entry.tensor for entry in network.inputs]
+        known = {*entries, *made}
+        # A tensor quantized as its source is, behind a reshape say, is one tensor in the network.
+        ours = {
+            name: next((n for n in (name, self._reference.sources.get(name)) if n in known), None)
+            for name in wanted
+        }
+        names = [name for name in dict.fromkeys(ours.values()) if name is not None]
+        arrays = tensor_codes(network, golden, names, codes)
+        for name, own in ours.items():
+            if own is not None:
+                found[name] = (network.quant(own), arrays[own])
         return [(name, *found[name]) for name in wanted if name in found]
 
     def result(self, labels: int | None) -> FloatResult:

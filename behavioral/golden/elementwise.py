@@ -114,9 +114,9 @@ def window_counts(
     """
     ones = np.ones((1, 1, *shape[1:]), np.uint8)
     windows = _windows(ones, kernel, strides, pads, (1, 1), int(include_pad))
-    counts: NDArray[np.int64] = sum(
-        (window[0, 0].astype(np.int64) for window in windows), np.int64(0)
-    )
+    counts: NDArray[np.int64] = next(windows)[0, 0].astype(np.int64)
+    for window in windows:
+        counts += window[0, 0]
     return counts
 
 

@@ -8,6 +8,7 @@ the sum of its weights' magnitudes, whatever the codes.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +20,16 @@ __all__ = ["conv_accumulate", "dense_accumulate"]
 _CHUNK = 1 << 23
 """Values of an im2col matrix that are made at a time: bounds memory at 64 MB."""
 
-Floats = type[np.float32] | type[np.float64]
+Floating = NDArray[np.floating[Any]]
 
 
-def _exact_type(weights: NDArray[np.int8]) -> Floats:
+def _exact_type(weights: NDArray[np.int8]) -> type[np.float32] | type[np.float64]:
     """The fastest float that holds every partial sum of ``weights`` [outputs, ...] exactly."""
     rows = np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(axis=1)
     return np.float32 if 255 * int(rows.max(initial=0)) < 1 << 24 else np.float64
 
 
-def _to_sums(
-    products: NDArray[np.float32] | NDArray[np.float64], bias: NDArray[np.int32], name: str
-) -> NDArray[np.int32]:
+def _to_sums(products: Floating, bias: NDArray[np.int32], name: str) -> NDArray[np.int32]:
     """Whole sums in floats plus bias, as int32; ``bias`` broadcasts."""
     total = products.astype(np.int64)
     total += bias
@@ -102,7 +101,8 @@ def conv_accumulate(codes: NDArray[np.uint8], layer: ConvLike) -> NDArray[np.int
     windows = windows[:, :, ::down, ::right_, ::dy, ::dx]
     n, _, height, width, *_ = windows.shape
     # [groups, inputs, outputs of a group]
-    matrix = layer.weights.astype(kind).reshape(layer.groups, outputs // layer.groups, -1)
+    matrix: Floating = layer.weights.astype(kind)
+    matrix = matrix.reshape(layer.groups, outputs // layer.groups, -1)
     matrix = matrix.transpose(0, 2, 1)
     result = np.empty((n, outputs, height, width), np.int32)
     bias = layer.bias[:, None, None]
@@ -111,8 +111,8 @@ def conv_accumulate(codes: NDArray[np.uint8], layer: ConvLike) -> NDArray[np.int
         part = windows[start : start + step]
         count = len(part)
         grouped = part.reshape(count, layer.groups, per_group, height, width, *kernel)
-        rows = grouped.transpose(1, 0, 3, 4, 2, 5, 6).astype(kind, order="C")
-        products = rows.reshape(layer.groups, count * height * width, -1) @ matrix
+        rows: Floating = grouped.transpose(1, 0, 3, 4, 2, 5, 6).astype(kind, order="C")
+        products: Floating = rows.reshape(layer.groups, count * height * width, -1) @ matrix
         products = products.reshape(layer.groups, count, height, width, -1)
         products = products.transpose(1, 0, 4, 2, 3).reshape(count, outputs, height, width)
         result[start : start + step] = _to_sums(products, bias, layer.name)
