@@ -3,7 +3,7 @@
 
 from ...arch.chip import Chip, RowSchedule, load_chip
 from ...arch.errors import ConfigError
-from ..compiler.mapping import choose_chip
+from ..compiler.network import choose_chip
 from ..graph import Network
 
 __all__ = ["pick_chip"]

@@ -14,6 +14,7 @@ from ...arch.errors import CapacityError
 from ...arch.formats import ACTIVATION_BITS
 from ...arch.isa import Opcode, Reg, VecOp
 from ...behavioral.program import InputLayout, OutputSegment
+from ..graph import Network
 from .emit_linear import LinearEmitter
 from .emit_vector import VectorEmitter
 from .flatten import Flat, flatten, host_input, host_outputs, place_syncs
@@ -26,7 +27,7 @@ from .tasks import Linear, Task, Term, Vector
 from .tensors import Ints, elements, is_view
 from .tree import Builder, Loop, Node, Received, Region, Sent
 
-__all__ = ["Code", "generate"]
+__all__ = ["Code", "generate", "sent_layers"]
 
 _WORD = 8
 
@@ -60,11 +61,10 @@ class Code:
     data_words: int
 
 
-def sent_layers(layout: Layout, trace: bool) -> set[str]:
+def sent_layers(network: Network, trace: bool) -> set[str]:
     """Layers whose codes a run returns: all with a trace, else those that make the outputs."""
     if trace:
-        return {work.layer.name for work in layout.work}
-    network = layout.network
+        return {layer.name for layer in network.layers}
     makers = {layer.output: layer for layer in network.layers}
     found = set()
     for output in network.outputs:
@@ -102,7 +102,7 @@ class _Generator:
         self.chip = mapping.chip
         self.network = layout.network
         self.trace, self.steps = trace, steps
-        self.sent = sent_layers(layout, trace)
+        self.sent = sent_layers(layout.network, trace)
         self.memories = Memories(self.chip)
         self.builder = Builder(self.chip)
         self.waiting: list[Work] = []

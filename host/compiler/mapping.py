@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.chip import Chip, RowSchedule, chip_names, load_chip
+from ...arch.chip import Chip, RowSchedule
 from ...arch.errors import CapacityError
 from ...arch.formats import ACTIVATION_BITS, WEIGHT_OFFSET
 from ..graph import Conv, Dense, Network, lower_softmax
@@ -32,7 +32,6 @@ __all__ = [
     "LayerMap",
     "Mapping",
     "check_arrays",
-    "choose_chip",
     "map_layout",
     "map_network",
     "most_slots",
@@ -354,26 +353,6 @@ def map_network(network: Network, chip: Chip, conv_mapping: ConvMapping = "rows"
     mapping = map_layout(plan_layout(lower_softmax(network)), chip, conv_mapping)
     check_arrays(mapping)
     return mapping
-
-
-def choose_chip(network: Network) -> Chip:
-    """The smallest standard chip that has enough arrays for the network.
-
-    Raises
-    ------
-    CapacityError
-        If none does.
-    """
-    chips = [load_chip(name) for name in chip_names()]
-    for chip in chips:
-        try:
-            map_network(network, chip)
-        except CapacityError:
-            if chip is chips[-1]:
-                raise
-        else:
-            return chip
-    raise CapacityError("No standard chip is installed")
 
 
 def windows(layer: Dense | Conv, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,109 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network, a chip, a device and a seed, made into programs and programmed arrays."""
 
+import dataclasses
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.chip import Chip, load_chip
+from ...arch.chip import Chip, RowSchedule, chip_names, load_chip
 from ...arch.errors import CapacityError, ConfigError
 from ...arch.formats import ACTIVATION_BITS
 from ...behavioral.devices import Device
 from ...behavioral.devices import load as load_device
-from ...behavioral.image import ArrayImage
 from ...behavioral.program import ArraySpec, TileProgram
-from ...behavioral.state import ArrayState
 from ..graph import Network, lower_softmax
 from ..importer.network import load_network
 from .codegen import generate
+from .compiled import CompiledNetwork
 from .layout import plan_layout
-from .listing import listing
-from .mapping import ConvMapping, LayerMap, check_arrays, choose_chip, map_layout, reads_bound
+from .mapping import Block, ConvMapping, check_arrays, map_layout
 from .mapping import Mapping as LayerMapping
-from .placement import check_fault_maps, place
-from .values import Tensors, tensor_codes
+from .partition import MAX_TILES, partition
+from .placement import FaultMaps, check_fault_maps, place
 
-__all__ = ["MAX_SEED", "CompiledNetwork", "compile_network"]
+__all__ = ["MAX_SEED", "CompiledNetwork", "choose_chip", "compile_network"]
 
 MAX_SEED = (1 << 32) - 1
 """A seed is one key word of Threefry-2x32."""
-
-
-@dataclass(frozen=True, eq=False)
-class CompiledNetwork:
-    """All that a target needs: it runs the same on every one of them."""
-
-    network: Network
-    mapping: LayerMapping
-    device: Device
-    seed: int
-    program: TileProgram
-    notes: dict[int, str]
-    fault_maps: Mapping[int, NDArray[np.int8]] = field(default_factory=dict)
-    """Stuck cells of cores, where they are given and not drawn from the device."""
-    headroom: float | None = None
-    """Of pre-distorted arrays: share of the conductance range that targets use."""
-
-    @property
-    def chip(self) -> Chip:
-        return self.mapping.chip
-
-    @cached_property
-    def states(self) -> tuple[ArrayState, ...]:
-        """The arrays as written, one a core in use; not to be changed: targets copy them."""
-        chip = self.chip
-        return tuple(
-            ArrayState(
-                spec.levels,
-                self.device,
-                cell_bits=chip.cell_bits,
-                seed=self.seed,
-                array=spec.core,
-                adc_bits=chip.adc_bits,
-                lanes=chip.lanes,
-                yield_map=self.fault_maps.get(spec.core),
-                headroom=self.headroom,
-            )
-            for spec in self.program.arrays
-        )
-
-    @cached_property
-    def images(self) -> tuple[ArrayImage, ...]:
-        """What reads see of the arrays as written: here floats become integers."""
-        return tuple(state.image() for state in self.states)
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Names of the tensors that a run returns, in the order of the network."""
-        sent = {segment.tensor for segment in self.program.outputs}
-        layers = lower_softmax(self.network).layers
-        names = [name for layer in layers for name in (f"{layer.name}.acc", layer.name)]
-        return tuple(name for name in names if name in sent)
-
-    def layer_of(self, tensor: str) -> LayerMap:
-        """The arrays that a tensor of a run comes from; see :attr:`has_arrays`."""
-        return self.mapping.layer(tensor.removesuffix(".acc"))
-
-    def has_arrays(self, tensor: str) -> bool:
-        """Whether a tensor of a run comes from arrays, rather than from the vector unit."""
-        name = tensor.removesuffix(".acc")
-        return any(m.layer.name == name for m in self.mapping.layers)
-
-    def reads_bound(
-        self, codes: Mapping[str, NDArray[np.uint8]] | NDArray[np.uint8], tensors: Tensors
-    ) -> int:
-        """Fewest reads that a run could have taken, from its input codes and its tensors."""
-        values = tensor_codes(lower_softmax(self.network), codes, tensors)
-        return sum(reads_bound(m, values[m.layer.input], self.chip) for m in self.mapping.layers)
-
-    def listing(self) -> Iterator[str]:
-        """The program as text, what each part does beside it; the assembler takes it back."""
-        return listing(self.program.instructions, self.notes)
 
 
 def _check_sums(mapping: LayerMapping) -> None:
@@ -144,6 +70,8 @@ def compile_network(
     headroom: float | None = None,
     steps: int | None = None,
     conv_mapping: ConvMapping = "rows",
+    tiles: int | None = None,
+    schedule: RowSchedule | str | None = None,
 ) -> CompiledNetwork:
     """Map a network to a chip and generate the tile's program.
 
@@ -151,7 +79,8 @@ def compile_network(
     ----------
     network : Network or path of an ONNX file
     chip : Chip, name of a standard chip, path of a TOML file, or ``"auto"``
-        ``auto`` takes the smallest standard chip that holds the network.
+        ``auto`` takes the smallest standard chip that holds the network, or several tiles of the
+        largest.
     device : Device, name, or path of a TOML file
     seed : int
         Of programming and noise, 0 to 2**32 - 1.
@@ -172,6 +101,11 @@ def compile_network(
     conv_mapping : str
         ``"rows"`` fills arrays with the rows of a convolution's window, ``"kernel"`` gives every
         place of the kernel arrays of its own (Peng et al.).
+    tiles : int, optional
+        Tiles that there are. If absent, ``auto`` takes as many of the largest standard chip as it
+        needs (at most 4096), and a chip that is named has one.
+    schedule : str, optional
+        Row schedule, instead of the chip's own.
 
     Raises
     ------
@@ -181,30 +115,73 @@ def compile_network(
         raise ConfigError(f"A seed must be 0 to {MAX_SEED}, not {seed}")
     if not isinstance(network, Network):
         network = load_network(Path(network))
-    if not isinstance(chip, Chip):
-        chip = choose_chip(network) if str(chip) == "auto" else load_chip(chip)
+    if isinstance(chip, Chip):
+        candidates = [chip]
+    elif str(chip) == "auto":
+        candidates = [load_chip(name) for name in chip_names()]
+    else:
+        candidates = [load_chip(chip)]
+    if schedule is not None:
+        candidates = [one.with_(row_schedule=schedule) for one in candidates]
+    if tiles is not None and not 1 <= tiles <= MAX_TILES:
+        raise ConfigError(f"There can be 1 to {MAX_TILES} tiles, not {tiles}")
     if not isinstance(device, Device):
         device = load_device(device)
     if headroom is not None and not 0 < headroom <= 1:
         raise ConfigError(f"The headroom must be above 0 and at most 1, not {headroom}")
     _check_steps(network, steps)
+    options = _Options(device, seed, trace, headroom, steps, conv_mapping, calibration)
+    if not place_around_faults:
+        options = dataclasses.replace(options, place=False)
+    maps = dict(fault_maps or {})
+    alone = tiles == 1 or (tiles is None and str(chip) != "auto")
+    largest = candidates[-1]
+    for candidate in candidates:
+        try:
+            if alone or candidate is not largest or all(core < largest.cores for core in maps):
+                check_fault_maps(candidate, maps)
+                return _compile_tile(network, candidate, options, maps)
+        except CapacityError:
+            if candidate is largest and alone:
+                raise
+    return _compile_parts(network, largest, options, maps, tiles)
+
+
+@dataclass(frozen=True, eq=False)
+class _Options:
+    device: Device
+    seed: int
+    trace: bool
+    headroom: float | None
+    steps: int | None
+    conv_mapping: ConvMapping
+    calibration: NDArray[np.uint8] | None
+    place: bool = True
+
+
+def _compile_tile(
+    network: Network, chip: Chip, options: _Options, maps: FaultMaps, base: int = 0
+) -> CompiledNetwork:
+    """Compile for one tile, whose arrays are ``base`` and up; maps go by core."""
+    steps = options.steps
     lowered = lower_softmax(network)
     layout = plan_layout(lowered)
-    mapping = map_layout(layout, chip, conv_mapping)
+    mapping = map_layout(layout, chip, options.conv_mapping)
     check_arrays(mapping)
-    if fault_maps:
-        check_fault_maps(chip, fault_maps)
-        if place_around_faults:
-            mapping = place(mapping, fault_maps, calibration)
-            stored = {m.layer.name: m.stored for m in mapping.layers if m.slots is not None}
-            layout = plan_layout(lowered, stored)
+    if maps and options.place:
+        mapping = place(mapping, maps, options.calibration)
+        stored = {m.layer.name: m.stored for m in mapping.layers if m.slots is not None}
+        layout = plan_layout(lowered, stored)
     _check_sums(mapping)
-    code = generate(mapping, layout, trace=trace, steps=steps)
+    code = generate(mapping, layout, trace=options.trace, steps=steps)
     specs = {
         block.core: ArraySpec(core=block.core, levels=m.levels(block, chip))
         for m in mapping.layers
         for block in m
     }
+    lead = () if steps is None else (steps,)
+    # The operators that a Softmax is made of work on another shape than its own.
+    own_shapes = {layer.name: network.shape(layer.output) for layer in network.layers}
     program = TileProgram(
         chip=chip,
         instructions=code.flat.instructions,
@@ -214,18 +191,112 @@ def compile_network(
         arrays=tuple(specs.values()),
         input=code.input,
         outputs=code.outputs,
-        # The operators that a Softmax is made of work on another shape than its own.
-        shapes=code.shapes
-        | {
-            layer.name: (*(() if steps is None else (steps,)), *network.shape(layer.output))
-            for layer in network.layers
-            if layer.name in code.shapes
+        shapes={
+            name: (*lead, *own_shapes[name]) if name in own_shapes else shape
+            for name, shape in code.shapes.items()
         },
     )
-    notes = dict(enumerate(code.flat.notes))
     return CompiledNetwork(
-        network, mapping, device, seed, program, notes, dict(fault_maps or {}), headroom
+        network,
+        mapping,
+        options.device,
+        options.seed,
+        program,
+        dict(enumerate(code.flat.notes)),
+        {base + core: cells for core, cells in maps.items()},
+        options.headroom,
+        base,
+        data_words=code.data_words,
+        trace=options.trace,
     )
+
+
+def _compile_parts(
+    network: Network, chip: Chip, options: _Options, maps: FaultMaps, tiles: int | None
+) -> CompiledNetwork:
+    """Compile for several tiles.
+
+    Raises
+    ------
+    CapacityError
+        If the network cannot be cut, or takes more tiles than there are.
+    """
+
+    def check(part: Network) -> None:
+        lowered = plan_layout(part)
+        mapping = map_layout(lowered, chip, options.conv_mapping)
+        check_arrays(mapping)
+        generate(mapping, lowered, trace=options.trace)
+
+    cut = partition(lower_softmax(network), chip, check)
+    most = MAX_TILES if tiles is None else tiles
+    if len(cut.parts) > most:
+        raise CapacityError(
+            f"Network '{network.name}' takes {len(cut.parts)} tiles of chip '{chip.name}', "
+            f"{most} are given; allow more tiles or use a chip with more cores"
+        )
+    if options.calibration is not None:
+        options = dataclasses.replace(options, calibration=None)
+    tile_maps: list[dict[int, NDArray[np.int8]]] = [{} for _ in cut.parts]
+    for array, cells in maps.items():
+        tile, core = divmod(array, chip.cores)
+        if not 0 <= tile < len(cut.parts):
+            raise ConfigError(
+                f"A fault map is given for array {array}, but the network takes arrays 0 to "
+                f"{len(cut.parts) * chip.cores - 1}"
+            )
+        tile_maps[tile][core] = cells
+    parts = []
+    for number, (part, own) in enumerate(zip(cut.parts, tile_maps, strict=True)):
+        check_fault_maps(chip, own)
+        parts.append(_compile_tile(part, chip, options, own, number * chip.cores))
+    layers = tuple(
+        dataclasses.replace(
+            m,
+            blocks=tuple(
+                Block(part.array_base + block.core, block.rows, block.cols) for block in m.blocks
+            ),
+        )
+        for part in parts
+        for m in part.mapping.layers
+    )
+    return CompiledNetwork(
+        network,
+        LayerMapping(cut.network, chip, layers),
+        options.device,
+        options.seed,
+        None,
+        {},
+        maps,
+        options.headroom,
+        partition=cut,
+        tiles=tuple(parts),
+        data_words=max(part.data_words for part in parts),
+        trace=options.trace,
+    )
+
+
+def choose_chip(network: Network, steps: int | None = None) -> Chip:
+    """The smallest standard chip of which one tile holds the network.
+
+    Raises
+    ------
+    CapacityError
+        If none does.
+    """
+    chips = [load_chip(name) for name in chip_names()]
+    layout = plan_layout(lower_softmax(network))
+    for chip in chips:
+        try:
+            mapping = map_layout(layout, chip)
+            check_arrays(mapping)
+            generate(mapping, layout, trace=True, steps=steps)
+        except CapacityError:
+            if chip is chips[-1]:
+                raise
+        else:
+            return chip
+    raise CapacityError("No standard chip is installed")
 
 
 def _check_steps(network: Network, steps: int | None) -> None:

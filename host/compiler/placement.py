@@ -32,7 +32,7 @@ from .tasks import Linear
 from .values import tensor_codes
 from .wishes import readers
 
-__all__ = ["check_fault_maps", "place", "placement_cost", "seeded_fault_maps"]
+__all__ = ["FaultMaps", "check_fault_maps", "place", "placement_cost", "seeded_fault_maps"]
 
 _ROUNDS = 4
 
