@@ -3,7 +3,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import enum, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,7 @@ from ..arch.isa import ADDRESS_REGISTERS, FORMATS, LOOP_DEPTH, OPCODE, Opcode, R
 from ..arch.timing import vector_latency
 from .checks import check_chip
 from .elements import OP_BITS, SCALE_BITS
+from .gather import ADDRESS_BITS, RunReader
 from .vector_unit import drain_layout
 
 __all__ = ["COUNTERS", "COUNTER_BITS", "Controller"]
@@ -29,7 +30,6 @@ COUNTERS = (
 )
 """Counter members, in the order of their registers from CYCLES on."""
 
-_ADDRESS_BITS = 24
 _COUNT_BITS = 16
 _QUANT_INIT = 0xFF0000  # codes from 0 to 255
 _WORD_BYTES = 8
@@ -142,15 +142,15 @@ class Controller(wiring.Component):
         # Internal state that proofs and the blocks below look into.
         self._state = Signal(_State)
         self._word = Signal(64)
-        self._first = Signal(_ADDRESS_BITS)  # value of the address register in bits 7:5
+        self._first = Signal(ADDRESS_BITS)  # value of the address register in bits 7:5
         self._quant = Signal(24, init=_QUANT_INIT)
-        self._pitch = Signal(_ADDRESS_BITS)
+        self._pitch = Signal(ADDRESS_BITS)
         self._step_param = Signal()  # the parameter register of a REQ is still to be stepped
         self._finish = Signal()
         self._go = Signal()
         self._left = Signal(_COUNT_BITS)
         self._addresses = Array(
-            Signal(_ADDRESS_BITS, name=f"a{k}") for k in range(ADDRESS_REGISTERS)
+            Signal(ADDRESS_BITS, name=f"a{k}") for k in range(ADDRESS_REGISTERS)
         )
 
     def _field(self, op: Opcode, name: str) -> Value:
@@ -276,7 +276,7 @@ class Controller(wiring.Component):
         """The address register in bits 7:5, and what it grows by if the step bit is set."""
         with m.If(self._state == _State.EXECUTE):
             m.d.comb += self._first.eq(self._addresses[self._field(Opcode.LOAD, "addr")])
-        amount = Signal(_ADDRESS_BITS)
+        amount = Signal(ADDRESS_BITS)
         touches = Signal()
         with m.If(self._go), m.Switch(self._word[: OPCODE.width]):
             with m.Case(Opcode.LOAD):
@@ -295,73 +295,47 @@ class Controller(wiring.Component):
 
     def _gather(self, m: Module) -> None:
         """LOAD and VEC: a word a cycle, and a cycle for what goes beyond the last one."""
+        m.submodules.reader = reader = RunReader()
         again = self._state == _State.REPEAT
-        left = Signal(_COUNT_BITS)  # bytes of this run; 0: all runs are read
-        runs = Signal(8)  # that follow
-        addr = Signal(_ADDRESS_BITS)
-        run = Signal(_ADDRESS_BITS)  # where this run began
-        next_runs = Signal.like(runs)
-        next_addr = Signal.like(addr)
-        next_run = Signal.like(run)
-        first_left = Signal(FORMATS[Opcode.VEC]["bytes"].width)
-        first_runs = Signal.like(runs)
-        following = Signal.like(run)
-        ends = Signal()  # the run ends in this word
         from_host = Signal()
-        on = Signal()
+        m.d.comb += [
+            reader.first.eq(~again),
+            reader.start.eq(self._first),
+            reader.pitch.eq(self._pitch),
+            reader.stream.eq(from_host),
+        ]
         with m.If((self._go | again) & ~self.stop), m.Switch(self._word[: OPCODE.width]):
             with m.Case(Opcode.LOAD):
                 m.d.comb += [
-                    on.eq(1),
+                    reader.on.eq(1),
                     from_host.eq(self._field(Opcode.LOAD, "source") == Source.HOST),
+                    reader.bytes.eq(self._field(Opcode.LOAD, "bytes")),
+                    reader.repeats.eq(Mux(from_host, 0, self._field(Opcode.LOAD, "repeats"))),
                     self.row.eq(self._field(Opcode.LOAD, "row")),
-                    first_left.eq(self._field(Opcode.LOAD, "bytes")),
-                    first_runs.eq(Mux(from_host, 0, self._field(Opcode.LOAD, "repeats"))),
                 ]
             with m.Case(Opcode.VEC):
                 m.d.comb += [
-                    on.eq(1),
+                    reader.on.eq(1),
+                    reader.bytes.eq(self._field(Opcode.VEC, "bytes")),
+                    reader.repeats.eq(self._field(Opcode.VEC, "repeats")),
+                    self.row.eq(self._field(Opcode.VEC, "element")),
                     self.vector.eq(1),
                     self.vector_op.eq(self._field(Opcode.VEC, "op")),
-                    self.row.eq(self._field(Opcode.VEC, "element")),
-                    first_left.eq(self._field(Opcode.VEC, "bytes")),
-                    first_runs.eq(self._field(Opcode.VEC, "repeats")),
                 ]
-        with m.If(on):
+        with m.If(reader.on):
             m.d.comb += [
-                left.eq(Mux(again, self._left, first_left)),
-                runs.eq(Mux(again, next_runs, first_runs)),
-                addr.eq(Mux(again, next_addr, self._first)),
-                run.eq(Mux(again, next_run, self._first)),
-                following.eq(run + self._pitch),
+                self.load.eq(reader.step),
                 self.begin.eq(~again),
-                self.byte.eq(Mux(from_host, 0, addr[:3])),
-                ends.eq(self.byte + left <= _WORD_BYTES),
-                self.count.eq(Mux(ends, left, _WORD_BYTES - self.byte)),
+                self.byte.eq(reader.byte),
+                self.count.eq(reader.count),
+                self.pop.eq(reader.step & from_host),
+                self.read_data.eq(reader.step & ~from_host),
+                self.read_addr.eq(reader.addr[3:]),
             ]
-            with m.If(left == 0):
+            with m.If(reader.done):
                 m.d.comb += self._finish.eq(1)
             with m.Else():
-                m.d.comb += [
-                    self.load.eq(1),
-                    self.pop.eq(from_host),
-                    self.read_data.eq(~from_host),
-                    self.read_addr.eq(addr[3:]),
-                ]
-                m.d.sync += [
-                    self._state.eq(_State.REPEAT),
-                    self._left.eq(left - self.count),
-                    next_runs.eq(runs),
-                    next_addr.eq(Cat(Const(0, 3), addr[3:] + 1)),
-                    next_run.eq(run),
-                ]
-                with m.If(ends & (runs != 0)):
-                    m.d.sync += [
-                        self._left.eq(first_left),
-                        next_runs.eq(runs - 1),
-                        next_addr.eq(following),
-                        next_run.eq(following),
-                    ]
+                m.d.sync += self._state.eq(_State.REPEAT)
 
     def _move(self, m: Module) -> None:
         """RECV and SEND: a word a cycle, from the cycle of execution on."""

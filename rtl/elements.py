@@ -113,6 +113,16 @@ class VectorElements(wiring.Component):
         with m.If(multiplied):
             m.d.sync += second.eq(first)
 
+        # One condition for all that follows, so that an idle ALU costs a simulation one test.
+        enable = Signal(_BANKS)
+        low = Signal(range(_DEPTH))
+        high = Signal(range(_DEPTH))
+        with m.If(added | self.drain):
+            m.d.comb += [
+                enable.eq(Mux(added, second.mask, 0)),
+                low.eq(Mux(self.drain, self.drain_addr >> self._place_bits, second.word)),
+                high.eq(low + 1),
+            ]
         old = []
         for k in range(_BANKS):
             bank = memory.Memory(shape=ACC_BITS, depth=_DEPTH, init=[])
@@ -127,15 +137,10 @@ class VectorElements(wiring.Component):
             with m.If(multiplied):
                 m.d.sync += value.eq(product + self.offset)
 
-            address = Signal(range(_DEPTH), name=f"address{k}")
             acc = Signal(signed(ACC_BITS), name=f"acc{k}")
             result = Signal(ACC_BITS, name=f"result{k}")
-            with m.If(added & second.mask[k]):
-                m.d.comb += [
-                    address.eq(second.word + second.next[k]),
-                    acc.eq(read.data),
-                    write.en.eq(1),
-                ]
+            with m.If(added | self.drain):
+                m.d.comb += acc.eq(read.data)
                 with m.Switch(second.op):
                     with m.Case(VecOp.PUT):
                         m.d.comb += result.eq(value)
@@ -147,12 +152,14 @@ class VectorElements(wiring.Component):
                         m.d.comb += result.eq(Mux(acc < value, value, acc))
                     with m.Default():
                         m.d.comb += result.eq(Mux(acc < value, acc, value))
+            # A drain reads whole words: `next` is the VEC's.
             m.d.comb += [
-                read.addr.eq(Mux(self.drain, self.drain_addr >> self._place_bits, address)),
-                write.addr.eq(address),
+                read.addr.eq(Mux(second.next[k] & ~self.drain, high, low)),
+                write.addr.eq(Mux(second.next[k], high, low)),
                 write.data.eq(result),
+                write.en.eq(enable[k]),
             ]
-            old.append(read.data)
+            old.append(acc)
         self._drain(m, old)
         return m
 

@@ -29,7 +29,7 @@ _SCRIPT = """\
 read_rtlil <<rtlil
 {text}
 rtlil
-proc -nomux -norom
+proc -nomux -norom -noopt
 memory_collect
 attrmap -remove src -remove generator -remove top
 write_verilog -sv -noattr -norename

@@ -9,7 +9,7 @@ from ..arch.chip import Chip
 from .checks import check_chip
 from .elements import OP_BITS, elements_layout
 
-__all__ = ["Loader", "spread", "sum_bytes", "transpose"]
+__all__ = ["Loader", "sum_bytes", "transpose"]
 
 _SLOTS = 8
 """Bytes of a word."""
@@ -44,7 +44,7 @@ def sum_bytes(m: Module, word: Value) -> Signal:
     return total
 
 
-def spread(mask: Value) -> Value:
+def _spread(mask: Value) -> Value:
     """Each bit of ``mask`` eight times: a mask of bytes as one of bits."""
     return Cat(bit.replicate(8) for bit in mask)
 
@@ -166,9 +166,7 @@ class Loader(wiring.Component):
 
         position = Signal(8)  # where the byte that comes next belongs
         kept = Signal(64)  # the unfinished word
-        beyond = Signal()  # it has begun with the word before, and no core has it yet
-        turned = Signal(64)  # the bytes in their slots
-        fresh = Signal(_SLOTS)  # slots of turned that are new
+        beyond = Signal()  # it has begun in the word before, and no core has it yet
         summed = Signal(self._cores)
         m.d.sync += [
             beyond.eq(0),
@@ -176,52 +174,48 @@ class Loader(wiring.Component):
             self.elements_valid.eq(asked & vector & ~self.stop),
         ]
 
-        # Nothing here is computed while no word passes.
-        with m.If(asked):
-            word = Signal(64)
-            now = Signal(8)
-            turn = Signal(3)
-            slots = Signal(2 * _SLOTS)
-            here, there = slots[:_SLOTS], slots[_SLOTS:]  # in this word and in the next one
-            merged = Signal(64)
+        # Nothing here is computed while no word passes. What went beyond a word goes the same way
+        # as the next word would, as a step of no bytes.
+        now = Signal(8)
+        word = Signal(64)
+        turn = Signal(3)
+        slots = Signal(2 * _SLOTS)
+        here = Signal(64)  # the bits of slots in this word
+        there = Signal(64)  # and in the next one
+        merged = Signal(64)
+        with m.If(asked | beyond):
             m.d.comb += [
+                now.eq(Mux(asked & begin, row, position)),
                 word.eq(Mux(from_host, self.host_word, self.data_word)),
-                now.eq(Mux(begin, row, position)),
                 turn.eq(now[:3] - offset),
-                slots.eq(((Const(1) << count) - 1)[:_SLOTS] << now[:3]),
+                slots.eq(Mux(asked, ((Const(1) << count) - 1)[:_SLOTS] << now[:3], 0)),
+                here.eq(_spread(slots[:_SLOTS])),
+                there.eq(_spread(slots[_SLOTS:])),
             ]
-            shifted = _turn(m, word, turn)
+            turned = _turn(m, word, turn)
             m.d.comb += [
                 # What is kept is zero from the slot of `now` on.
-                merged.eq(Mux(now[:3] == 0, 0, kept) | (shifted & spread(here))),
+                merged.eq(Mux(now[:3] == 0, 0, kept) | (turned & here)),
                 self.load_valid.eq(Mux(self.stop, 0, cores)),
                 self.load_word.eq(now[3:]),
                 self.load_planes.eq(transpose(m, merged)),
             ]
+        with m.If(asked):
+            over = slots[_SLOTS:].any()
             m.d.sync += [
                 position.eq(now + count),
-                kept.eq(Mux(there.any(), shifted & spread(there), merged)),
-                beyond.eq(there.any() & ~self.stop),
-                turned.eq(shifted),
-                fresh.eq(here | there),
+                kept.eq(Mux(over, turned & there, merged)),
+                beyond.eq(over & ~self.stop),
                 summed.eq(Mux(self.stop, 0, cores)),
                 self.sum_first.eq(begin & (row == 0)),
                 self.elements.op.eq(op),
+                self.elements.bytes.eq(turned & (here | there)),
+                self.elements.mask.eq(slots[:_SLOTS] | slots[_SLOTS:]),
                 self.elements.word.eq(now[3:]),
-                self.elements.next.eq(there),
-            ]
-        with m.Elif(beyond):
-            m.d.comb += [
-                self.load_valid.eq(Mux(self.stop, 0, cores)),
-                self.load_word.eq(position[3:]),
-                self.load_planes.eq(transpose(m, kept)),
+                self.elements.next.eq(slots[_SLOTS:]),
             ]
 
-        m.d.comb += [
-            self.sum_valid.eq(Mux(self.stop, 0, summed)),
-            self.elements.bytes.eq(turned),
-            self.elements.mask.eq(fresh),
-        ]
-        with m.If(summed.any()):
-            m.d.comb += self.load_sum.eq(sum_bytes(m, turned & spread(fresh)))
+        m.d.comb += self.sum_valid.eq(Mux(self.stop, 0, summed))
+        with m.If(self.sum_valid.any()):
+            m.d.comb += self.load_sum.eq(sum_bytes(m, self.elements.bytes))
         return m

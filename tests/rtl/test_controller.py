@@ -46,11 +46,13 @@ def _trace(
             if strobes.get("load") or strobes.get("receive") or strobes.get("send"):
                 strobes["addr"] = ctx.get(controller.read_addr)
             if strobes.get("load"):
-                strobes |= {s: ctx.get(getattr(controller, s)) for s in ("row_word", "keep")}
+                names = ("begin", "row", "byte", "count", "vector")
+                strobes |= {s: ctx.get(getattr(controller, s)) for s in names}
             if strobes.get("issue"):
                 command = controller.command
-                fields = ("word", "param", "addr", "position", "last")
-                strobes |= {s: ctx.get(getattr(command, s)) for s in fields}
+                strobes["word"] = ctx.get(command.word)
+                fields = ("param", "addr", "count", "last")
+                strobes |= {s: ctx.get(getattr(command.lanes, s)) for s in fields}
             if strobes:
                 seen.append((cycle, strobes))
             await ctx.tick()
@@ -62,63 +64,132 @@ def _trace(
     return seen, counters
 
 
+def _word(addr: int, byte: int, count: int, row: int, **more: int) -> dict[str, int]:
+    """Strobes of a word that is gathered."""
+    strobes = {"read_data": 1, "load": 1, "addr": addr, "begin": 0, "row": row, "byte": byte}
+    return strobes | {"count": count, "vector": 0} | more
+
+
 def test_load_then_product() -> None:
     seen, counters = _trace(
         """
-        SET reg=A3 value=9
-        LOAD addr=3 addr_step=1 bytes=19 row_word=1 cores=3
-        LOAD source=HOST addr=3 addr_step=1 bytes=8 cores=1
+        SET reg=A3 value=75
+        LOAD addr=3 addr_step=1 bytes=19 row=8 cores=3
+        LOAD source=HOST addr=3 addr_step=1 bytes=9 repeats=3 cores=1
         LOAD addr=3 bytes=1 cores=2
+        LOAD addr=3 bytes=0 cores=2
         MVM rows=16 beats=4 cores=2
         HALT
         """,
-        cycles=20,
+        cycles=26,
     )
-    assert seen == [
-        (4, {"read_data": 1, "load": 1, "addr": 9, "row_word": 1, "keep": 0}),
-        (5, {"read_data": 1, "load": 1, "addr": 10, "row_word": 2, "keep": 0}),
-        (6, {"read_data": 1, "load": 1, "addr": 11, "row_word": 3, "keep": 3}),
-        (8, {"pop": 1, "load": 1, "addr": 12, "row_word": 0, "keep": 0}),
-        (10, {"read_data": 1, "load": 1, "addr": 12, "row_word": 0, "keep": 1}),
-        (12, {"start": 2}),
+    # A run from byte 75 to byte 93; then the next fetch in T + 4.
+    host = {"pop": 1, "read_data": 0}
+    host_words = [
+        _word(11, 0, 8, 0, begin=1, **host),
+        _word(12, 0, 1, 0, **host),
     ]
-    assert counters == {"cycles": 14, "instructions": 6, "core_stalls": 0, "vector_stalls": 0}
+    expected = [
+        (4, _word(9, 3, 5, 8, begin=1)),
+        (5, _word(10, 0, 8, 8)),
+        (6, _word(11, 0, 6, 8)),
+        (9, host_words[0]),
+        (10, host_words[1]),
+        (13, _word(11, 6, 1, 0, begin=1)),
+        (18, {"start": 2}),
+    ]
+    for strobes in host_words:
+        del strobes["read_data"]
+    assert seen == expected
+    assert counters == {"cycles": 20, "instructions": 7, "core_stalls": 0, "vector_stalls": 0}
+
+
+def test_runs() -> None:
+    seen, counters = _trace(
+        """
+        SET reg=A2 value=14
+        SET reg=PITCH value=-9
+        VEC addr=2 addr_step=1 op=MAX element=250 bytes=4 repeats=1
+        SET reg=PITCH value=3
+        LOAD addr=2 addr_step=1 bytes=2 repeats=2 row=5 cores=1
+        LOAD addr=2 bytes=1 row=11 cores=1
+        HALT
+        """,
+        cycles=30,
+    )
+    vec = {"vector": 1}
+    assert seen == [
+        (6, _word(1, 6, 2, 250, begin=1, **vec)),
+        (7, _word(2, 0, 2, 250, **vec)),
+        (8, _word(0, 5, 3, 250, **vec)),
+        (9, _word(1, 0, 1, 250, **vec)),
+        # T is 14; the address has grown by the length of one run.
+        (14, _word(2, 2, 2, 5, begin=1)),
+        (15, _word(2, 5, 2, 5)),
+        (16, _word(3, 0, 2, 5)),
+        (19, _word(2, 4, 1, 11, begin=1)),
+    ]
+    assert counters["cycles"] == 22
 
 
 def test_drain_steps_and_waits() -> None:
     seen, counters = _trace(
         """
-        SET reg=A1 value=5
+        SET reg=A1 value=43
         SET reg=A2 value=3
-        REQ dest=1 dest_step=1 param=2 param_step=1 beats=3 cores=1
-        SEND addr=1 words=2
-        REQ dest=1 dest_step=1 param=1 param_step=1 beats=2 cores=2
+        REQ dest=1 dest_step=1 param=2 param_step=1 outputs=5 cores=1
+        SEND addr=1 addr_step=1 words=2
+        REQ dest=1 dest_step=1 param=2 param_step=1 same_param=1 outputs=4 vector=1
+        REQ dest=1 param=2 outputs=0 cores=1
         RECV addr=1 words=0
         HALT
         """,
         cycles=80,
     )
-    # W is 2: a word of data memory takes four words of sums.
+    # W is 2.
     words = [
-        {"issue": 1, "word": k, "param": 3 + k, "addr": 5, "position": k, "last": int(k == 2)}
+        {"issue": 1, "word": k, "param": 3 + k, "addr": 43 + 2 * k, "count": 2, "last": 0}
         for k in range(3)
     ]
-    # Issued at 7, 8, 9; SEND could execute in cycle 11.
+    words[2] |= {"count": 1, "last": 1}
+    # Issued at 7, 8, 9; SEND could execute in cycle 11. It begins with word 48 / 8.
     idle = 9 + vector_latency(_CHIP)
     assert seen[:4] == [(6, {"issue_sum": 1}), *((7 + k, word) for k, word in enumerate(words))]
     assert seen[4:6] == [
         (idle, {"read_data": 1, "send": 1, "addr": 6}),
         (idle + 1, {"read_data": 1, "send": 1, "addr": 7}),
     ]
-    assert seen[6][0] == idle + 3
-    assert [s.get("param") for _, s in seen[7:]] == [6, 7]
+    assert seen[6] == (idle + 3, {"issue_sum": 1})
+    # From here on the parameters stay: the register grows by 1 for the whole REQ.
+    same = [
+        {"issue": 1, "word": k, "param": 6, "addr": 64 + 2 * k, "count": 2, "last": k}
+        for k in range(2)
+    ]
+    assert seen[7:9] == [(idle + 4 + k, word) for k, word in enumerate(same)]
+    assert seen[9:] == [(idle + 7, {"issue_sum": 1})]
     again = idle + 5 + vector_latency(_CHIP)  # RECV of no words, after the last issue
     assert counters == {
         "cycles": again + 2,
-        "instructions": 7,
+        "instructions": 8,
         "core_stalls": 0,
-        "vector_stalls": (idle - 11) + (again - (idle + 7)),
+        "vector_stalls": (idle - 11) + (again - (idle + 9)),
     }
+
+
+def test_load_and_vec_do_not_wait_for_the_vector_unit() -> None:
+    seen, counters = _trace(
+        """
+        REQ outputs=2 cores=1
+        LOAD bytes=1 cores=1
+        VEC bytes=1
+        SET reg=SCALE value=-5
+        SET reg=QUANT value=1
+        HALT
+        """,
+        cycles=60,
+    )
+    assert [cycle for cycle, strobes in seen if "load" in strobes] == [5, 8]
+    assert counters["vector_stalls"] == 3 + vector_latency(_CHIP) - 13
 
 
 def test_waits_only_for_its_cores() -> None:

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The load path alone: rows and sums that its writes make, and the cycle of the last one."""
+
+import numpy as np
+import pytest
+from amaranth.sim import SimulatorContext
+from numpy.typing import NDArray
+from simulate import simulate
+from tile_host import small_chip
+
+from ohmtwin.arch.isa import VecOp
+from ohmtwin.rtl.loader import Loader
+
+_CHIP = small_chip(cores=2, rows=128)
+
+
+class _Cores:
+    """What the cores and the vector ALU make of the loader's outputs."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader, self.cycle = loader, 0
+        self.rows = np.zeros((_CHIP.cores, 256), np.uint8)
+        self.sums = [0] * _CHIP.cores
+        self.elements: list[tuple[int, int]] = []
+        self.last_write = self.last_sum = self.last_element = 0
+
+    async def tick(self, ctx: SimulatorContext) -> None:
+        loader = self.loader
+        valid = ctx.get(loader.load_valid)
+        planes, first = ctx.get(loader.load_planes), 8 * ctx.get(loader.load_word)
+        word = [sum((planes >> (8 * p + r) & 1) << p for p in range(8)) for r in range(8)]
+        summed, amount = ctx.get(loader.sum_valid), ctx.get(loader.load_sum)
+        for core in range(_CHIP.cores):
+            if valid >> core & 1:
+                self.rows[core, first : first + 8] = word
+                self.last_write = self.cycle
+            if summed >> core & 1:
+                old = 0 if ctx.get(loader.sum_first) else self.sums[core]
+                self.sums[core] = old + amount
+                self.last_sum = self.cycle
+        if ctx.get(loader.elements_valid):
+            found = ctx.get(loader.elements)
+            assert found.op == VecOp.MAX
+            hits = [
+                (8 * (found.word + (found.next >> k & 1)) + k, found.bytes >> 8 * k & 0xFF)
+                for k in range(8)
+                if found.mask >> k & 1
+            ]
+            self.elements += sorted(hits)
+            self.last_element = self.cycle
+        await ctx.tick()
+        self.cycle += 1
+
+
+async def _steps(
+    ctx: SimulatorContext,
+    model: _Cores,
+    rng: np.random.Generator,
+    row: int,
+    size: int,
+    **ports: int,
+) -> tuple[NDArray[np.uint8], int]:
+    """Random pieces of random words, ``size`` bytes in all; those bytes and the last cycle."""
+    loader = model.loader
+    taken: list[int] = []
+    for name, value in ports.items():
+        ctx.set(getattr(loader, name), value)
+    word: NDArray[np.uint8] | None = None
+    while True:
+        left = size - len(taken)
+        offset = int(rng.integers(0, 8))
+        count = min(left, int(rng.integers(1, 9 - offset)))
+        ctx.set(loader.step, left > 0)
+        ctx.set(loader.begin, not taken)
+        ctx.set(loader.row, row)
+        ctx.set(loader.offset, offset)
+        ctx.set(loader.count, count)
+        if word is not None:
+            value = int(word.view("<u8")[0])
+            right, wrong = loader.data_word, loader.host_word
+            if ports["from_host"]:
+                right, wrong = wrong, right
+            ctx.set(right, value)
+            ctx.set(wrong, ~value & ((1 << 64) - 1))
+        last = model.cycle - 1
+        await model.tick(ctx)
+        if not left:
+            break
+        word = rng.integers(0, 256, 8).astype(np.uint8)
+        taken += [int(v) for v in word[offset : offset + count]]
+    return np.array(taken, np.uint8), last
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_and_sums(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    loader = Loader(chip=_CHIP)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        cores = _Cores(loader)
+        expected = np.zeros((_CHIP.cores, 256), np.uint8)
+        sums = [0] * _CHIP.cores
+        for _ in range(60):
+            select = int(rng.integers(1, 4))
+            row = 8 * int(rng.integers(0, 4))
+            for _ in range(int(rng.integers(1, 4))):
+                size = int(rng.integers(1, 30))
+                codes, last = await _steps(
+                    ctx, cores, rng, row, size, cores=select, vector=0, from_host=row >> 3 & 1
+                )
+                # A product that starts three cycles behind the last step must find all of it.
+                await cores.tick(ctx)
+                end = row + size
+                for core in (c for c in range(_CHIP.cores) if select >> c & 1):
+                    expected[core, row:end] = codes
+                    expected[core, end : -(-end // 8) * 8] = 0
+                    sums[core] = (sums[core] if row else 0) + int(codes.sum())
+                np.testing.assert_array_equal(cores.rows, expected)
+                assert cores.sums == sums
+                assert last < cores.last_write <= last + loader.tail
+                assert cores.last_sum == last + loader.tail
+                row = end
+
+    simulate(loader, bench, cycles=5000)
+
+
+def test_elements() -> None:
+    rng = np.random.default_rng(5)
+    loader = Loader(chip=_CHIP)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        cores = _Cores(loader)
+        for _ in range(80):
+            element, size = int(rng.integers(0, 200)), int(rng.integers(1, 40))
+            cores.elements.clear()
+            codes, last = await _steps(
+                ctx, cores, rng, element, size, cores=3, vector=1, op=VecOp.MAX, from_host=0
+            )
+            await cores.tick(ctx)
+            assert cores.elements == [(element + k, int(v)) for k, v in enumerate(codes)]
+            assert cores.last_element == last + 2
+        assert not cores.rows.any(), "bytes of a VEC reached the cores"
+        assert cores.last_sum == 0
+
+    simulate(loader, bench, cycles=5000)
+
+
+def test_stop_drops_what_is_under_way() -> None:
+    loader = Loader(chip=_CHIP)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        # Six bytes from row 5 on: a write, one behind it, and a sum. Stopped 0 to 2 cycles later.
+        for vector in (0, 1):
+            for delay in range(3):
+                cores = _Cores(loader)
+                ctx.set(loader.cores, 3)
+                ctx.set(loader.vector, vector)
+                ctx.set(loader.op, VecOp.MAX)
+                ctx.set(loader.begin, 1)
+                ctx.set(loader.row, 5)
+                ctx.set(loader.count, 6)
+                ctx.set(loader.data_word, (1 << 64) - 1)
+                for cycle in range(6):
+                    ctx.set(loader.step, cycle == 0)
+                    ctx.set(loader.stop, cycle == delay)
+                    await cores.tick(ctx)
+                assert cores.rows.any() == (delay == 2 and not vector)
+                assert cores.sums == [0, 0]
+                if delay < 2:
+                    assert not cores.elements
+
+    simulate(loader, bench, cycles=200)
