@@ -20,13 +20,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
-from ..arch.errors import InputError, ModelError
+from ..arch.errors import InputError
+from .float_model import check_float, check_valid, failures, inputs_of
 from .graph_edit import prune, put
-from .importer.view import describe
 from .normalization import fold_normalization
-from .recurrent import recurrent_nodes
 
-__all__ = ["Calibration", "Settings", "check_float", "float_nodes", "inputs_of", "quantize"]
+__all__ = ["Calibration", "Settings", "quantize"]
 
 Reals = NDArray[np.float32]
 
@@ -46,8 +45,6 @@ _OPERATORS = (
     "Slice", "Softmax", "Split", "Squeeze", "Tanh", "Transpose", "Unsqueeze",
 )  # fmt: skip
 """What is quantized: the operators that the chip has. The rest stays in float, and is named."""
-
-_MARKS = ("DequantizeLinear", "DynamicQuantizeLinear", "QGemm", "Quant", "QuantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -97,62 +94,6 @@ class Calibration:
     shared: Sequence[Sequence[str]] = ()
 
 
-def inputs_of(model: ModelProto) -> dict[str, list[int]]:
-    """Shape of each input that is no constant, by name; 0 for a dimension that may vary.
-
-    Raises
-    ------
-    ModelError
-        If one is not float32, or has no shape.
-    """
-    constants = {t.name for t in model.graph.initializer}
-    found = {}
-    for value in model.graph.input:
-        if value.name in constants:
-            continue
-        kind = value.type.tensor_type
-        if kind.elem_type != TensorProto.FLOAT:
-            known = TensorProto.DataType.values()
-            name = TensorProto.DataType.Name(kind.elem_type) if kind.elem_type in known else "?"
-            raise ModelError(
-                f"Input {value.name!r} of the model must be float32, not {name.lower()}; export it "
-                "with float32 inputs"
-            )
-        if not kind.HasField("shape") or not kind.shape.dim:
-            raise ModelError(
-                f"Input {value.name!r} of the model has no shape; give it with --shape "
-                f"{value.name}=n,..."
-            )
-        found[value.name] = [d.dim_value for d in kind.shape.dim]
-    return found
-
-
-def check_float(model: ModelProto, name: str) -> None:
-    """Refuse what cannot be quantized.
-
-    Raises
-    ------
-    ModelError
-        If the model is quantized already, or has recurrent operators.
-    """
-    for node in model.graph.node:
-        if _is_quantized(node):
-            raise ModelError(
-                f"{name} is quantized already (it has a {describe(node)}); use it as it is"
-            )
-    found = recurrent_nodes(model)
-    if found:
-        raise ModelError(
-            f"{name} has the {describe(found[0])}, which cannot be quantized as it is; add --step "
-            "to make a model of one step, whose state stays on the chip, or --unroll to write "
-            "out all steps"
-        )
-
-
-def _is_quantized(node: onnx.NodeProto) -> bool:
-    return node.op_type in _MARKS or node.op_type.startswith("QLinear")
-
-
 def quantize(
     model: ModelProto, calibration: Calibration, settings: Settings = Settings()
 ) -> ModelProto:
@@ -172,6 +113,7 @@ def quantize(
     InputError
         If ONNX Runtime is not installed, or samples and model do not fit.
     """
+    check_valid(model, "The model")
     check_float(model, "The model")
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         ready = _prepare(model, Path(folder))
@@ -194,56 +136,39 @@ def _runtime() -> Any:
     return onnxruntime
 
 
+_WARNING, _FATAL = 2, 4
+"""Severities of ONNX Runtime's logger; the first is its default."""
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """The quantizer logs advice on steps that are done here, and errors that it raises as well."""
-    before = logging.root.manager.disable
+    runtime, before = _runtime(), logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    runtime.set_default_logger_severity(_FATAL)
     try:
         yield
     finally:
         logging.disable(before)
-
-
-@contextmanager
-def _failures(what: str) -> Iterator[None]:
-    """Failures of ONNX and ONNX Runtime in one sentence."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        # ONNX Runtime's exceptions have no base class, and its quantizer raises many of Python's.
-        ours = type(error).__module__.startswith(("onnx", "google.protobuf"))
-        if not ours and not isinstance(error, _RAISED):
-            raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ModelError(f"{what}: {reason[:300]}") from None
-
-
-_RAISED = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError,
-    TypeError, ValueError,
-)  # fmt: skip
+        runtime.set_default_logger_severity(_WARNING)
 
 
 def _prepare(model: ModelProto, folder: Path) -> ModelProto:
     """Bring a model to a form that quantizes well, in float."""
-    _runtime()
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     ready = ModelProto()
     ready.CopyFrom(model)
     opset = next((o.version for o in ready.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset < _OLDEST_OPSET:
-        with _failures(f"The model's operator set {opset} cannot be brought to {_OPSET}"):
+        with failures(f"The model's operator set {opset} cannot be brought to {_OPSET}"):
             ready = onnx.version_converter.convert_version(ready, _OPSET)
     ready.ir_version = min(ready.ir_version, _IR_VERSION)
     fold_normalization(ready)
     _session(ready)  # says what is wrong, where the preparation would only log it and go on
     source, target = folder / "float.onnx", folder / "ready.onnx"
     onnx.save(ready, source)
-    with _failures("ONNX Runtime cannot load the model"):
+    with failures("ONNX Runtime cannot load the model"):
         # Symbolic shapes would need another package, and matter for transformers only.
         quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
         ready = onnx.load(target)
@@ -280,8 +205,8 @@ def _session(model: ModelProto) -> Any:
     runtime = _runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    with _failures("ONNX Runtime cannot load the model"):
+    options.log_severity_level = _FATAL
+    with failures("ONNX Runtime cannot load the model"):
         return runtime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
@@ -301,7 +226,7 @@ def _follow(
         given = {name: np.ascontiguousarray(x[:, step]) for name, x in feeds.items()} | now
         for name, array in given.items():
             met[name].append(array)
-        with _failures("ONNX Runtime cannot run the model on the samples"):
+        with failures("ONNX Runtime cannot run the model on the samples"):
             found = _in_batches(session, given, shapes, list(state.values()))
         now = {name: found[output] for name, output in state.items()}
     groups = [[name, output] for name, output in state.items()]
@@ -395,7 +320,7 @@ def _quantize(
 
     source, target = folder / "ready.onnx", folder / "quantized.onnx"
     onnx.save(model, source)
-    with _failures("ONNX Runtime's quantizer fails on the model"):
+    with failures("ONNX Runtime's quantizer fails on the model"):
         unsigned = settings.activations == "uint8"
         options = {"TensorQuantOverrides": _ranges(model, feeds, groups)} if groups else {}
         quantize_static(
@@ -416,33 +341,3 @@ def _quantize(
     put(quantized.opset_import, [o for o in quantized.opset_import if o.domain in used])
     del quantized.metadata_props[:]
     return quantized
-
-
-def float_nodes(model: ModelProto) -> list[onnx.NodeProto]:
-    """Nodes of a quantized model that compute in float, and not between two quantized tensors."""
-    graph = model.graph
-    constants = {t.name for t in graph.initializer}
-    codes: set[str] = set()
-    reals: set[str] = set()
-    consumers: dict[str, list[str]] = {}
-    for node in graph.node:
-        for name in node.input:
-            consumers.setdefault(name, []).append(node.op_type)
-    outputs = {o.name for o in graph.output}
-    found = []
-    for node in graph.node:
-        data = [i for i in node.input if i and i not in constants]
-        if node.op_type == "DequantizeLinear":
-            reals.update(node.output)
-        elif (
-            node.op_type in _MARKS
-            or node.op_type.startswith("QLinear")
-            or (data and all(i in codes for i in data))
-        ):
-            codes.update(node.output)
-        else:
-            after = [op for o in node.output for op in consumers.get(o, [])]
-            between = all(op == "QuantizeLinear" for op in after) and not outputs & set(node.output)
-            if not between or not all(i in reals for i in data):
-                found.append(node)
-    return found

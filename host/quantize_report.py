@@ -7,7 +7,8 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from .quantize import Settings, float_nodes
+from .float_model import float_nodes
+from .quantize import Settings
 from .samples import Samples
 
 __all__ = ["summary"]

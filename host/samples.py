@@ -17,7 +17,7 @@ from onnx import ModelProto
 
 from ..arch.errors import InputError
 from .dataset import read_arrays
-from .quantize import inputs_of
+from .float_model import inputs_of
 
 __all__ = ["Samples", "load_samples", "read_state"]
 

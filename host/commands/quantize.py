@@ -59,8 +59,9 @@ def quantize_command(
     with. Exit code 0 if the model is written, 2 on bad input.
     """
     from ..files import check_output, write_bytes
+    from ..float_model import check_float, check_valid
     from ..importer.file import read_model
-    from ..quantize import Calibration, Settings, check_float, quantize
+    from ..quantize import Calibration, Settings, quantize
     from ..quantize_report import summary
     from ..recurrent import Rewritten, to_step
     from ..recurrent import unroll as unroll_model
@@ -76,6 +77,7 @@ def quantize_command(
     source = read_model(model)
     if output.exists() and output.samefile(model):
         raise InputError(f"-o {output} is the model itself; name another file")
+    check_valid(source, str(model))
     fix_shapes(source, shape or [])
     made = Rewritten(source)
     if unroll or step:

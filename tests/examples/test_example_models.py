@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from ohmtwin.host.quantize import Calibration, Settings, float_nodes, quantize
+from ohmtwin.host.float_model import float_nodes
+from ohmtwin.host.quantize import Calibration, Settings, quantize
 
 runtime: Any = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 

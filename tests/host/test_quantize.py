@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
 from ohmtwin.arch.errors import ModelError
+from ohmtwin.host.float_model import float_nodes
 from ohmtwin.host.normalization import fold_normalization
-from ohmtwin.host.quantize import Calibration, Settings, float_nodes, quantize
+from ohmtwin.host.quantize import Calibration, Settings, quantize
 
 runtime: Any = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 

@@ -22,35 +22,61 @@ from float_models import (
     step_net,
     two_inputs,
 )
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from ohmtwin.host.cli import app
-from ohmtwin.host.quantize import Calibration, quantize
+from ohmtwin.host.quantize import Calibration, Settings, quantize
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
 
-def with_input_type(kind: int) -> ModelProto:
+def integer_input() -> ModelProto:
     source = conv_net()
-    source.graph.input[0].type.tensor_type.elem_type = kind
+    source.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    source.graph.node.insert(0, helper.make_node("Cast", ["x"], ["real"], to=TensorProto.FLOAT))
+    source.graph.node[1].input[0] = "real"
     return source
 
 
-def already() -> ModelProto:
-    return quantize(conv_net(), Calibration({"x": numbers(1, 4, 2, 6, 6)}))
-
-
-def custom() -> ModelProto:
+def training() -> ModelProto:
     source = conv_net()
-    source.graph.node[2].op_type = "Mystery"
+    source.graph.node[1].attribute.append(helper.make_attribute("training_mode", 1))
+    source.graph.node[1].output.extend(["running_mean", "running_variance"])
+    return source
+
+
+def already(form: str) -> ModelProto:
+    return quantize(conv_net(), Calibration({"x": numbers(1, 4, 2, 6, 6)}), Settings(form))
+
+
+def unknown(domain: str) -> ModelProto:
+    source = conv_net()
+    source.graph.node[2].op_type, source.graph.node[2].domain = "Mystery", domain
+    if domain:
+        source.opset_import.append(helper.make_opsetid(domain, 1))
+    return source
+
+
+def with_nan() -> ModelProto:
+    source = conv_net()
+    weight = next(t for t in source.graph.initializer if t.name == "v")
+    weight.CopyFrom(numpy_helper.from_array(numbers(1, 4, 3) * np.float32("nan"), "v"))
+    return source
+
+
+def out_of_order() -> ModelProto:
+    source = conv_net()
+    source.graph.node.append(source.graph.node[0])
+    del source.graph.node[0]
     return source
 
 
 X = {"x": numbers(1, 4, 2, 6, 6)}
 SEQUENCES = {"x": numbers(1, 4, STEPS, FEATURES)}
 BAD: dict[str, tuple[Callable[[], ModelProto], Arrays, list[str], str]] = {
-    "quantized": (already, X, [], "is quantized already (it has a"),
+    "qdq": (lambda: already("qdq"), X, [], "is quantized already (it has the"),
+    "qoperator": (lambda: already("qoperator"), X, [], "is quantized already (it has the"),
     "format": (conv_net, X, ["--format", "qonnx"], "--format must be qdq or qoperator, not"),
     "type": (conv_net, X, ["--activations", "int4"], "--activations must be uint8 or int8, not"),
     "no array": (conv_net, {"z": X["x"]}, [], "has no array 'x' for the model's input"),
@@ -67,8 +93,12 @@ BAD: dict[str, tuple[Callable[[], ModelProto], Arrays, list[str], str]] = {
     "nan": (conv_net, {"x": X["x"] * np.float32("nan")}, [], "holds NaN or infinite values"),
     "none": (conv_net, X, ["--samples", "0"], "The number of samples must be 1 to 4"),
     "many": (conv_net, X, ["--samples", "5"], "The number of samples must be 1 to 4"),
-    "integers": (lambda: with_input_type(TensorProto.INT64), X, [], "must be float32, not int64"),
-    "operator": (custom, X, [], "ONNX Runtime cannot load the model: "),
+    "integers": (integer_input, X, [], "must be float32, not int64"),
+    "operator": (lambda: unknown(""), X, [], "is not a valid ONNX model: No Op registered"),
+    "domain": (lambda: unknown("mine"), X, [], "ONNX Runtime cannot load the model: "),
+    "nan weights": (with_nan, X, [], "Initializer 'v' of"),
+    "order": (out_of_order, X, [], "is not a valid ONNX model: Nodes in a graph must be"),
+    "training": (training, X, [], "in training mode; export the model in evaluation mode"),
     "recurrent": (lstm_net, SEQUENCES, [], "add --step to make a model of one step"),
     "both": (lstm_net, SEQUENCES, ["--step", "--unroll"], "exclude each other; choose one"),
     "step and state": (
