@@ -6,7 +6,7 @@ and BatchNormalization between a product and its quantizer (QONNX, Brevitas) are
 factor and the bias of each output; the bias is rounded to units of the accumulator.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,12 +148,12 @@ def _fold(
             exact = np.floor(offset / size)
         if not (np.abs(exact) < 2.0**31).all():
             raise ModelError(f"The bias of the {describe(node)} is too large for 32 bits")
-        return Weights(values, weights.scale), Factors(
+        return replace(weights, values=values), Factors(
             np.ones(outputs, np.float32), exact.astype(np.int64)
         )
     rounded = round_bias(node, offset, size.astype(np.float32))
     factor = (size / np.float64(grid.quant.scale)).astype(np.float32)
-    return Weights(values, weights.scale), Factors(factor, rounded)
+    return replace(weights, values=values), Factors(factor, rounded)
 
 
 def _step(

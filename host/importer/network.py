@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from ...arch.errors import ModelError
 from ..graph import Network, NetworkInput, State
@@ -83,7 +83,7 @@ class _Import:
         graph, build = self._graph, self._build
         self._check_states()
         for given in graph.inputs:
-            if given.kind == 1:
+            if given.kind == TensorProto.FLOAT:
                 self._values[given.name] = FloatInput(given.name, given.shape)
             else:
                 self._values[given.name] = self._quantizer.integer_input(given)

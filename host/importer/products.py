@@ -9,7 +9,7 @@ from onnx import NodeProto
 
 from ...arch.errors import CapacityError, ModelError
 from ...arch.formats import RequantScale
-from ..graph import Conv, Dense, Quantization
+from ..graph import Concat, Conv, Dense, Quantization
 from .build import Build, unsupported
 from .values import Codes, Grid
 from .view import describe
@@ -122,6 +122,8 @@ def build_product(
         )
     mantissa, shift = requantizer(node, factors.factor, outputs)
     bias = folded.astype(np.int32)
+    if weights.copies > 1:
+        source = _repeated(build, node, source, weights.copies, output)
     if node.op_type in ("Conv", "QLinearConv"):
         window = conv_window(build.graph, node, source.shape, values.shape)
         return _conv(build, node, source, values, bias, mantissa, shift, window, grid, output)
@@ -146,6 +148,20 @@ def build_product(
         out_quant=grid.quant,
     )
     return build.add(dense, [source], grid)
+
+
+def _repeated(build: Build, node: NodeProto, source: Codes, copies: int, output: str) -> Codes:
+    """A tensor several times: along its channels, or the axis that a matrix works on."""
+    axis = 0 if node.op_type in ("Conv", "QLinearConv") else len(source.shape) - 1
+    layer = Concat(
+        name=build.name(node),
+        sources=(source.tensor,) * copies,
+        output=build.claim(f"{output}_copies"),
+        axis=axis,
+        tables=(None,) * copies,
+        out_quant=source.quant,
+    )
+    return build.add(layer, [source] * copies, source.grid)
 
 
 def _conv(

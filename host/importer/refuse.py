@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from ...arch.errors import ModelError
 from .build import unsupported
@@ -77,7 +77,8 @@ def check_operators(graph: GraphView, path: Path) -> None:
             f"before it runs; quantize its float model with ohmtwin quantize {path.name} --data "
             "calib.npz"
         )
-    if not operators & _QUANTIZED:
+    codes = any(given.kind != TensorProto.FLOAT for given in graph.inputs)
+    if not operators & _QUANTIZED and not codes:
         raise ModelError(
             f"{path} is a float model; quantize it first with ohmtwin quantize {path.name} --data "
             "calib.npz"

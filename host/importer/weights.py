@@ -29,10 +29,15 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """int8 weights, output channels first, and their float32 scales: one, or one an output."""
+    """int8 weights, output channels first, and their float32 scales: one, or one an output.
+
+    Asymmetric weights of uint8 can need 9 bits. They are then the sum of ``copies`` matrices side
+    by side, and the layer reads its input as often.
+    """
 
     values: NDArray[np.int8]
     scale: NDArray[np.float32]
+    copies: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,13 +194,23 @@ class WeightCache:
         key = (*fixed.key, fixed.zero.tobytes(), layout)
         values = self._values.get(key)
         if values is None:
-            values = _centred(node, codes, fixed.zero, along)
-            values = np.ascontiguousarray(values.T if along else values)
+            if codes.dtype == np.int8 and not fixed.zero.any():
+                values = codes.astype(np.int8, copy=False)
+                values = np.ascontiguousarray(values.T if along else values)
+            else:
+                wide = _centred(codes, fixed.zero, along)
+                wide = wide.T if along else wide
+                if wide.min() < -128 or wide.max() > 127:
+                    groups = self._graph.integer(node, "group", 1) if layout == "conv" else 1
+                    values = _parts(node, wide, groups)
+                else:
+                    values = np.ascontiguousarray(wide.astype(np.int8))
             if layout == "conv" and values.ndim == 3:
                 values = values[:, :, None, :]
             values.setflags(write=False)
             self._values[key] = values
-        return Weights(values, fixed.scale)
+        inputs = codes.shape[0] if along else codes.shape[1]
+        return Weights(values, fixed.scale, values.shape[1] // inputs)
 
 
 def _wide(zero: Array | None) -> NDArray[np.int64]:
@@ -210,24 +225,29 @@ def _check_zero_type(node: NodeProto, codes: Array, zero: Array | None) -> None:
         )
 
 
-def _centred(
-    node: NodeProto, codes: Array, zero: NDArray[np.int64], along: int
-) -> NDArray[np.int8]:
-    """``codes - zero`` as int8, which is what counts: a zero point is folded if it can be."""
-    if codes.dtype == np.int8 and not zero.any():
-        return codes.astype(np.int8, copy=False)
+def _centred(codes: Array, zero: NDArray[np.int64], along: int) -> NDArray[np.int16]:
+    """``codes - zero``, which is what counts: -255 to 255."""
     shape = [1] * codes.ndim
     shape[along] = -1
-    values = codes.astype(np.int16) - zero.astype(np.int16).reshape(shape)
-    if values.min() < -128 or values.max() > 127:
-        centre = 0 if codes.dtype == np.int8 else 128
-        wrong = int(zero[zero != centre][0]) if (zero != centre).any() else centre
+    values: NDArray[np.int16] = codes.astype(np.int16) - zero.astype(np.int16).reshape(shape)
+    return values
+
+
+def _parts(node: NodeProto, values: NDArray[np.int16], groups: int) -> NDArray[np.int8]:
+    """Weights of 9 bits as two or three int8 ones, side by side along the inputs (axis 1)."""
+    if groups != 1:
         raise ModelError(
-            f"The weights of the {describe(node)} have the zero point {wrong} and reach "
-            f"{int(values.min())} to {int(values.max())} around it, but only -128 to 127 fit; "
-            "quantize with weight_type=QInt8 and WeightSymmetric=True"
+            f"The weights of the {describe(node)} reach {int(values.min())} to "
+            f"{int(values.max())} around their zero point, but only -128 to 127 fit where there "
+            "are groups; quantize with weight_type=QInt8 and WeightSymmetric=True"
         )
-    return values.astype(np.int8)
+    parts = []
+    rest = values
+    while rest.any():
+        part = np.clip(rest, -128, 127)
+        parts.append(part.astype(np.int8))
+        rest = rest - part
+    return np.concatenate(parts, axis=1)
 
 
 def _fold_quantize(graph: GraphView, node: NodeProto) -> Array:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damage model files and import them: ``python fuzz_import.py FIRST COUNT GIBIBYTES SECONDS``.
 
-Runs as a process of its own, under a limit of memory and, for each file, of time. Prints as JSON how
-many files were refused, how many were imported all the same, and the seconds of the slowest; ends
-with an error for anything else.
+Runs as a process of its own, under a limit of memory and, for each file, of time. Prints as JSON
+how many files were refused, how many were imported all the same, and the seconds of the slowest;
+ends with an error for anything else.
 """
 
 import json
@@ -56,7 +56,8 @@ def _edit(rng: np.random.Generator, data: bytes) -> bytes:
         if kind == 0 and node.input:
             node.input[int(rng.integers(len(node.input)))] = str(rng.choice(names))
         elif kind == 1:
-            node.op_type = str(rng.choice([n.op_type for n in graph.node] + ["Resize", "LSTM", "If"]))
+            known = [n.op_type for n in graph.node]
+            node.op_type = str(rng.choice([*known, "Resize", "LSTM", "If"]))
         elif kind == 2 and node.attribute:
             attribute = node.attribute[int(rng.integers(len(node.attribute)))]
             values = [int(rng.choice(np.array(_HUGE, object))) for _ in range(int(rng.integers(5)))]
