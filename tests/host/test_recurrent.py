@@ -270,6 +270,16 @@ def test_the_first_step_has_no_step_model() -> None:
         to_step(source)
 
 
+def test_other_transpositions_read_the_whole_sequence() -> None:
+    nodes = [helper.make_node("Transpose", ["batch"], ["logits"], perm=[0, 2, 1])]
+    source = with_head(stack([], "s1", {}), nodes, ["n", HIDDEN, STEPS])
+    x = samples()
+    made = run(unroll(source).model, {"x": x})
+    np.testing.assert_allclose(made["logits"], run(source, {"x": x})["logits"], atol=1e-5)
+    with pytest.raises(ModelError, match=r"Transpose .* reads the whole sequence"):
+        to_step(source)
+
+
 def test_reverse_has_no_step_model() -> None:
     with pytest.raises(ModelError, match="runs in reverse, so it needs the whole sequence"):
         to_step(classifier("LSTM", direction="reverse"))
