@@ -62,16 +62,21 @@ class Inbox(wiring.Component):
             }
         )
 
+        # Made here, for a specification looks into them. One bit more than an address tells a full
+        # ring from an empty one.
+        words = payload_words * window
+        self.committed = Signal(range(2 * words))
+        self.taken = Signal(range(2 * words))
+        self.kept = Signal()  # the words of this frame are in the ring
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         words = self._payload_words * self._window
+        committed, taken, kept = self.committed, self.taken, self.kept
         m.submodules.ring = ring = memory.Memory(shape=8 * WORD_BYTES, depth=words, init=[])
         write = ring.write_port()
         read = ring.read_port()
-        committed = Signal(range(2 * words))  # one bit more than an address tells full from empty
-        taken = Signal(range(2 * words))
         used = Signal(range(words + 1))
-        kept = Signal()  # the words of this frame are in the ring
         ahead = Signal(16)
         fetch = Signal()
 

@@ -60,9 +60,16 @@ class Receiver(wiring.Component):
                 "damaged": Out(1),
             }
         )
-        # What a specification looks at: a byte of the body, undone by COBS.
-        self.body_byte = Signal(8)
-        self.body_valid = Signal()
+        # Made here, for a specification looks into them.
+        self.check = algorithm.create()
+        self.left = Signal(8)  # bytes until COBS's next code
+        self.begun = Signal()  # a byte of this frame has come
+        self.broken = Signal()  # too long
+        crc_bits = algorithm.algorithm.crc_width
+        self.tail = Signal(crc_bits)  # the last bytes; the CRC if the frame ends here
+        self.tail_bytes = Signal(range(crc_bits // 8 + 1))
+        longest = HEADER_BYTES + payload_words * WORD_BYTES
+        self.count = Signal(range(longest + 1))  # bytes before the tail
 
     @property
     def payload_words(self) -> int:
@@ -71,24 +78,22 @@ class Receiver(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         crc_bits = self._algorithm.algorithm.crc_width
-        m.submodules.crc = check = self._algorithm.create()
+        m.submodules.crc = check = self.check
         longest = HEADER_BYTES + self._payload_words * WORD_BYTES
 
-        left = Signal(8)  # bytes until COBS's next code
-        begun = Signal()  # a byte of this frame has come
-        broken = Signal()  # too long
-        tail = Signal(crc_bits)  # the last bytes; the CRC if the frame ends here
-        tail_bytes = Signal(range(crc_bits // 8 + 1))
-        count = Signal(range(longest + 1))  # bytes before the tail
+        left, begun, broken = self.left, self.begun, self.broken
+        tail, tail_bytes, count = self.tail, self.tail_bytes, self.count
+        body_byte = Signal(8)  # of the body, COBS undone
+        body_valid = Signal()
         delimiter = self.i.valid & (self.i.payload == DELIMITER)
         code = self.i.valid & ~delimiter & (left == 0)
         out = Signal()  # a byte leaves the tail
 
         m.d.comb += [
-            self.body_byte.eq(Mux(code, 0, self.i.payload)),
+            body_byte.eq(Mux(code, 0, self.i.payload)),
             # A code stands for the zero before it; the first for none.
-            self.body_valid.eq(self.i.valid & ~delimiter & ~(code & ~begun)),
-            out.eq(self.body_valid & (tail_bytes == crc_bits // 8)),
+            body_valid.eq(self.i.valid & ~delimiter & ~(code & ~begun)),
+            out.eq(body_valid & (tail_bytes == crc_bits // 8)),
             check.data.eq(tail[:8]),
             check.valid.eq(out & ~broken),
             check.start.eq(delimiter),
@@ -100,8 +105,8 @@ class Receiver(wiring.Component):
         with m.Elif(self.i.valid):
             m.d.sync += begun.eq(1)
             m.d.sync += left.eq(Mux(code, self.i.payload, left) - 1)
-        with m.If(self.body_valid):
-            m.d.sync += tail.eq(Cat(tail[8:], self.body_byte))
+        with m.If(body_valid):
+            m.d.sync += tail.eq(Cat(tail[8:], body_byte))
             with m.If(~out):
                 m.d.sync += tail_bytes.eq(tail_bytes + 1)
         with m.If(out):
