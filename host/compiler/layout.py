@@ -37,6 +37,7 @@ from .tensors import (
     Kind,
     Pads,
     apply_view,
+    buffer_of,
     channels_last,
     elements,
     is_view,
@@ -337,7 +338,9 @@ class _Planner:
             : rows * layer.strides[0] : layer.strides[0],
             : cols * layer.strides[1] : layer.strides[1],
         ]
-        stored = self.storable(target, target.reshape(layer.outputs, -1), ordered=layer.groups > 1)
+        flat = target.reshape(layer.outputs, -1)
+        plain = channels_last(target.shape).offsets
+        stored = self.storable(target, plain, flat, ordered=layer.groups > 1)
         outputs = stored.reshape(layer.outputs, -1)
         self.tasks.append(
             Linear(
@@ -356,7 +359,7 @@ class _Planner:
         direct = self.buffers.of(source)[0].kind == "host"
         if direct:
             source = source - self.buffers.of(source)[0].base
-        elif not np.array_equal(source, source[:1] + (source[:, :1] - source[0, 0])):
+        elif not _alike(source):
             made = self.buffers.new(f"{layer.input} (copy)", "made", source.size)
             self.copy(source, made.base + elements(source.shape), layer.name)
             source = made.base + elements(source.shape)
@@ -371,7 +374,8 @@ class _Planner:
             target = self.views[layer.output] = (made.base + at).reshape(target.shape)
         stored = target
         if layer.name not in self.stored:
-            stored = self.storable(target, target.reshape(-1, layer.outputs).T)
+            flat = target.reshape(-1, layer.outputs).T
+            stored = self.storable(target, elements(target.shape), flat)
         outputs = stored.reshape(-1, layer.outputs)
         self.tasks.append(
             Linear(
@@ -386,36 +390,38 @@ class _Planner:
         if stored is not target:
             self.copy(stored, target, layer.name)
 
-    def storable(self, target: Ints, outputs: Ints, *, ordered: bool = False) -> Ints:
+    def storable(self, target: Ints, plain: Ints, outputs: Ints, *, ordered: bool = False) -> Ints:
         """``target`` if products can store there, else room from where it is to be copied.
 
         Parameters
         ----------
         target : int64
             Where the output of a layer is wanted.
+        plain : int64
+            Offsets of its elements in room of its own that products can store to.
         outputs : int64 [outputs, positions]
-            The same.
+            The addresses of ``target``.
         ordered : bool
             Whether outputs have to lie in order.
         """
-        alike = np.array_equal(outputs, outputs[:, :1] + (outputs[:1] - outputs[0, 0]))
         first = outputs[:, 0] if ordered else np.sort(outputs[:, 0])
-        if alike and (np.diff(first) == 1).all():
+        if _alike(outputs.T) and (np.diff(first) == 1).all():
             return target
         made = self.buffers.new(f"{self.buffers.of(target)[0].name} (plain)", "made", target.size)
-        shape = target.shape
-        return made.base + (channels_last(shape).offsets if len(shape) == 3 else elements(shape))
+        return made.base + plain
 
     def concat(self, layer: Concat) -> None:
         if joins(self.network, layer):
             self.join(layer)
             self.fill_parts(layer, self.views[layer.output])
             return
-        parts = []
+        parts: list[Ints] = []
         for source, table in zip(layer.sources, layer.tables, strict=True):
             view = self.views[source]
-            if table is not None:
-                made = self.buffers.new(f"{source} (table)", "made", view.size)
+            # What is joined to itself has to lie there twice.
+            twice = any(np.isin(view, part).any() for part in parts)
+            if table is not None or twice:
+                made = self.buffers.new(f"{source} (copy)", "made", view.size)
                 moved = made.base + np.argsort(np.argsort(view.ravel())).reshape(view.shape)
                 self.tasks.append(
                     Vector(
@@ -463,10 +469,18 @@ def _haloed(shape: Shape, halo: Halo) -> Image:
     return channels_last(shape, halo.pads, halo.code, apart=halo.apart)
 
 
+def _alike(positions: Ints) -> bool:
+    """Whether addresses [positions, n] move by the same distance from position to position."""
+    whole = buffer_of(positions) == buffer_of(positions[:1])
+    moved = positions[:1] + (positions[:, :1] - positions[0, 0])
+    return bool(whole.all()) and np.array_equal(positions, moved)
+
+
 def _steady(image: Ints) -> bool:
     """Whether all channels step alike from row to row and from column to column."""
     row = image[0, 1, 0] - image[0, 0, 0] if image.shape[1] > 1 else 0
     col = image[0, 0, 1] - image[0, 0, 0] if image.shape[2] > 1 else 0
     y = np.arange(image.shape[1])[:, None] * row
     x = np.arange(image.shape[2]) * col
-    return np.array_equal(image, image[:, :1, :1] + y + x)
+    whole = buffer_of(image) == buffer_of(image[:, :1, :1])
+    return bool(whole.all()) and np.array_equal(image, image[:, :1, :1] + y + x)

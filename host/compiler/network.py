@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.chip import Chip, RowSchedule, chip_names, load_chip
-from ...arch.errors import CapacityError, ConfigError
+from ...arch.errors import CapacityError, ConfigError, ModelError
 from ...arch.formats import ACTIVATION_BITS
 from ...behavioral.devices import Device
 from ...behavioral.devices import load as load_device
@@ -25,6 +25,7 @@ from .mapping import Block, ConvMapping, check_arrays, map_layout
 from .mapping import Mapping as LayerMapping
 from .partition import MAX_TILES, partition
 from .placement import FaultMaps, check_fault_maps, place
+from .tensors import is_view
 
 __all__ = ["MAX_SEED", "CompiledNetwork", "choose_chip", "compile_network"]
 
@@ -129,7 +130,7 @@ def compile_network(
         device = load_device(device)
     if headroom is not None and not 0 < headroom <= 1:
         raise ConfigError(f"The headroom must be above 0 and at most 1, not {headroom}")
-    _check_steps(network, steps)
+    _check_work(network, steps)
     options = _Options(device, seed, trace, headroom, steps, conv_mapping, calibration)
     if not place_around_faults:
         options = dataclasses.replace(options, place=False)
@@ -299,7 +300,12 @@ def choose_chip(network: Network, steps: int | None = None) -> Chip:
     raise CapacityError("No standard chip is installed")
 
 
-def _check_steps(network: Network, steps: int | None) -> None:
+def _check_work(network: Network, steps: int | None) -> None:
+    if all(is_view(layer) or not layer.sources for layer in network.layers):
+        raise ModelError(
+            f"Network '{network.name}' only reorders its input; there is nothing to compute on a "
+            "chip"
+        )
     if network.states and steps is None:
         raise ConfigError(
             f"Network '{network.name}' keeps states from step to step; give the number of steps of "
