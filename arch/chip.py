@@ -14,7 +14,7 @@ from .errors import ConfigError
 from .formats import WEIGHT_BITS, adc_bits_needed
 from .tomlconfig import load_model
 
-__all__ = ["Chip", "RowSchedule", "chip_names", "load_chip"]
+__all__ = ["Chip", "RowSchedule", "board_chip_names", "chip_names", "load_chip"]
 
 
 class RowSchedule(StrEnum):
@@ -188,8 +188,16 @@ def chip_names() -> list[str]:
     return [chip.name for chip in sorted(chips, key=lambda chip: (chip.cores, chip.name))]
 
 
+def board_chip_names() -> list[str]:
+    """Names of the chips that are made to fit an FPGA board; nothing picks one by itself."""
+    folder = resources.files(__package__) / "chips" / "boards"
+    return sorted(
+        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
+    )
+
+
 def load_chip(name: str | Path) -> Chip:
-    """A standard chip by name, or one from a TOML file.
+    """A standard chip or one of a board by name, or one from a TOML file.
 
     Raises
     ------
@@ -199,11 +207,14 @@ def load_chip(name: str | Path) -> Chip:
     text = str(name)
     if text.endswith(".toml"):
         return load_model(Path(text), Chip, "chip")
+    boards = board_chip_names()
     known = chip_names()
-    if text not in known:
+    if text not in known and text not in boards:
         raise ConfigError(
-            f"There is no standard chip '{text}'; choose one of {', '.join(known)}, "
+            f"There is no standard chip '{text}'; choose one of {', '.join([*known, *boards])}, "
             f"or give a file that ends in .toml"
         )
     folder = resources.files(__package__) / "chips"
+    if text in boards:
+        folder = folder / "boards"
     return load_model(Path(str(folder / f"{text}.toml")), Chip, "chip")

@@ -191,6 +191,12 @@ class Feature(IntEnum):
     """The crossbars are in the fabric."""
     HOST_CROSSBARS = 2
     """The host answers the reads of the crossbars."""
+    NOISE = 4
+    """Emulated crossbars take images with noise."""
+    CELL_VARIANCE = 8
+    """They have memory for a variance of each cell."""
+    ADC_TABLES = 16
+    """They have memory for a table of each ADC."""
 
 
 IDENT_WORDS = 4

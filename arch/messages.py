@@ -32,6 +32,11 @@ class Kind(IntEnum):
     """No payload: asks for ``length`` registers from address on."""
     INPUT = 7
     """Payload to the input FIFO."""
+    WRITE_IMAGE = 8
+    """Payload to the image of an emulated array, two 32-bit words in each, the first in the low
+    half: word address (20 bits, ``fpga/crossbar/image.py``) from ``address`` bits 19:0 on, array
+    in bits 24:20; only while no program runs or it waits for the host. A tile without emulated
+    arrays takes it for a wrong message."""
 
     REPLY = 16
     """Registers that were asked for."""

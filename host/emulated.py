@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Targets whose arrays are gates and block memory: a board on a serial line, a netlist.
+
+Images are derived here, as everywhere, and loaded over the word stream. The host keeps a copy of
+each array, with the number of its next read taken from the counters, so that time, trims and states
+work as with arrays of its own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.errors import InputError
+from ..arch.link import Feature
+from ..behavioral.cengine import CCrossbar
+from ..behavioral.machine import Counters
+from ..fpga.crossbar.image import EmulatorConfig, image_words
+from ..fpga.loading import emulator_config, image_messages
+from .codes import Codes
+from .compiler.network import CompiledNetwork
+from .driver import Port, TileDriver
+from .link.errors import ForeignDeviceError
+from .link.port import DEFAULT_BAUD, SerialPort
+from .link.resume import ResumeError, ResumingDriver
+from .simulation import Simulation, SimulationPort
+from .targets import Target
+
+__all__ = ["EmulatedTarget", "NetlistTarget", "SerialAddress", "SerialTarget", "parse_target"]
+
+
+class EmulatedTarget(Target):
+    """A chip with emulated arrays behind a port.
+
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+    open_port : callable
+        Opens a port to a chip that was reset, and tells the configuration of its emulators.
+    resume : bool
+        Whether a link that breaks is opened again and everything since the first run repeated;
+        else its error is raised.
+
+    Raises
+    ------
+    CapacityError
+        If an image does not fit the emulators.
+    ToolError
+        If the chip cannot be reached, or is another one.
+    """
+
+    name = "emulated"
+
+    def __init__(
+        self,
+        compiled: CompiledNetwork,
+        open_port: Callable[[], tuple[Port, EmulatorConfig]],
+        *,
+        resume: bool = False,
+    ) -> None:
+        super().__init__(compiled)
+        program = compiled.program
+        self._open_port = open_port
+        self._arrays = {
+            spec.core: CCrossbar(image, compiled.seed, spec.core)
+            for spec, image in zip(program.arrays, compiled.images, strict=True)
+        }
+        self._loaded = dict.fromkeys(self._arrays, 0)
+        # Read number that an array was loaded with, less the reads counted until then.
+        self._renewed = False
+        self._port: Port | None = None
+        self._config = EmulatorConfig()
+        self._driver = ResumingDriver(self._connect, resume=resume)
+
+    def _connect(self) -> TileDriver:
+        """A chip from its reset on: images first, then the program, which starts at once."""
+        if self._renewed:
+            raise ResumeError(
+                "The arrays were loaded anew since the first run, so the runs cannot be repeated "
+                "after an interruption; connect again"
+            )
+        self._port, self._config = self._open_port()
+        try:
+            for core in self._arrays:
+                self._load(core, 0)
+            return TileDriver(self._port, self._compiled.program)
+        except BaseException:
+            self._port.close()
+            raise
+
+    def _load(self, core: int, reads: int) -> None:
+        array = self._arrays[core]
+        words = image_words(
+            array.image,
+            self._compiled.chip,
+            self._config,
+            seed=array.seed,
+            array=array.array,
+            reads=reads,
+        )
+        if self._port is not None:
+            self._port.write(image_messages(words, core))
+
+    def refresh(self) -> None:
+        """Derive the images of all arrays from the state and load them."""
+        super().refresh()
+        self._renewed = True
+        counted = self._driver.counters().core_reads
+        for core, array in self._arrays.items():
+            self._loaded[core] = array.reads - counted[core]
+            self._load(core, array.reads)
+
+    def restore_state(self, path: str | Path) -> None:
+        """See :meth:`.targets.Target.restore_state`."""
+        super().restore_state(path)
+        self.refresh()  # once more: the read numbers are those of the file now
+
+    def _run(
+        self, codes: dict[str, Codes], progress: Callable[[int, int], None]
+    ) -> Mapping[str, NDArray[Any]]:
+        words = self._driver.run(self._words(codes), progress)
+        counted = self._driver.counters().core_reads
+        for core, array in self._arrays.items():
+            array.reads = self._loaded[core] + counted[core]
+        return self._compiled.program.unpack_outputs(words)
+
+    def _counters(self) -> Counters:
+        return self._driver.counters()
+
+    def _close(self) -> None:
+        self._driver.close()
+
+    def _crossbars(self) -> dict[int, CCrossbar]:
+        return self._arrays
+
+
+class NetlistTarget(EmulatedTarget):
+    """The synthesized netlist of a fabric, simulated (:mod:`.netlist_build`).
+
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+    library : Path
+        The model.
+    config : EmulatorConfig
+        Of its emulators.
+    patience : int
+        Cycles without a word in or out after which the tile is asked what it does.
+    """
+
+    name = "netlist"
+
+    def __init__(
+        self,
+        compiled: CompiledNetwork,
+        library: Path,
+        config: EmulatorConfig,
+        *,
+        patience: int = 2_000_000,
+    ) -> None:
+        def open_port() -> tuple[Port, EmulatorConfig]:
+            return SimulationPort(Simulation(library), patience), config
+
+        super().__init__(compiled, open_port)
+
+
+@dataclass(frozen=True)
+class SerialAddress:
+    """Where a board is: a device and the rate of its line."""
+
+    device: str
+    baud: int = DEFAULT_BAUD
+
+
+def parse_target(text: str) -> SerialAddress:
+    """A target as on the command line: ``serial:/dev/ttyUSB0`` or ``serial:/dev/ttyUSB0@115200``.
+
+    Raises
+    ------
+    InputError
+        If it has another form.
+    """
+    kind, colon, where = text.partition(":")
+    device, at, rate = where.partition("@")
+    if kind != "serial" or not colon or not device or (at and not rate.isdecimal()):
+        raise InputError(
+            f"There is no target '{text}'; name a serial port as serial:/dev/ttyUSB0, with its "
+            "rate behind @ if it is another than "
+            f"{DEFAULT_BAUD}"
+        )
+    if at and int(rate) < 1:
+        raise InputError(f"The rate of target '{text}' must be 1 baud or more")
+    return SerialAddress(device, int(rate) if at else DEFAULT_BAUD)
+
+
+class SerialTarget(EmulatedTarget):
+    """A board on a serial port, its arrays emulated in the fabric.
+
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+    address : SerialAddress
+    resume : bool
+        See :class:`EmulatedTarget`.
+
+    Raises
+    ------
+    LinkError
+        One of its subclasses says what is wrong with the port or the board.
+    """
+
+    name = "serial"
+
+    def __init__(
+        self, compiled: CompiledNetwork, address: SerialAddress, *, resume: bool = False
+    ) -> None:
+        chip_hash = compiled.chip.structure_hash
+
+        def open_port() -> tuple[Port, EmulatorConfig]:
+            port = SerialPort.open(address.device, address.baud, chip_hash=chip_hash)
+            bits = port.ident.features
+            if not bits & Feature.EMULATED_CROSSBARS:
+                port.close()
+                raise ForeignDeviceError(
+                    "The board has no emulated crossbars, so no image can be loaded into it; "
+                    "build its bitstream with some"
+                )
+            return port, emulator_config(bits)
+
+        super().__init__(compiled, open_port, resume=resume)
