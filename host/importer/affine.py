@@ -85,9 +85,13 @@ def build_affine(build: Build, chain: Chain, grid: Grid, output: str, sole: bool
     weights = build.weights.of_qdq(node, 1, product_layout(build, node))
     bias, exact = np.zeros(1, np.int64), True
     posts = list(chain.posts)
+    real: NDArray[np.float64] | float = 0.0
     if node.op_type != "MatMul" and graph.operand(node, 2):
-        bias, exact = bias_of_qdq(graph, node, 2, source.quant, weights)
-    elif node.op_type == "MatMul" and len(posts) == 1 and posts[0].node.op_type == "Add":
+        if (posts or chain.signs) and not _is_exact(build, node, 2):
+            real = _channels(build, node, 2, node, len(weights.values))  # rounded once, at the end
+        else:
+            bias, exact = bias_of_qdq(graph, node, 2, source.quant, weights)
+    elif node.op_type != "Conv" and _is_bias(chain):
         add = posts[0]
         index = 0 if add.operands[0] is None else 1
         bias, exact = bias_of_qdq(graph, add.node, index, source.quant, weights)
@@ -101,7 +105,7 @@ def build_affine(build: Build, chain: Chain, grid: Grid, output: str, sole: bool
         )
     factors = Factors(exact_factor(source.quant, weights, grid.quant), bias)
     if posts or chain.signs:
-        weights, factors = _fold(build, node, chain, posts, source, weights, bias, grid)
+        weights, factors = _fold(build, node, chain, source, weights, bias, real, grid)
         if posts and not chain.signs:
             build.note(
                 f"The {describe(posts[-1].node)} behind the {describe(node)} is folded into its "
@@ -110,23 +114,37 @@ def build_affine(build: Build, chain: Chain, grid: Grid, output: str, sole: bool
     return build_product(build, node, source, weights, factors, grid, output)
 
 
+def _is_bias(chain: Chain) -> bool:
+    """Whether all that follows a product is the addition of its bias."""
+    return len(chain.posts) == 1 and chain.posts[0].node.op_type == "Add" and not chain.signs
+
+
+def _is_exact(build: Build, node: NodeProto, index: int) -> bool:
+    """Whether a bias is stored as int32, in units of the accumulator."""
+    maker = build.graph.producers.get(build.graph.operand(node, index))
+    return maker is not None and maker.op_type == "DequantizeLinear"
+
+
 def _fold(
     build: Build,
     node: NodeProto,
     chain: Chain,
-    posts: list[Floating],
     source: Codes,
     weights: Weights,
     bias: NDArray[np.int64],
+    real: NDArray[np.float64] | float,
     grid: Grid,
 ) -> tuple[Weights, Factors]:
-    """Gains and offsets of each output into weights, factors and biases."""
+    """Gains and offsets of each output into weights, factors and biases.
+
+    The bias of the product is ``bias`` in units of the accumulator, plus ``real``.
+    """
     outputs = len(weights.values)
     unit = np.float64(source.quant.scale) * weights.scale.astype(np.float64)
     unit = np.broadcast_to(unit, outputs).copy()
-    offset = np.broadcast_to(bias * unit, outputs).copy()
+    offset = np.broadcast_to(bias * unit + real, outputs).copy()
     gain = np.ones(outputs)
-    for post in posts:
+    for post in chain.posts:
         scale, shift = _step(build, post, node, outputs)
         gain, offset = gain * scale, offset * scale + shift
     values = weights.values
@@ -208,7 +226,7 @@ def _channels(
     conv = product.op_type == "Conv"
     axis = array.ndim - 1
     if conv and node.op_type != "BatchNormalization":
-        axis = {3: 0, 4: 1}.get(array.ndim, -1)
+        axis = {1: 0 if node is product else -1, 3: 0, 4: 1}.get(array.ndim, -1)
     if array.size == 1:
         return np.full(outputs, float(array.ravel()[0]))
     if axis < 0 or array.size != outputs or array.shape[axis] != outputs:
