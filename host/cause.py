@@ -68,20 +68,23 @@ def find_cause(
     part = {name: array[:upto] for name, array in codes.items()}
     flat = flat_codes(compiled.network, part)
     words = program.pack_inputs(flat)
-    source = other if other.target.crossbars() else level
-    begin = Start(
-        {core: array.image for core, array in source.target.crossbars().items()}, source.begun
-    )
+    begin = _start(other if other.target.crossbars() else level)
     wanted, _ = record_fast(compiled, begin, words)
     if level.name not in CLOCKED:
-        return first_difference(_ideal(compiled, wanted), wanted, compiled)
+        return _cause(_ideal(compiled, wanted), wanted, found)
     library = build_model(compiled.chip, progress=progress, trace=True)
-    mine = Start(begin.images, level.begun)
+    mine = _start(level)
     reads, output, _ = capture_rtl(compiled, mine, words, library)
     if not _repeats(compiled, output, level, found, start):
         return Cause("gone")
-    cause = first_difference(wanted, reads, compiled)
+    cause = _cause(wanted, reads, found)
     return _show(compiled, cause, reads, found, mine, flat, folder, library)
+
+
+def _start(level: LevelRun) -> Start:
+    """The arrays of a level before the batch that it has run last."""
+    arrays = level.target.crossbars()
+    return Start({core: array.image for core, array in arrays.items()}, level.begun)
 
 
 def _repeats(
@@ -113,7 +116,13 @@ def _ideal(compiled: CompiledNetwork, reads: Reads) -> Reads:
     return exact
 
 
-def first_difference(wanted: Reads, got: Reads, compiled: CompiledNetwork) -> Cause:
+def _cause(wanted: Reads, got: Reads, found: Divergence) -> Cause:
+    """What makes a sum differ: its arrays alone can; codes of equal sums differ behind them."""
+    cores = found.cores if found.tensor.endswith(".acc") else ()
+    return first_difference({core: wanted[core] for core in cores}, got)
+
+
+def first_difference(wanted: Reads, got: Reads) -> Cause:
     """The earliest read that is not the same; the array with the lowest number if two tie."""
     found: list[tuple[int, Cause]] = []
     for core in sorted(wanted):

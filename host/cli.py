@@ -93,10 +93,22 @@ def verify(
     model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
     data: Annotated[
         Path,
-        typer.Option("--data", help="Samples: .npz with x and, if known, labels y."),
+        typer.Option(
+            "--data",
+            help="Samples: .npz with x (or an array for each input) and, if known, labels y.",
+        ),
     ],
     samples: Annotated[
         int | None, typer.Option("--samples", help="Run only the first N samples.")
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state",
+            metavar="INPUT=OUTPUT",
+            help="Step model: the output that feeds this input at the next step; x is then "
+            "samples, steps, features. Repeatable.",
+        ),
     ] = None,
     chip: _ChipOption = "auto",
     device: _DeviceOption = "rram",
@@ -113,6 +125,15 @@ def verify(
         float | None,
         typer.Option("--temperature", metavar="K", help="Of the arrays, from then on."),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--trace",
+            metavar="DIR",
+            help="Save every tensor of every level there; explain the first difference down to "
+            "the read, with waves.",
+        ),
+    ] = None,
 ) -> None:
     """Run a network at several levels and compare every tensor.
 
@@ -121,7 +142,19 @@ def verify(
     from .commands.verify import run_verify
 
     agree = run_verify(
-        model, data, samples, chip, device, seed, schedule, levels, json, age, temperature
+        model,
+        data,
+        samples,
+        chip,
+        device,
+        seed,
+        schedule,
+        levels,
+        json,
+        age,
+        temperature,
+        states=state or (),
+        trace=trace,
     )
     raise typer.Exit(0 if agree else 1)
 

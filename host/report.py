@@ -363,6 +363,13 @@ class Report:
         lines = []
         if self.reference_missing:
             lines.append(f"float did not run: {self.reference_missing}")
+        if self.reference is not None and self.reference.unmatched:
+            names = self.reference.unmatched
+            more = "" if len(names) < 4 else f" and {len(names) - 3} more"
+            lines.append(
+                f"not compared with float, as the network has no such tensor: "
+                f"{', '.join(names[:3])}{more}"
+            )
         for level in self.levels.values():
             _, _, other, required = self._comparison(level)
             if other and not required:

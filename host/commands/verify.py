@@ -1,19 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ohmtwin verify``: from names and paths to a report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from ...arch.errors import InputError
 from ..compiler.network import compile_network
 from ..dataset import load_dataset
 from ..files import check_output, write_text
 from ..importer.network import load_network
+from ..tensorfiles import check_folder
 from ..verify import check_levels, check_samples, verify
 from .chip import pick_chip
 from .progress import Bars
 
-__all__ = ["run_verify"]
+__all__ = ["parse_states", "run_verify"]
+
+
+def parse_states(given: Sequence[str]) -> dict[str, str]:
+    """``h=h_out`` and the like: the output that feeds each input that is kept.
+
+    Raises
+    ------
+    InputError
+        If one is of another form, or an input is named twice.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, sign, output = (part.strip() for part in text.partition("="))
+        if not sign or not name or not output:
+            raise InputError(f"--state must be INPUT=OUTPUT, as in h=h_out, not {text!r}")
+        if name in found:
+            raise InputError(f"--state names the input {name!r} twice; give each input once")
+        found[name] = output
+    return found
 
 
 def run_verify(
@@ -28,6 +50,9 @@ def run_verify(
     json: Path | None,
     age: float = 0.0,
     temperature: float | None = None,
+    *,
+    states: Sequence[str] = (),
+    trace: Path | None = None,
 ) -> bool:
     """Print the table, write the JSON, and tell whether all agree.
 
@@ -41,22 +66,33 @@ def run_verify(
     chosen = check_levels([level.strip() for level in levels.split(",") if level.strip()])
     if json is not None:
         check_output(json, "--json")
-    network = load_network(model)
+    if trace is not None:
+        check_folder(trace, "--trace")
+    kept = parse_states(states)
+    network = load_network(model, states=kept)
     dataset = load_dataset(data, network)
     dataset = dataset.head(check_samples(samples, len(dataset)))
     picked = pick_chip(chip, network, schedule)
     with Bars() as bars:
         bars("programming the arrays", 0, 0)
-        compiled = compile_network(network, chip=picked, device=device, seed=seed)
+        compiled = compile_network(
+            network,
+            chip=picked,
+            device=device,
+            seed=seed,
+            steps=dataset.x.shape[1] if network.states else None,
+        )
         report = verify(
             compiled,
-            dataset.x,
+            dataset.inputs,
             dataset.y,
             levels=chosen,
             model=model,
+            states=kept,
             progress=bars,
             age=age,
             temperature=temperature,
+            trace=trace,
         )
     if json is not None:
         write_text(json, report.json_text())
