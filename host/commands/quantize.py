@@ -17,7 +17,16 @@ def quantize_command(
         Path,
         typer.Option("--data", help="Samples to calibrate with: .npz, an array for each input."),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Quantized network to write.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE.onnx",
+            help="Quantized network to write; by default named after the model, here.",
+            show_default=False,
+        ),
+    ] = None,
     form: Annotated[
         str, typer.Option("--format", metavar="qdq|qoperator", help="Form of the ONNX file.")
     ] = "qdq",
@@ -69,7 +78,7 @@ def quantize_command(
     from ..shapes import fix_shapes
 
     settings = Settings(form, per_channel, activations)
-    check_output(output, "-o")
+    output = check_output(output or Path(f"{model.stem}_int8.onnx"), "-o")
     if unroll and step:
         raise InputError("--unroll and --step exclude each other; choose one")
     if step and state:

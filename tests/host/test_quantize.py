@@ -27,8 +27,10 @@ from float_models import (
 )
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
+from typer.testing import CliRunner
 
 from ohmtwin.arch.errors import ModelError
+from ohmtwin.host.cli import app
 from ohmtwin.host.float_model import float_nodes
 from ohmtwin.host.normalization import fold_normalization
 from ohmtwin.host.quantize import Calibration, Settings, quantize
@@ -100,6 +102,16 @@ def test_a_fixed_batch(tmp_path: Path, count: int) -> None:
     x = numbers(20, count, 2, 6, 6)
     fixed = scales(quantized(tmp_path, conv_net(batch=4), {"x": x}))
     assert fixed == scales(quantized(tmp_path, conv_net(), {"x": x}))
+
+
+def test_the_file_is_named_after_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(conv_net(), tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=numbers(20, 4, 2, 6, 6))
+    result = CliRunner().invoke(app, ["quantize", "net.onnx", "--data", "data.npz"])
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("wrote net_int8.onnx: QDQ, int8 weights per tensor, uint8")
+    assert float_nodes(onnx.load(tmp_path / "net_int8.onnx")) == []
 
 
 def test_only_the_first_samples_count(tmp_path: Path) -> None:
