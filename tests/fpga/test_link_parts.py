@@ -218,11 +218,11 @@ class InboxBench:
         ctx.set(dut.damaged, 0)
         return bool(accepted)
 
-    def run(self, bench: Any, *, drain: bool = True) -> None:
+    def run(self, bench: Any, *, stall: float = 0.3) -> None:
         async def sink(ctx: SimulatorContext) -> None:
-            await stream_collect(ctx, self.dut.o, self.taken, Random(1), 0.3 if drain else 1.0)
+            await stream_collect(ctx, self.dut.o, self.taken, Random(1), stall)
 
-        simulate(self.dut, bench, cycles=3000, background=[sink])
+        simulate(self.dut, bench, cycles=6000, background=[sink])
 
 
 def test_the_inbox_takes_each_frame_once_and_in_order() -> None:
@@ -266,7 +266,7 @@ def test_the_inbox_has_room_for_its_window_and_no_more() -> None:
         assert ctx.get(inbox.dut.credit) == 0
         assert ctx.get(inbox.dut.expected) == 4
 
-    inbox.run(bench, drain=False)
+    inbox.run(bench, stall=1.0)
 
     inbox = InboxBench()
 
@@ -274,10 +274,10 @@ def test_the_inbox_has_room_for_its_window_and_no_more() -> None:
         for seq in range(40):
             while not await inbox.put(ctx, seq, [seq] * 4):
                 await ctx.tick().repeat(3)
-        await ctx.tick().repeat(50)
+        await ctx.tick().repeat(500)
         assert ctx.get(inbox.dut.credit) == 4
 
-    inbox.run(later)
+    inbox.run(later, stall=0.9)
     assert inbox.taken == [seq for seq in range(40) for _ in range(4)]
 
 
