@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from ...arch.chip import RowSchedule
 from ...arch.errors import CapacityError
 from ...arch.formats import ACTIVATION_BITS
-from ...arch.isa import Opcode, Reg, VecOp
+from ...arch.isa import Reg, VecOp
 from ...behavioral.program import InputLayout, OutputSegment
 from ..graph import Network
+from .emit_host import receive, send
 from .emit_linear import LinearEmitter
 from .emit_vector import VectorEmitter
 from .flatten import Flat, flatten, host_input, host_outputs, place_syncs
@@ -25,7 +26,7 @@ from .memory import Life, check_memory, plan_memory
 from .peephole import optimise
 from .tasks import Linear, Task, Term, Vector
 from .tensors import Ints, elements, is_view
-from .tree import Builder, Loop, Node, Received, Region, Sent
+from .tree import Builder, Loop, Node, Region
 
 __all__ = ["Code", "generate", "sent_layers"]
 
@@ -270,13 +271,7 @@ class _Generator:
             index[offsets] = elements((offsets.size,)) + self.first_element(entry.tensor)
             fill = np.zeros(words * _WORD, np.uint8)
             fill[: buffer.size] = np.maximum(buffer.fill, 0)
-            for begin in range(0, words, self.chip.fifo_words):
-                count = min(self.chip.fifo_words, words - begin)
-                self.builder.set(Reg.A0, self.bases[buffer.number] + _WORD * begin)
-                part = slice(_WORD * begin, _WORD * (begin + count))
-                operation = self.builder.emit(Opcode.RECV, addr=Reg.A0, words=count)
-                operation.in_words = count
-                operation.received = Received(index[part], fill[part])
+            receive(self.builder, self.bases[buffer.number], index, fill)
 
     def send(self, work: Work) -> None:
         """Send a layer's codes: all words that hold some of them."""
@@ -289,14 +284,8 @@ class _Generator:
             words = int(offsets.max()) // _WORD + 1 - first
             index = np.full(words * _WORD, -1, np.int64)
             index[offsets - _WORD * first] = inside
-            for begin in range(0, words, self.chip.fifo_words):
-                count = min(self.chip.fifo_words, words - begin)
-                at = self.bases[buffer.number] + _WORD * (first + begin)
-                self.builder.set(Reg.A0, at)
-                operation = self.builder.emit(Opcode.SEND, addr=Reg.A0, words=count)
-                operation.out_words = count
-                part = index[_WORD * begin : _WORD * (begin + count)]
-                operation.sent = Sent(work.layer.name, "uint8", part)
+            address = self.bases[buffer.number] + _WORD * first
+            send(self.builder, address, index, work.layer.name)
 
     def send_waiting(self) -> None:
         """Send the codes of the layers before, while products run."""

@@ -246,7 +246,9 @@ def _sent(nodes: Sequence[Node], sizes: dict[str, int]) -> list[tuple[str, Any, 
     return found
 
 
-def host_input(nodes: Sequence[Node], steps: int | None, sizes: Sequence[int]) -> Any:
+def host_input(
+    nodes: Sequence[Node], steps: int | None, sizes: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Order and fill of the bytes that a sample's words hold: int64 [bytes], uint8 [bytes].
 
     Parameters
@@ -258,22 +260,36 @@ def host_input(nodes: Sequence[Node], steps: int | None, sizes: Sequence[int]) -
         Elements of each input, of one step. The elements of a sample are those of the first input,
         step after step, then those of the second.
     """
-    order: list[NDArray[np.int64]] = []
-    fill: list[NDArray[np.uint8]] = []
-    begins = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    taken = _taken(nodes, steps or 1, np.array(sizes, np.int64))
+    return (
+        np.concatenate([index.ravel() for index, _ in taken]),
+        np.concatenate([fill.ravel() for _, fill in taken]),
+    )
 
-    def collect(inner: Sequence[Node], step: int) -> None:
-        for node in inner:
-            if isinstance(node, Loop):
-                for turn in range(node.count if node.steps else 1):
-                    collect(node.body, turn if node.steps else step)
-            elif node.received is not None:
-                index = node.received.index
-                which = np.searchsorted(begins, index, side="right") - 1
-                size = np.append(sizes, 0)[which]
-                moved = index + begins[which] * ((steps or 1) - 1) + step * size
-                order.append(np.where(index < 0, -1, moved))
-                fill.append(node.received.fill)
 
-    collect(nodes, 0)
-    return np.concatenate(order), np.concatenate(fill)
+_Taken = tuple[NDArray[np.int64], NDArray[np.uint8]]
+
+
+def _taken(nodes: Sequence[Node], steps: int, sizes: NDArray[np.int64]) -> list[_Taken]:
+    found: list[_Taken] = []
+    for node in nodes:
+        if isinstance(node, Operation):
+            if node.received is not None:
+                found.append((node.received.index, node.received.fill))
+            continue
+        inner = _taken(node.body, steps, sizes)
+        if node.steps:
+            begins = np.concatenate([[0], np.cumsum(sizes)])
+            for step in range(node.count):
+                for index, fill in inner:
+                    which = np.searchsorted(begins, index, side="right") - 1
+                    before, size = begins[which], np.append(sizes, 0)[which]
+                    moved = index + before * (steps - 1) + step * size
+                    found.append((np.where(index < 0, -1, moved), fill))
+        else:
+            found += [
+                (index[..., turn, :], fill[..., turn, :])
+                for turn in range(node.count if inner else 0)
+                for index, fill in inner
+            ]
+    return found

@@ -22,7 +22,8 @@ Region = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Received:
-    """Elements of the inputs that come from the host: int64 [bytes], -1 for ``fill`` uint8."""
+    """Elements of the inputs that come from the host, -1 for ``fill``: int64 and uint8, both
+    [\\*counts of the loops around, bytes]."""
 
     index: NDArray[np.int64]
     fill: NDArray[np.uint8]

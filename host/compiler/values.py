@@ -44,20 +44,40 @@ def tensor_codes(
         found[entry.tensor] = array.reshape(-1, *entry.shape)
     count = int(np.prod(shape))
     makers = {layer.output: layer for layer in network.layers}
-    for state in network.states:
-        made = np.asarray(tensors[makers[state.output].name], np.uint8)
-        moved = made if state.table is None else state.table[made]
-        begun = np.full_like(moved, state.initial)
-        begun[:, 1:] = moved[:, :-1]
-        found[state.input] = begun.reshape(count, *network.shape(state.input))
-    for layer in network.layers:
+    states = {state.input: state for state in network.states}
+
+    for tensor, state in states.items():
+        kept = np.full((*shape, *network.shape(tensor)), state.initial, np.uint8)
+        found[tensor] = kept.reshape(count, *network.shape(tensor))
+
+    def after(tensor: str, step: int) -> NDArray[np.uint8]:
+        """Codes of a tensor at a step."""
+        if tensor not in found and tensor in makers and is_view(makers[tensor]):
+            return view(makers[tensor], after(makers[tensor].sources[0], step))
+        codes = value(tensor).reshape(*shape, *network.shape(tensor))
+        return codes[:, step]
+
+    def value(tensor: str) -> NDArray[np.uint8]:
+        if tensor not in found:
+            found[tensor] = made(tensor)
+        return found[tensor]
+
+    def made(tensor: str) -> NDArray[np.uint8]:
+        layer = makers[tensor]
         if isinstance(layer, Constant):
-            found[layer.output] = np.broadcast_to(layer.codes, (count, *layer.codes.shape))
-        elif is_view(layer):
-            found[layer.output] = view(layer, found[layer.sources[0]])
-        elif layer.name in tensors:
-            values = np.asarray(tensors[layer.name], np.uint8)
-            found[layer.output] = values.reshape(count, *network.shape(layer.output))
-        else:
-            found[layer.output] = run_layer(layer, [found[s] for s in layer.sources])[""]
+            return np.broadcast_to(layer.codes, (count, *layer.codes.shape))
+        if is_view(layer):
+            return view(layer, value(layer.sources[0]))
+        if layer.name in tensors:
+            codes = np.asarray(tensors[layer.name], np.uint8)
+            return codes.reshape(count, *network.shape(tensor))
+        return run_layer(layer, [value(s) for s in layer.sources])[""]
+
+    for step in range(1, shape[1] if states else 0):
+        for tensor, state in states.items():
+            before = after(state.output, step - 1)
+            moved = before if state.table is None else state.table[before]
+            found[tensor].reshape(*shape, *network.shape(tensor))[:, step] = moved
+    for layer in network.layers:
+        value(layer.output)
     return found
