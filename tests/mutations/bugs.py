@@ -5,7 +5,18 @@ from types import MappingProxyType
 
 from plant import Mutation
 
-__all__ = ["COMBINE", "NOISE_KEY_C", "NOISE_KEY_NUMPY", "REQUANTIZER", "SCHEDULER"]
+__all__ = [
+    "COMBINE",
+    "CONTROLLER",
+    "ELEMENTS",
+    "GATHER",
+    "LOADER",
+    "NOISE_KEY_C",
+    "NOISE_KEY_NUMPY",
+    "REQUANTIZER",
+    "SCHEDULER",
+    "STORE",
+]
 
 
 def _named(*mutations: Mutation) -> MappingProxyType[str, Mutation]:
@@ -54,6 +65,178 @@ REQUANTIZER = _named(
         "ohmtwin.rtl.requantizer",
         "& (aligned[: MANTISSA_BITS - 1].any() | aligned[MANTISSA_BITS])",
         "& 0",
+    ),
+)
+
+GATHER = _named(
+    Mutation(
+        "a run that ends with its word goes on in the next one",
+        "ohmtwin.rtl.gather",
+        "self.byte + left <= _WORD_BYTES",
+        "self.byte + left < _WORD_BYTES",
+    ),
+    Mutation(
+        "the third run begins where the second one did",
+        "ohmtwin.rtl.gather",
+        "next_run.eq(following)",
+        "next_run.eq(run)",
+    ),
+    Mutation(
+        "a word begins with the byte after the first one",
+        "ohmtwin.rtl.gather",
+        "Mux(self.stream, 0, self.addr[:3])",
+        "Mux(self.stream, 0, self.addr[:3] | (self.addr[:3] == 6))",
+    ),
+    Mutation(
+        "the last run is left out",
+        "ohmtwin.rtl.gather",
+        "ends & (runs != 0)",
+        "ends & (runs > 1)",
+    ),
+)
+
+LOADER = _named(
+    Mutation(
+        "the bytes are turned one place too far",
+        "ohmtwin.rtl.loader",
+        "now[:3] - offset",
+        "now[:3] - offset + 1",
+    ),
+    Mutation(
+        "what goes beyond the last word is lost",
+        "ohmtwin.rtl.loader",
+        "m.If(asked | beyond)",
+        "m.If(asked)",
+    ),
+    Mutation(
+        "the sum counts the bytes that are already there",
+        "ohmtwin.rtl.loader",
+        "sum_bytes(m, self.elements.bytes)",
+        "sum_bytes(m, self.load_planes | self.elements.bytes)",
+    ),
+    Mutation(
+        "the sum of a load goes on from the one before",
+        "ohmtwin.rtl.loader",
+        "begin & (row == 0)",
+        "begin & (row == 1)",
+    ),
+    Mutation(
+        "every word of the first row starts a new sum",
+        "ohmtwin.rtl.loader",
+        "begin & (row == 0)",
+        "row == 0",
+    ),
+    Mutation(
+        "a load that goes on forgets the unfinished word",
+        "ohmtwin.rtl.loader",
+        "Mux(now[:3] == 0, 0, kept)",
+        "Mux((now[:3] == 0) | begin, 0, kept)",
+    ),
+    Mutation(
+        "a new word keeps the bytes of the one before",
+        "ohmtwin.rtl.loader",
+        "Mux(now[:3] == 0, 0, kept)",
+        "kept",
+    ),
+    Mutation(
+        "a VEC is loaded into the rows as well",
+        "ohmtwin.rtl.loader",
+        "Mux(self.vector, 0, self.cores)",
+        "self.cores",
+    ),
+)
+
+ELEMENTS = _named(
+    Mutation(
+        "the larger one is found without regard to signs",
+        "ohmtwin.rtl.elements",
+        "Mux(acc < value, value, acc)",
+        "Mux(acc.as_unsigned() < value.as_unsigned(), value, acc)",
+    ),
+    Mutation(
+        "the product takes all of the value",
+        "ohmtwin.rtl.elements",
+        "value[:_HALF].as_signed()",
+        "value",
+    ),
+    Mutation(
+        "the product takes the accumulator as unsigned",
+        "ohmtwin.rtl.elements",
+        "acc[:_HALF].as_signed()",
+        "acc[:_HALF]",
+    ),
+    Mutation(
+        "bytes beyond the word act on the same word",
+        "ohmtwin.rtl.elements",
+        "high.eq(low + 1)",
+        "high.eq(low)",
+    ),
+    Mutation(
+        "bytes that are not new act too",
+        "ohmtwin.rtl.elements",
+        "enable.eq(Mux(added, second.mask, 0))",
+        "enable.eq(Mux(added, 255, 0))",
+    ),
+    Mutation(
+        "what is drained stays for the next REQ",
+        "ohmtwin.rtl.elements",
+        "self.drain_data.eq(0)",
+        "self.drain_data.eq(self.drain_data)",
+    ),
+)
+
+STORE = _named(
+    Mutation(
+        "the codes of another word are lost at the end",
+        "ohmtwin.rtl.vector_unit",
+        "rest.eq(word.last & over)",
+        "rest.eq(0)",
+    ),
+    Mutation(
+        "the last word stores all lanes",
+        "ohmtwin.rtl.vector_unit",
+        "((Const(1) << word.count) - 1)",
+        "((Const(1) << len(codes)) - 1)",
+    ),
+    Mutation(
+        "codes of a REQ stay behind for the next one",
+        "ohmtwin.rtl.vector_unit",
+        "m.If(word.last & ~over)",
+        "m.If(0)",
+    ),
+    Mutation(
+        "vector accumulators are drained for the sum of activations too",
+        "ohmtwin.rtl.vector_unit",
+        "self.issue & self.command.vector",
+        "self.command.vector",
+    ),
+)
+
+CONTROLLER = _named(
+    Mutation(
+        "same_param is ignored",
+        "ohmtwin.rtl.controller",
+        "Mux(same, param, param + 1)",
+        "param + 1",
+    ),
+    Mutation(
+        "same_param steps the register by all words",
+        "ohmtwin.rtl.controller",
+        "Mux(same, 1, (outputs + (lanes - 1)) >> group)",
+        "(outputs + (lanes - 1)) >> group",
+    ),
+    Mutation(
+        "a load steps the register by words",
+        "ohmtwin.rtl.controller",
+        'amount.eq(self._field(Opcode.LOAD, "bytes"))',
+        'amount.eq((self._field(Opcode.LOAD, "bytes") + 7) & ~7)',
+    ),
+    Mutation(
+        "a VEC waits for the vector unit",
+        "ohmtwin.rtl.controller",
+        "with m.Case(Opcode.RECV, Opcode.SEND):\n                    m.d.comb += vector.eq(1)",
+        "with m.Case(Opcode.RECV, Opcode.SEND, Opcode.VEC):\n"
+        "                    m.d.comb += vector.eq(1)",
     ),
 )
 

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bugs import COMBINE, NOISE_KEY_C, NOISE_KEY_NUMPY, REQUANTIZER, SCHEDULER
+from bugs import (
+    COMBINE,
+    CONTROLLER,
+    ELEMENTS,
+    GATHER,
+    LOADER,
+    NOISE_KEY_C,
+    NOISE_KEY_NUMPY,
+    REQUANTIZER,
+    SCHEDULER,
+    STORE,
+)
 from plant import Mutation, StaleMutationError, planted, planted_in_c
 
 # What a check raises when it has found a bug; anything else is a broken check.
@@ -26,10 +37,35 @@ def requantizer_checks() -> None:
         module.test_equals_golden_and_float32(kind, (37, 3, 250))
 
 
+def loader_checks() -> None:
+    module = importlib.import_module("test_loader")
+    module.test_rows_and_sums(0)
+    module.test_elements()
+
+
+def store_checks() -> None:
+    module = importlib.import_module("test_vector_unit")
+    for chip in module._CHIPS[2:]:
+        module.test_drains(chip)
+
+
+def controller_checks() -> None:
+    module = importlib.import_module("test_controller")
+    module.test_load_then_product()
+    module.test_runs()
+    module.test_drain_steps_and_waits()
+    module.test_load_and_vec_do_not_wait_for_the_vector_unit()
+
+
 BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "scheduler": (SCHEDULER, check("test_scheduler", "test_reads_and_cycles", 40, 16, 0.7)),
     "slice combine": (COMBINE, check("test_combine", "test_sums", 2, 8)),
     "requantizer": (REQUANTIZER, requantizer_checks),
+    "gather": (GATHER, check("test_gather", "test_reads_and_cycles")),
+    "loader": (LOADER, loader_checks),
+    "vector ALU": (ELEMENTS, check("test_elements", "test_operations_and_drain", 8)),
+    "store": (STORE, store_checks),
+    "controller": (CONTROLLER, controller_checks),
     "noise key": (
         NOISE_KEY_NUMPY,
         check("test_threefry", "test_column_words_follow_the_counter_layout"),

@@ -59,6 +59,7 @@ class ProgramWriter:
     def load(self, cores: int) -> None:
         """Fill rows of cores, in one to three parts."""
         row = 8 * self.pick(0, 1)
+        stands = self.size  # what A0 has grown to, if that is of use
         for _ in range(self.pick(1, 3)):
             if row >= self.chip.rows:
                 break
@@ -66,14 +67,17 @@ class ProgramWriter:
             if source is Source.HOST:
                 bytes_ = self.pick(1, self.chip.rows - row)
                 self.add(Opcode.SYNC, in_words=-(-bytes_ // 8))
+            elif stands < self.size and self.pick(0, 1):
+                bytes_ = self.pick(1, min(self.chip.rows - row, self.size - stands))
             else:
                 bytes_, repeats = self.runs(self.chip.rows - row, 31)
-                if self.pick(0, 1):
-                    self.add(Opcode.SYNC)
+                stands = self.lines[-1]["value"]
+            step = self.pick(0, 1)
             self.add(
-                Opcode.LOAD, source=source, addr=0, addr_step=self.pick(0, 1), row=row,
+                Opcode.LOAD, source=source, addr=0, addr_step=step, row=row,
                 bytes=bytes_, repeats=repeats, cores=cores,
             )  # fmt: skip
+            stands += step * bytes_ if source is Source.DATA else 0
             row += bytes_ * (repeats + 1)
             if self.pick(0, 1):
                 row = -(-row // 8) * 8

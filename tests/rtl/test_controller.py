@@ -141,6 +141,7 @@ def test_drain_steps_and_waits() -> None:
         SEND addr=1 addr_step=1 words=2
         REQ dest=1 dest_step=1 param=2 param_step=1 same_param=1 outputs=4 vector=1
         REQ dest=1 param=2 outputs=0 cores=1
+        REQ dest=1 param=2 outputs=1 cores=1
         RECV addr=1 words=0
         HALT
         """,
@@ -166,13 +167,18 @@ def test_drain_steps_and_waits() -> None:
         for k in range(2)
     ]
     assert seen[7:9] == [(idle + 4 + k, word) for k, word in enumerate(same)]
-    assert seen[9:] == [(idle + 7, {"issue_sum": 1})]
-    again = idle + 5 + vector_latency(_CHIP)  # RECV of no words, after the last issue
+    one = {"issue": 1, "word": 0, "param": 7, "addr": 68, "count": 1, "last": 1}
+    assert seen[9:] == [
+        (idle + 7, {"issue_sum": 1}),
+        (idle + 9, {"issue_sum": 1}),
+        (idle + 10, one),
+    ]
+    again = idle + 10 + vector_latency(_CHIP)  # RECV of no words, after the last issue
     assert counters == {
         "cycles": again + 2,
-        "instructions": 8,
+        "instructions": 9,
         "core_stalls": 0,
-        "vector_stalls": (idle - 11) + (again - (idle + 9)),
+        "vector_stalls": (idle - 11) + (again - (idle + 12)),
     }
 
 

@@ -79,7 +79,7 @@ def test_drains(chip: Chip) -> None:
         group = int(rng.integers(0, chip.param_words // w - beats + 1))
         dest = int(rng.integers(0, len(memory) - outputs + 1))
         low, zero = int(rng.integers(0, 30)), int(rng.integers(0, 256))
-        ctx.set(unit.command, {"cores": select})
+        ctx.set(unit.command, {"cores": select, "vector": vector})
         await tick(ctx, issue_sum=1)
         codes = np.zeros(beats * w, np.uint8)
         for k in range(beats):
