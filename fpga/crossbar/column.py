@@ -261,6 +261,8 @@ class ColumnConverter(wiring.Component):
                 "load": In(load_signature),
             }
         )
+        # Made here for the proofs, which look into it: where columns are under way.
+        self.valid = Signal(self.latency)
 
     @property
     def latency(self) -> int:
@@ -271,7 +273,7 @@ class ColumnConverter(wiring.Component):
         m = Module()
         bits = self._chip.adc_bits
         lane = Signal(range(self._chip.lanes))
-        valid = Signal(self.latency)
+        valid = self.valid
         rounded = Signal(signed(len(self.i.payload) + 1 - FRACTION_BITS), reset_less=True)
         code = Signal(bits, reset_less=True)
         m.d.sync += [

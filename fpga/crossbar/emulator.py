@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The synthesizable crossbar behind the macro's ports."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
@@ -18,7 +20,7 @@ from .sums import ColumnSums
 
 __all__ = ["CrossbarEngine", "EmulatedCrossbar"]
 
-_COLUMNS = {
+_COLUMNS: dict[str, Any] = {
     Noise.PIPELINED: NoisyColumns,
     Noise.ITERATIVE: SerialColumns,
     Noise.NONE: QuietColumns,
@@ -53,6 +55,11 @@ class CrossbarEngine(wiring.Component):
         config.check(chip)
         self._config = config
         super().__init__({"link": In(LinkSignature(chip)), "load": In(load_signature)})
+        # Made here for the proofs, which look into them.
+        self.store = BeatStore(chip=chip, columns=config.columns)
+        self.sums = ColumnSums(chip=chip, config=config)
+        self.columns = _COLUMNS[config.noise](chip=chip, config=config)
+        self.converter = ColumnConverter(chip=chip, config=config)
 
     @property
     def chip(self) -> Chip:
@@ -64,11 +71,11 @@ class CrossbarEngine(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        chip, config = self._chip, self._config
+        config = self._config
         m.submodules.registers = registers = EmulatorRegisters(config=config)
-        m.submodules.sums = sums = ColumnSums(chip=chip, config=config)
-        m.submodules.columns = columns = _COLUMNS[config.noise](chip=chip, config=config)
-        m.submodules.converter = converter = ColumnConverter(chip=chip, config=config)
+        m.submodules.sums = sums = self.sums
+        m.submodules.columns = columns = self.columns
+        m.submodules.converter = converter = self.converter
         connect(m, sums.o, columns.i)
         connect(m, columns.o, converter.i)
 
@@ -80,7 +87,7 @@ class CrossbarEngine(wiring.Component):
         for part in (registers, sums, converter):
             m.d.comb += [part.load.en.eq(en), part.load.addr.eq(addr), part.load.word.eq(word)]
 
-        m.submodules.store = store = BeatStore(chip=chip, columns=config.columns)
+        m.submodules.store = store = self.store
         connect(m, flipped(self.link), store.link)
         connect(m, converter.o, store.codes)
         m.d.comb += [
@@ -134,22 +141,22 @@ class EmulatedCrossbar(wiring.Component):
     """
 
     def __init__(self, *, chip: Chip, config: EmulatorConfig | None = None) -> None:
-        self._seam = CrossbarSeam(chip=chip)
-        self._engine = CrossbarEngine(chip=chip, config=config or EmulatorConfig())
+        self.seam = CrossbarSeam(chip=chip)
+        self.engine = CrossbarEngine(chip=chip, config=config or EmulatorConfig())
         super().__init__({**dict(MacroSignature(chip).members.items()), "load": In(load_signature)})
 
     @property
     def chip(self) -> Chip:
-        return self._engine.chip
+        return self.engine.chip
 
     @property
     def config(self) -> EmulatorConfig:
-        return self._engine.config
+        return self.engine.config
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.seam = seam = self._seam
-        m.submodules.engine = engine = self._engine
+        m.submodules.seam = seam = self.seam
+        m.submodules.engine = engine = self.engine
         connect(m, flipped(self.cmd), seam.cmd)
         connect(m, flipped(self.codes), seam.codes)
         connect(m, flipped(self.load), engine.load)

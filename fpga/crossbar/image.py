@@ -18,6 +18,7 @@ Words are to be written while no read is under way; the next read sees them.
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,7 @@ class Widths:
 
     def __post_init__(self) -> None:
         for name, low, high in (
-            ("cell", 2, 31),
+            ("cell", 13, 31),
             ("v0", 1, 52),
             ("v1", 1, 32),
             ("variance", 2, 52),
@@ -262,7 +263,7 @@ def image_words(
     shift = cell_shift(image)
     rows = np.arange(image.rows, dtype=np.int64)[:, None] << 9
     cells = rows | np.arange(image.cols, dtype=np.int64)[None, :]
-    words = [
+    words: list[tuple[NDArray[np.int64], NDArray[Any]]] = [
         (cells | Region.CELLS << 17, image.g),
         (rows[:, 0] | Region.REFERENCE << 17, image.ref),
     ]

@@ -44,6 +44,8 @@ class CrossbarSeam(wiring.Component):
                 "stall": Out(1),
             }
         )
+        # Made here for the proofs, which look into it: beats not yet transferred.
+        self.left = Signal(BEAT_BITS)
 
     @property
     def chip(self) -> Chip:
@@ -51,7 +53,7 @@ class CrossbarSeam(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        left = Signal(BEAT_BITS)  # beats not yet transferred
+        left = self.left
         # A read that was taken counts, whatever a reset does to its beats.
         serial = Signal(SERIAL_BITS, reset_less=True)
         rows = Signal(self._chip.rows, reset_less=True)
@@ -99,7 +101,7 @@ class BeatStore(wiring.Component):
     start : Out(1)
         A read begins.
     groups : Out(range(groups + 1))
-        Groups to convert, of the read on the link.
+        Groups to convert, from the cycle after ``start`` on.
     due : Out(range(cols + 1))
         Codes of the read that are still to come.
     codes : In(stream of adc_bits)
@@ -121,6 +123,7 @@ class BeatStore(wiring.Component):
         # Made here for the proofs, which look into them.
         self.seen = Signal(SERIAL_BITS, reset_less=True)
         self.written = Signal(range(chip.beats + 1))
+        self.lane = Signal(range(chip.lanes))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -129,24 +132,31 @@ class BeatStore(wiring.Component):
         asked = Signal(range((chip.beats + 1) * chip.lanes))
         whole = (1 << self._group_bits) - 1
         beats = Signal(range(chip.beats + 1))
+        groups = Signal.like(self.groups)
         m.d.comb += [
             self.start.eq((self.due == 0) & (link.serial != seen) & ~ResetSignal()),
             beats.eq(link.beats),
             asked.eq(beats * chip.lanes + whole),
-            self.groups.eq(asked >> self._group_bits),
+            groups.eq(asked >> self._group_bits),
         ]
         with m.If(link.beats > chip.beats):
             m.d.comb += beats.eq(chip.beats)
         with m.If(self.codes.valid):
             m.d.sync += self.due.eq(self.due - 1)
         with m.If(self.start):
-            m.d.sync += [seen.eq(seen + 1), self.due.eq(self.groups << self._group_bits)]
+            # Kept: after a reset, a read that nobody waits for may still be under way when the
+            # next comes over the link.
+            m.d.sync += [
+                seen.eq(seen + 1),
+                self.due.eq(groups << self._group_bits),
+                self.groups.eq(groups),
+            ]
 
         m.submodules.beats = store = memory.Memory(
             shape=chip.lanes * chip.adc_bits, depth=chip.beats, init=[]
         )
         put, get = store.write_port(), store.read_port(domain="comb")
-        lane = Signal(range(chip.lanes))
+        lane = self.lane
         codes = Signal((chip.lanes - 1) * chip.adc_bits, reset_less=True)
         beat = Cat(codes, self.codes.payload)
         m.d.comb += [

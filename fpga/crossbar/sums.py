@@ -42,7 +42,8 @@ class ColumnSums(wiring.Component):
     rows : In(rows)
         Rows to drive, taken with ``start``.
     groups : In(range(groups + 1))
-        Groups of columns to sum, at least one; stands still until the last column is taken.
+        Groups of columns to sum, at least one; stands still from the cycle after ``start`` until
+        the last column is taken.
     o : Out(stream of {current, cells})
         Columns in order.
     reference : Out(signed)
@@ -74,6 +75,11 @@ class ColumnSums(wiring.Component):
                 "load": In(load_signature),
             }
         )
+        # Made here for the proofs, which look into them.
+        self.idle = Signal()  # no group is begun any more
+        self.group = Signal(range(self._groups + 1))  # groups begun
+        self.captures = [Signal(name=f"capture{k}") for k in range(3)]  # sums about to be complete
+        self.left = Signal(range(config.columns + 1))  # columns on offer
 
     @property
     def all_groups(self) -> int:
@@ -91,7 +97,7 @@ class ColumnSums(wiring.Component):
         add = Signal()
         found = Signal(row_bits)  # the row, in the first pass
         first = Signal()
-        group = Signal(range(self._groups + 1))
+        group = self.group
         self._sequence(m, advance, clear, add, found, first, group)
 
         # The second has the row, the third its cells, the fourth has them in registers: a block
@@ -101,8 +107,9 @@ class ColumnSums(wiring.Component):
         row_found = Signal(row_bits, reset_less=True)
         stage = {
             name: [Signal(name=f"{name}{k}") for k in range(3)]
-            for name in ("clear", "add", "first", "capture")
+            for name in ("clear", "add", "first")
         }
+        stage["capture"] = self.captures
         address_group = Signal(range(self._groups), reset_less=True)
         m.d.comb += row.eq(Mux(stage["first"][0], row_found, list_read))
         with m.If(advance):
@@ -127,7 +134,7 @@ class ColumnSums(wiring.Component):
         )  # fmt: skip
 
         # Sums leave through a shift register, so that the next group can be summed meanwhile.
-        left = Signal(range(banks + 1))
+        left = self.left
         held = [Signal(self._sums, name=f"held{k}", reset_less=True) for k in range(banks)]
         taken = Signal()
         free = Signal()
@@ -176,10 +183,12 @@ class ColumnSums(wiring.Component):
         m.d.comb += found.eq(Cat(bit, byte))
 
         with m.FSM():
-            with m.State("IDLE"), m.If(self.start):
-                # Nothing is under way here, so no need to wait for `advance`.
-                m.d.sync += [mask.eq(self.rows), byte.eq(0), count.eq(0), group.eq(0)]
-                m.next = "CLEAR"
+            with m.State("IDLE"):
+                m.d.comb += self.idle.eq(1)
+                with m.If(self.start):
+                    # Nothing is under way here, so no need to wait for `advance`.
+                    m.d.sync += [mask.eq(self.rows), byte.eq(0), count.eq(0), group.eq(0)]
+                    m.next = "CLEAR"
             with m.State("CLEAR"):
                 m.d.comb += clear.eq(1)
                 with m.If(advance):
@@ -230,8 +239,8 @@ class ColumnSums(wiring.Component):
         banks = self._config.columns
         width = self._config.widths.cell
         bank_bits = (banks - 1).bit_length()
-        current = []
-        cells = []
+        current: list[Signal] = []
+        cells: list[Signal] = []
         addr = self.load.addr
         region = addr[17:20]
         column, row = addr[:9], addr[9:17]

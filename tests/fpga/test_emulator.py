@@ -268,7 +268,7 @@ class Board(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("after", [0, 1, 2, 3, 11, 40, 75])
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 11, 30, 75])
 def test_reset_forgets_beats_but_not_the_read(after: int) -> None:
     """Reset some cycles after a read was taken; in the very cycle of the offer it is not taken."""
     config = CONFIGS["two beats"]
@@ -284,7 +284,8 @@ def test_reset_forgets_beats_but_not_the_read(after: int) -> None:
         await load(ctx, dut, image, config, seed=1, array=2)
         ctx.set(dut.codes.ready, 1)
         ctx.set(dut.cmd.valid, 1)
-        ctx.set(dut.cmd.payload, {"rows": 0xFFFFFF, "beats": CHIP.beats})
+        # Few columns, so that a read left over has other groups than the next.
+        ctx.set(dut.cmd.payload, {"rows": 0xFFFFFF, "beats": 1})
         if after:
             await ctx.tick()
             ctx.set(dut.cmd.valid, 0)
@@ -384,7 +385,7 @@ def test_arguments() -> None:
         CrossbarEngine(chip=CHIP, config=EmulatorConfig(columns=32))
     with pytest.raises(TypeError, match=r"^Chip must be a Chip, not 3$"):
         EmulatedCrossbar(chip=3)
-    with pytest.raises(ValueError, match=r"^Width of cell must be 2 to 31 bits, not 32$"):
+    with pytest.raises(ValueError, match=r"^Width of cell must be 13 to 31 bits, not 32$"):
         Widths(cell=32)
     with pytest.raises(ValueError, match=r"^Width of v0 must be at most that of the variance"):
         Widths(v0=32, variance=30)

