@@ -21,8 +21,9 @@ except ImportError:
 else:
     _FAILURES = (OSError, termios_error)
 
-_REFUSED = (*_FAILURES, ValueError, OverflowError)  # what pyserial raises for wrong settings
-_GONE = (*_FAILURES, TypeError)  # it reads from None once it was closed
+# What pyserial raises for wrong settings; and reading from None once it was closed.
+_REFUSED: tuple[type[Exception], ...] = (*_FAILURES, ValueError, OverflowError)
+_GONE: tuple[type[Exception], ...] = (*_FAILURES, TypeError)
 
 _READ_WAIT = 0.001
 """Seconds that a read waits for its first byte."""

@@ -72,7 +72,9 @@ Bench *bench_new(unsigned byte_cycles, uint64_t seed) {
 
 void bench_free(Bench *b) { delete b; }
 
-void bench_put(Bench *b, const uint8_t *bytes, size_t n) { b->rx.insert(b->rx.end(), bytes, bytes + n); }
+void bench_put(Bench *b, const uint8_t *bytes, size_t n) {
+    b->rx.insert(b->rx.end(), bytes, bytes + n);
+}
 
 void bench_run(Bench *b, uint64_t cycles) {
     while (cycles--) cycle(b);
