@@ -133,11 +133,10 @@ class _Capture:
         """All edges of a waveform that goes on where the one before it ended."""
         with path.open(encoding="ascii") as lines:
             self._header(lines)
-            watched = {
-                code: (macro, port)
-                for macro in self._macros.values()
-                for port, code in macro.codes.items()
-            }
+            watched: dict[str, list[tuple[_Macro, str]]] = {}  # ports of one net share a code
+            for macro in self._macros.values():
+                for port, code in macro.codes.items():
+                    watched.setdefault(code, []).append((macro, port))
             for line in lines:
                 if line.startswith("#"):
                     time = int(line[1:])
@@ -147,9 +146,9 @@ class _Capture:
                     continue
                 found = change(line)
                 if found is not None and found[0] in watched:
-                    macro, port = watched[found[0]]
-                    value = found[1]
-                    macro.values[port] = int(value, 2) if value.strip("01") == "" else 0
+                    value = int(found[1], 2) if found[1].strip("01") == "" else 0
+                    for macro, port in watched[found[0]]:
+                        macro.values[port] = value
 
     def _header(self, lines: Iterator[str]) -> None:
         scopes: dict[tuple[str, ...], _Macro] = {
