@@ -61,7 +61,7 @@ def busy_program(chip: Chip, products: int = _PRODUCTS) -> TileProgram:
         make(Opcode.LOAD, source=Source.HOST, bytes=chip.rows, cores=cores),
         make(Opcode.LOOP, body=1, count=products),
         make(Opcode.MVM, rows=chip.rows, beats=chip.beats, cores=cores),
-        make(Opcode.REQ, dest=0, param=1, beats=1, cores=cores),
+        make(Opcode.REQ, dest=0, param=1, outputs=chip.outputs_per_beat, cores=cores),
         make(Opcode.SEND, addr=0, words=1),
     ]
     loop = make(Opcode.LOOP, body=len(sample), count=0)
@@ -74,7 +74,7 @@ def busy_program(chip: Chip, products: int = _PRODUCTS) -> TileProgram:
         chip=chip,
         instructions=(*setup, loop, *sample),
         params=params,
-        tables=np.zeros((4, 256), np.uint8),
+        tables=np.zeros((chip.tables, 256), np.uint8),
         arrays=tuple(
             ArraySpec(
                 core,
