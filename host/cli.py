@@ -176,13 +176,60 @@ def bench(
 @app.command()
 def compile(
     model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Write programs, listings and the report there."
+        ),
+    ] = None,
     chip: _ChipOption = "auto",
     schedule: _ScheduleOption = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option("--state", metavar="INPUT=OUTPUT", help="Of a step model: what feeds what."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Steps of a sample, for models with states.")
+    ] = None,
+    tiles: Annotated[
+        int | None, typer.Option("--tiles", help="Tiles that there are, 1 to 4096.")
+    ] = None,
+    conv_mapping: Annotated[
+        str,
+        typer.Option("--conv-mapping", metavar="rows|kernel", help="How convolutions are cut."),
+    ] = "rows",
+    trace: Annotated[
+        bool, typer.Option("--trace/--no-trace", help="Send every tensor, or outputs alone.")
+    ] = True,
+    json: _Json = False,
 ) -> None:
-    """Print where a network is mapped and the tile's program."""
-    from .commands.show import show_program
+    """Map a network and make the programs of its tiles: print them, or write them to a folder."""
+    from .commands.compile import run_compile
 
-    show_program(model, chip, schedule)
+    run_compile(
+        model,
+        chip,
+        schedule,
+        output=output,
+        states=state or (),
+        steps=steps,
+        tiles=tiles,
+        conv_mapping=conv_mapping,
+        trace=trace,
+        json=json,
+    )
+
+
+@app.command()
+def explain(
+    folder: Annotated[
+        Path, typer.Argument(help="What ohmtwin compile -o has written.", show_default=False)
+    ],
+) -> None:
+    """Tell how full the arrays of a compiled network are, and what limits each layer."""
+    from .commands.explain import run_explain
+
+    run_explain(folder)
 
 
 @app.command()

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ohmtwin chips``, ``ohmtwin devices`` and ``ohmtwin compile``: what there is, in tables."""
+"""``ohmtwin chips`` and ``ohmtwin devices``: what there is, in tables."""
 
 import json as json_module
 import math
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from ...arch.chip import chip_names, load_chip
 from ...behavioral import devices
-from ..compiler.network import compile_network
-from ..importer.network import load_network
-from .chip import pick_chip
 
-__all__ = ["show_chips", "show_devices", "show_program"]
+__all__ = ["show_chips", "show_devices"]
 
 
 def _table(columns: list[str]) -> Table:
@@ -65,18 +61,3 @@ def show_devices(as_json: bool) -> None:
             ", ".join(sorted(device.active)) or "none",
         )
     Console().print(table)
-
-
-def show_program(model: Path, chip: str, schedule: str | None) -> None:
-    """Which array holds what, and the listing of the program, which the assembler takes back."""
-    network = load_network(model)
-    compiled = compile_network(network, chip=pick_chip(chip, network, schedule), device="ideal")
-    print(f"# {network.name} on {compiled.chip.name}: {compiled.mapping.arrays} arrays")
-    for mapped in compiled.mapping.layers:
-        for block in mapped:
-            print(
-                f"# core {block.core:2}: {mapped.layer.name} inputs {block.rows.start}.."
-                f"{block.rows.stop - 1}, outputs {block.cols.start}..{block.cols.stop - 1}"
-            )
-    for line in compiled.listing():
-        print(line)

@@ -31,8 +31,9 @@ def _regions(nodes: Iterable[Node], what: str) -> Iterator[Region]:
             yield from getattr(node, what)
 
 
-def _sync() -> Operation:
-    return Operation(Opcode.SYNC, {"in_words": 0, "out_words": 0}, "wait for what was stored")
+def _sync(before: Node) -> Operation:
+    """A wait for the vector unit, for the sake of a node that reads."""
+    return Operation(Opcode.SYNC, {"in_words": 0, "out_words": 0}, before.note)
 
 
 def _guard(nodes: Sequence[Node], dirty: list[Region]) -> tuple[list[Node], list[Region]]:
@@ -51,7 +52,7 @@ def _guard(nodes: Sequence[Node], dirty: list[Region]) -> tuple[list[Node], list
     for node in nodes:
         if isinstance(node, Loop):
             if _meet(_regions(node.body, "reads"), dirty):
-                out.append(_sync())
+                out.append(_sync(node))
                 dirty = []
             body, left = _guard(node.body, [])
             if _meet(_reads_before_sync(body), left):
@@ -64,7 +65,7 @@ def _guard(nodes: Sequence[Node], dirty: list[Region]) -> tuple[list[Node], list
             if node.op is Opcode.SYNC:
                 dirty = []
             elif _meet(node.reads, dirty):
-                out.append(_sync())
+                out.append(_sync(node))
                 dirty = []
             dirty = [*dirty, *(w for w in node.writes if w not in dirty)]
         out.append(node)
@@ -142,7 +143,7 @@ def place_syncs(nodes: list[Node], chip: Chip) -> list[Node]:
     # Twice round: what the end of a sample stores, the beginning of the next one may read.
     guarded, dirty = _guard(nodes, [])
     if _meet(_reads_before_sync(guarded), dirty):
-        guarded = [_sync(), *guarded]
+        guarded = [_sync(guarded[0]), *guarded]
     placed = _reserve(guarded, chip)
     first = next(_waits(placed))
     if placed[0] is not first:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ohmtwin explain``: how full a compiled network's arrays are, and what limits each layer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from ..compiler.artifacts import read_report
+from ..compiler.report import explain_lines
+
+__all__ = ["layer_table", "run_explain"]
+
+
+def layer_table(report: Mapping[str, Any]) -> Table:
+    """A row for each layer of a mapping report."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    names = ("layer", "tile", "arrays", "utilisation", "positions", "reads", "cycles", "limit")
+    for name in names:
+        side: Literal["left", "right"] = "left" if name in ("layer", "limit") else "right"
+        table.add_column(name, justify=side, no_wrap=True)
+    for layer in report["layers"]:
+        where = ["-"] * 4
+        if layer["arrays"]:
+            where = [
+                str(layer["arrays"]),
+                f"{layer['utilisation']:.2f}",
+                f"{layer['positions']:,}",
+                f"{layer['reads_per_product']:,}",
+            ]
+        table.add_row(
+            layer["name"], str(layer["tile"]), *where, f"{layer['cycles']:,}", layer["limit"]
+        )
+    return table
+
+
+def run_explain(folder: Path) -> None:
+    """Print the table and a sentence for each layer.
+
+    Raises
+    ------
+    InputError
+        If the folder is no result of ``ohmtwin compile``.
+    """
+    report = read_report(folder)
+    console = Console(highlight=False, soft_wrap=True)
+    chip = report["chip"]
+    console.print(
+        f"{report['network']} on {len(report['tiles'])} tile(s) of {chip['name']}: "
+        f"{report['arrays']} arrays, {report['utilisation']:.0%} of their cells in use, "
+        f"{report['cycles']:,} cycles a sample (predicted)",
+        markup=False,
+    )
+    console.print(layer_table(report))
+    for line in explain_lines(report):
+        console.print(line.replace("**", ""), markup=False)

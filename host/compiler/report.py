@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which layer lies where, how full its arrays are, and where its cycles go: as data and as text."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arch.formats import ACTIVATION_BITS
+from ...behavioral import golden
+from ..graph import lower_softmax
+from .compiled import CompiledNetwork
+from .mapping import LayerMap
+from .profile import CAUSES, LayerProfile, Profile, profile_tile
+
+__all__ = ["describe", "explain_lines", "markdown", "sample_codes"]
+
+_LIMITS = {
+    "adc": "products: its arrays convert while the tile waits; more ADCs a core (lanes), more rows "
+    "a read or the layer's arrays twice would help",
+    "load": "loads: filling row registers; fewer row parts, or channels in multiples of eight, "
+    "would help",
+    "vector": "the vector unit: requantizing and element-wise work; more ADCs a core widen it",
+    "host": "the host: words through the FIFOs",
+    "control": "the controller: instructions between the work",
+}
+
+
+def sample_codes(compiled: CompiledNetwork, steps: int | None) -> dict[str, NDArray[np.uint8]]:
+    """One sample of evenly spread codes, always the same: what cycles are predicted for."""
+    random = np.random.default_rng(0)
+    lead = (1,) if steps is None else (1, steps)
+    return {
+        entry.tensor: random.integers(0, 256, (*lead, *entry.shape)).astype(np.uint8)
+        for entry in compiled.network.fed
+    }
+
+
+def _profiles(
+    compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]
+) -> Iterator[Profile]:
+    """Of each tile."""
+    if compiled.partition is None:
+        yield profile_tile(compiled, codes)
+        return
+    values: dict[str, NDArray[Any]] = dict(codes)
+    whole = golden.run_network(lower_softmax(compiled.network), codes)
+    makers = {layer.output: layer for layer in lower_softmax(compiled.network).layers}
+    for part in compiled.parts:
+        for entry in part.network.inputs:
+            if entry.tensor not in values:
+                values[entry.tensor] = whole[makers[entry.tensor].name]
+        yield profile_tile(part, {e.tensor: values[e.tensor] for e in part.network.inputs})
+
+
+def describe(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) -> dict[str, Any]:
+    """The mapping report as data fit for JSON.
+
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+    codes : mapping of str to uint8 [1, (steps,) \\*shape]
+        The sample that cycles are predicted for.
+    """
+    chip = compiled.chip
+    layers = []
+    tiles = []
+    for number, (part, profile) in enumerate(
+        zip(compiled.parts, _profiles(compiled, codes), strict=True)
+    ):
+        program = part.program
+        tiles.append(
+            {
+                "tile": number,
+                "arrays": part.mapping.arrays,
+                "instructions": len(program.instructions),
+                "data_words": part.data_words,
+                "param_words": len(program.params),
+                "tables": len({t.tobytes() for t in program.tables if t.any()}),
+                "input_words": program.input_words,
+                "output_words": program.output_words,
+                "cycles": profile.total,
+            }
+        )
+        maps = {m.layer.name: m for m in part.mapping.layers}
+        for name, found in profile.layers.items():
+            if name in maps:
+                layers.append(_linear(part, number, maps[name], found))
+            elif found.total:
+                layers.append({"name": name, "tile": number, "arrays": 0, **_cycles(found)})
+    return {
+        "network": compiled.network.name,
+        "chip": chip.model_dump(mode="json"),
+        "tiles": tiles,
+        "arrays": compiled.mapping.arrays,
+        "utilisation": round(compiled.mapping.utilisation, 4),
+        "cycles": sum(tile["cycles"] for tile in tiles),
+        "layers": layers,
+    }
+
+
+def _cycles(found: LayerProfile) -> dict[str, Any]:
+    return {
+        "cycles": found.total,
+        "by_cause": {cause: found.cycles[cause] for cause in CAUSES},
+        "limit": found.limit,
+    }
+
+
+def _linear(part: CompiledNetwork, number: int, m: LayerMap, found: LayerProfile) -> dict[str, Any]:
+    chip = part.chip
+    parts = len(m.row_parts), len(m.col_parts)
+    products = max(1, found.products)
+    most = [ACTIVATION_BITS * -(-len(block.rows) // chip.rows_per_read) for block in m.blocks]
+    return {
+        "name": m.layer.name,
+        "tile": number,
+        "kind": m.layer.kind,
+        "arrays": len(set(m.cores)),
+        "cores": sorted(set(m.cores)),
+        "grid": list(parts),
+        "rows": m.rows,
+        "outputs": m.layer.outputs,
+        "utilisation": round(m.utilisation(chip), 4),
+        "positions": found.products // len(m.blocks),
+        "reads_per_product": round(found.reads / products, 2),
+        "most_reads_per_product": max(most),
+        **_cycles(found),
+        "small": _small(m, parts),
+    }
+
+
+def _small(m: LayerMap, parts: Sequence[int]) -> str:
+    """Why the arrays of a layer cannot be full, if they cannot."""
+    if getattr(m.layer, "groups", 1) > 1:
+        return "groups lie on the diagonal: an array holds as many as its rows or columns take"
+    if parts[0] == 1 or parts[1] == 1:
+        return "the layer's matrix is smaller than an array in at least one direction"
+    return ""
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report as text."""
+    chip = report["chip"]
+    causes = Counter[str]()
+    lines = [
+        f"# {report['network']} on {chip['name']}",
+        "",
+        f"{len(report['tiles'])} tile(s), {report['arrays']} arrays of {chip['rows']}x"
+        f"{chip['cols']} {chip['cell_bits']}-bit cells, {report['utilisation']:.0%} of their cells "
+        f"hold a weight. {report['cycles']:,} cycles a sample, predicted for evenly spread codes.",
+        "",
+        "| layer | tile | arrays | grid | rows x outputs | utilisation | positions | reads a "
+        "product | cycles | limit |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for layer in report["layers"]:
+        causes[layer["limit"]] += layer["cycles"]
+        if layer["arrays"]:
+            grid = "x".join(str(n) for n in layer["grid"])
+            where = (
+                f"{layer['arrays']} | {grid} | {layer['rows']} x {layer['outputs']} | "
+                f"{layer['utilisation']:.0%} | {layer['positions']} | {layer['reads_per_product']}"
+            )
+        else:
+            where = "- | - | - | - | - | -"
+        lines.append(
+            f"| {layer['name']} | {layer['tile']} | {where} | {layer['cycles']:,} | "
+            f"{layer['limit']} |"
+        )
+    lines += ["", "## Tiles", ""]
+    lines += ["| tile | arrays | instructions | data words | parameters | tables | cycles |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    lines += [
+        f"| {t['tile']} | {t['arrays']} of {chip['cores']} | {t['instructions']} of "
+        f"{chip['program_words']} | {t['data_words']} of {chip['data_words']} | "
+        f"{t['param_words']} of {chip['param_words']} | {t['tables']} of {chip['tables']} | "
+        f"{t['cycles']:,} |"
+        for t in report["tiles"]
+    ]
+    lines += ["", "## What limits", ""]
+    lines += explain_lines(report)
+    return "\n".join(lines) + "\n"
+
+
+def explain_lines(report: Mapping[str, Any]) -> list[str]:
+    """A sentence for each layer, the slowest first."""
+    total = max(1, report["cycles"])
+    lines = []
+    for layer in sorted(report["layers"], key=lambda one: -one["cycles"]):
+        share = layer["by_cause"][layer["limit"]] / max(1, layer["cycles"])
+        lines.append(
+            f"- **{layer['name']}**, {layer['cycles'] / total:.1%} of all cycles: {share:.0%} of "
+            f"them go to {_LIMITS[layer['limit']]}."
+        )
+    for layer in report["layers"]:
+        if layer["arrays"] and layer["utilisation"] < 0.6 and layer["small"]:
+            lines.append(
+                f"- **{layer['name']}** fills {layer['utilisation']:.0%} of its arrays: "
+                f"{layer['small']}."
+            )
+    return lines
