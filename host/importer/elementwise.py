@@ -16,7 +16,15 @@ from .products import requantizer
 from .values import Codes, Grid
 from .view import Array, describe
 
-__all__ = ["Fixed", "build_multiply", "build_sum", "constant_layer", "fixed_operand"]
+__all__ = [
+    "Fixed",
+    "build_multiply",
+    "build_sum",
+    "constant_layer",
+    "fixed_operand",
+    "multiply_codes",
+    "scalar_side",
+]
 
 Table = NDArray[np.uint8]
 
@@ -70,7 +78,7 @@ def constant_layer(build: Build, node: NodeProto, fixed: Fixed, tensor: str) -> 
     return build.add(layer, [], fixed.grid)
 
 
-def _scalar_side(shape: Shape, other: Shape) -> bool:
+def scalar_side(shape: Shape, other: Shape) -> bool:
     """Whether ONNX Runtime meets one value of ``shape`` for a run of values of ``other``.
 
     It walks along the trailing axes on which both agree or one has size 1.
@@ -114,15 +122,13 @@ def build_sum(
     quants = [o.grid.quant for o in operands]
     if len({q.signed for q in (*quants, grid.quant)}) > 1:
         fused = False
-    scalar = ""
-    if _scalar_side(shapes[0], shapes[1]):
-        scalar = "a"
-    elif _scalar_side(shapes[1], shapes[0]):
-        scalar = "b"
+    row_of_b = scalar_side(shapes[0], shapes[1])
+    if isinstance(first, Fixed) and first.codes.size == 1:
+        row_of_b = True
 
     def table(a: NDArray[np.int64], b: NDArray[np.int64]) -> Table:
         if fused:
-            return add_codes(a, quants[0], b, quants[1], grid, scalar)
+            return add_codes(a, quants[0], b, quants[1], grid, row_of_b)
         return float_codes(a, quants[0], b, quants[1], grid, sign)
 
     single = _by_table(build, node, operands, shapes, table, grid, output)

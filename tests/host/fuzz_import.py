@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 from random_graphs import random_model
+from test_import_lowbits import qonnx_model
 
 from ohmtwin.arch.errors import InputError
 from ohmtwin.host.importer.network import load_network
@@ -90,7 +91,9 @@ def mutants(first: int, count: int) -> Iterator[tuple[int, bytes]]:
     """Damaged files, each with the seed that makes it again."""
     for seed in range(first, first + count):
         rng = np.random.default_rng([seed, 22])
-        data = random_model(seed % 97).model.SerializeToString()
+        few_bits = seed % 8 == 0
+        model = qonnx_model() if few_bits else random_model(seed % 97).model
+        data = model.SerializeToString()
         damage = (_flip_bits, _cut_or_repeat, _edit, _edit)[int(rng.integers(4))]
         yield seed, damage(rng, data)
 

@@ -74,7 +74,13 @@ def _node(node: NodeProto, v: list[Any]) -> Reals:
         return v[0].transpose(attributes["perm"])
     if kind == "Flatten":
         return v[0].reshape(len(v[0]), -1)
-    return {"Relu": lambda x: np.maximum(x, 0), "Add": np.add, "Mul": np.multiply}[kind](*v)
+    return {
+        "Relu": lambda x: np.maximum(x, 0),
+        "Add": np.add,
+        "Mul": np.multiply,
+        "Sub": np.subtract,
+        "Div": np.divide,
+    }[kind](*v)
 
 
 def execute(model: onnx.ModelProto, x: NDArray[np.float32]) -> dict[str, Reals]:

@@ -207,6 +207,37 @@ def test_a_table_with_another_reader_stands_alone(tmp_path: Path) -> None:
     assert kinds(network) == ["Dense", "Combine", "Multiply"]
 
 
+def test_a_table_behind_a_reshape_with_two_readers_stands_alone(tmp_path: Path) -> None:
+    m = Model()
+    x = m.input("x", 3, 20)
+    conv = m.node("Conv", [x, m.weights("w", 6, 3, 5)], "c")
+    first = m.quantized(conv, "cc")
+    gate = m.quantized(m.node("Sigmoid", [first], "gate"), "gate_c")
+    m.quantized(m.node("Mul", [first, gate], "m"), "mc")
+    network = exact(m.save(tmp_path, "mc_r"), samples(60, 3, 20))
+    conv_layer = network.layers[1]
+    assert isinstance(conv_layer, Conv)
+    assert conv_layer.table is None
+
+
+def test_a_state_in_another_quantization_has_a_table(tmp_path: Path) -> None:
+    """The output that feeds a state has a scale of its own."""
+    m = Model()
+    x = m.input("x", 3)
+    m.inputs["h"] = ["n", 5]
+    other = [m.constant("hs", SCALE * 1.7), m.constant("hz", 31, np.uint8)]
+    m.node("QuantizeLinear", ["h", *other], "hc")
+    h = m.node("DequantizeLinear", ["hc", *other], "hr")
+    joined = m.quantized(m.node("Concat", [h, x], "j", axis=1), "jc")
+    m.quantized(m.node("Gemm", [joined, m.weights("w", 5, 8)], "t", transB=1), "tc")
+    network = exact(m.save(tmp_path, "tc_r"), samples(30, 9, 3), states={"h": "tc_r"})
+    (state,) = network.states
+    assert state.initial == 31
+    assert state.table is not None
+    assert state.table[ZERO] == 31
+    assert network.outputs == ("tc",)
+
+
 def test_one_axis_runs_as_one_row(tmp_path: Path) -> None:
     """Convolution, table and pool along time, without reshapes between them."""
     m = Model()
@@ -252,8 +283,30 @@ def test_views(
     assert network.shape("tc") == expected
 
 
+@pytest.mark.parametrize("kind", ["MaxPool", "Flatten", "Pad", "Concat"])
+def test_moves_between_two_scales_take_a_table(tmp_path: Path, kind: str) -> None:
+    """A quantizer's MaxPool has one scale on both sides; others' need not."""
+    m = Model()
+    x = m.input("x", 3, 6, 6)
+    m.constant("pads", [0, 0, 1, 1, 0, 0, 0, 0], np.int64)
+    attributes = {"MaxPool": {"kernel_shape": [2, 2]}, "Concat": {"axis": 1}}.get(kind, {})
+    sources = {"Pad": [x, "pads"], "Concat": [x, x]}.get(kind, [x])
+    out = [m.constant("os", SCALE * 0.77), m.constant("oz", 40, np.uint8)]
+    m.node("QuantizeLinear", [m.node(kind, sources, "m", **attributes), *out], "mc")
+    m.node("DequantizeLinear", ["mc", *out], "mr")
+    network = exact(m.save(tmp_path, "mr"), samples(50, 3, 6, 6))
+    assert network.output_quant.zero_point == 40
+    tables = [
+        t
+        for layer in network.layers
+        for t in getattr(layer, "tables", (getattr(layer, "table", None),))
+    ]
+    assert any(t is not None for t in tables)
+
+
 @pytest.mark.parametrize(
-    ("pads", "ceil", "stride"), [([0, 0, 0, 0], 1, 2), ([1, 0, 0, 1], 1, 3), ([1, 1, 1, 1], 0, 2)]
+    ("pads", "ceil", "stride"),
+    [([0, 0, 0, 0], 1, 2), ([1, 0, 0, 1], 1, 3), ([1, 1, 1, 1], 1, 3), ([1, 1, 1, 1], 0, 2)],
 )
 @pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
 def test_pools(tmp_path: Path, kind: str, pads: list[int], ceil: int, stride: int) -> None:

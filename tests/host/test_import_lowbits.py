@@ -173,6 +173,19 @@ def test_qonnx_convolution_with_batch_normalization(tmp_path: Path) -> None:
     assert any("BatchNormalization node 'normal'" in note for note in result.network.notes)
 
 
+def test_bias_and_scale_behind_a_product_keep_their_order(tmp_path: Path) -> None:
+    rng, g = np.random.default_rng(8), Graph()
+    g.quant("x", "xq", X_SCALE * 4, 8)
+    g.quant(g.constant("w", rng.normal(0, 0.5, (12, 7))), "wq", W_SCALE, 4)
+    g.node("Add", [g.node("MatMul", ["xq", "wq"], "sum"), g.constant("b", [3.0] * 7)], "biased")
+    g.node("Mul", ["biased", g.constant("k", 2.0 ** rng.integers(-2, 2, 7))], "scaled")
+    g.node("Sub", ["scaled", g.constant("d", [1.5])], "moved")
+    g.quant(g.node("Div", ["moved", g.constant("e", 4.0)], "divided"), "y", 0.125, 6)
+    result = compare(tmp_path, g.model("y", (12,)), "y", samples(300, 12))
+    np.testing.assert_array_equal(result.actual, result.expected)
+    assert len(np.unique(result.actual)) > 30
+
+
 def test_bipolar_network(tmp_path: Path) -> None:
     """Weights and activations of -1 and 1: signs of sums are exact."""
     rng, g = np.random.default_rng(7), Graph()
@@ -274,8 +287,8 @@ def test_int4_initializers_and_activations(tmp_path: Path, signed: bool) -> None
     np.testing.assert_array_equal(network.output_quant.dequantize(codes), expected)
 
 
-def bad(edit: str) -> ModelProto:
-    """A small QONNX model with something wrong."""
+def qonnx_model(edit: str = "") -> ModelProto:
+    """A small QONNX model, with something wrong if ``edit`` says so."""
     g = Graph()
     rounding = {"rounding_mode": edit} if edit.isupper() else {}
     x_scale: Any = np.full((1, 12), X_SCALE) if edit == "scales" else X_SCALE
@@ -304,6 +317,6 @@ def bad(edit: str) -> ModelProto:
 )
 def test_refused(tmp_path: Path, edit: str, message: str) -> None:
     path = tmp_path / "model.onnx"
-    onnx.save(bad(edit), path)
+    onnx.save(qonnx_model(edit), path)
     with pytest.raises(ModelError, match=message):
         load_network(path)

@@ -206,6 +206,13 @@ QOPERATOR: dict[str, tuple[Edit, str]] = {
         loop,
         "Tensor 'yc', which the Identity node 'again' reads, depends on itself: .* is cyclic",
     ),
+    "too few operands": (
+        lambda m: (
+            rename_operator(m, "yc", "QLinearMul"),
+            node(m, "yc").input.__delitem__(slice(5, 9)),
+        )[0],
+        "The QLinearMul node 'yc' has 5 operands, but needs 7; the file is damaged",
+    ),
     "two makers": (
         lambda m: node(m, "y").output.__setitem__(0, "yc"),
         "Tensor 'yc' is produced twice; the file is damaged",
