@@ -2,16 +2,18 @@
 """The figures of ``ohmtwin bench``: each function gives ``{key: {"value", "unit", "how"}}``."""
 
 from ..arch.chip import RowSchedule
-from . import behavioral, fabric, simulation, wires
+from . import behavioral, compiling, fabric, simulation, wires
 
 __all__ = [
     "Figures",
     "adc_busy",
     "all_effects",
+    "compile_times",
     "fast_products",
     "fast_reads",
     "image_derivation",
     "irdrop",
+    "lenet_images",
     "sim_images",
     "sim_speed",
     "zero_skip",
@@ -124,6 +126,39 @@ def sim_images() -> Figures:
         f"processor, {count} images a run, median of {runs} runs"
     )
     return _figure("sim.images_per_s", speed, "images/s", how)
+
+
+def compile_times() -> Figures:
+    """From model files to programs and cell levels."""
+    runs = 5
+    wide = compiling.compile_ten_million()
+    layers = "-".join(str(width) for width in compiling.TEN_MILLION)
+    how = (
+        f"ONNX file of dense layers {layers}, {wide['weights']:,} weights, to programs and levels "
+        f"of {wide['arrays']:,} arrays on {wide['tiles']} tiles of 32 cores, in a process of its "
+        "own, one processor"
+    )
+    return (
+        _figure(
+            "compile.lenet_s",
+            compiling.compile_lenet(runs),
+            "s",
+            f"lenet_qdq.onnx, from the file to programs and cell levels on the smallest standard "
+            f"chip that holds it, one processor, median of {runs} runs",
+        )
+        | _figure("compile.ten_million_s", wide["seconds"], "s", how)
+        | _figure("compile.ten_million_gib", wide["gib"], "GiB", f"peak memory: {how}")
+    )
+
+
+def lenet_images() -> Figures:
+    """A convolutional network at the fast level."""
+    count = 1000
+    how = (
+        f"lenet_qdq.onnx compiled and {count} MNIST images run at the fast level, device rram, "
+        "one processor, one run"
+    )
+    return _figure("fast.lenet_1000_s", compiling.lenet_fast(count), "s", how)
 
 
 def irdrop() -> Figures:

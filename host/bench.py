@@ -70,6 +70,10 @@ GROUPS: tuple[Source, ...] = (
     Source("fast_reads", ("fast.reads_per_s",)),
     Source("all_effects", ("fast.all_effects_ratio",)),
     Source("fast_products", ("fast.products_per_s",)),
+    Source("lenet_images", ("fast.lenet_1000_s",)),
+    Source(
+        "compile_times", ("compile.lenet_s", "compile.ten_million_s", "compile.ten_million_gib")
+    ),
     Source("image_derivation", ("image.derive_ms", "image.derive_ms_wires")),
     Source("adc_busy", ("adc_busy.baseline", "adc_busy.zero_skip")),
     Source("zero_skip", ("zero_skip.reads_over_bound",)),
