@@ -21,6 +21,7 @@ __all__ = [
     "build_multiply",
     "build_sum",
     "constant_layer",
+    "fit_factor",
     "fixed_operand",
     "multiply_codes",
     "scalar_side",
@@ -232,7 +233,7 @@ def build_multiply(
     a, b = _reached(operands[0])[:, None], _reached(operands[1])[None, :]
     zeros = (quants[0].internal_zero_point, quants[1].internal_zero_point)
     target = wanted(a, b)
-    wrong, factor = _fit_factor((a - zeros[0]) * (b - zeros[1]), factor, target, grid)
+    wrong, factor = fit_factor((a - zeros[0]) * (b - zeros[1]), factor, target, grid)
     mantissa, shift = requantizer(node, np.array([factor], np.float32), 1)
     if wrong:
         build.note(
@@ -283,7 +284,7 @@ def multiply_codes(
     return result
 
 
-def _fit_factor(
+def fit_factor(
     acc: NDArray[np.int64], factor: np.float32, target: Table, grid: Grid
 ) -> tuple[int, np.float32]:
     """The factor, or one a few float32 steps from it, that gives a table of codes most often.

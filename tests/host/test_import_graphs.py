@@ -162,6 +162,28 @@ def test_a_delayed_input_is_a_state(tmp_path: Path) -> None:
     assert network.states[0].output in {layer.output for layer in network.layers}
 
 
+@pytest.mark.parametrize("tail", ["", "Relu"])
+@pytest.mark.parametrize("kind", ["Sub", "Add", "Mul"])
+def test_two_inputs_element_by_element(tmp_path: Path, kind: str, tail: str) -> None:
+    """Sub, and what a Relu follows, ONNX Runtime computes in float."""
+    m = Model()
+    x, y = m.input("x", 40), m.input("y", 40)
+    real = m.node(kind, [x, y], "q")
+    if tail:
+        real = m.node(tail, [real], "tail")
+    out = [
+        m.constant("os", SCALE * (4.1 if kind == "Mul" else 1.37)),
+        m.constant("oz", 90, np.uint8),
+    ]
+    m.node("QuantizeLinear", [real, *out], "qc")
+    m.node("DequantizeLinear", ["qc", *out], "qr")
+    path = m.save(tmp_path, "qr")
+    x_real, y_real = samples(2000, 40), samples(2000, 40, seed=2)
+    network = exact(path, {"x": x_real, "y": y_real})
+    (layer,) = network.layers
+    assert getattr(layer, "clip_low", None) == (90 if tail else 0)
+
+
 def test_residual_with_depthwise_and_broadcast_scale(tmp_path: Path) -> None:
     """A branch, groups, a constant for each channel, a mean over the image."""
     m = Model()
