@@ -285,15 +285,21 @@ def multiply_codes(
 
 
 def fit_factor(
-    acc: NDArray[np.int64], factor: np.float32, target: Table, grid: Grid
+    acc: NDArray[np.int64],
+    factor: np.float32,
+    target: Table,
+    grid: Grid,
+    neighbours: int = _NEIGHBOURS,
 ) -> tuple[int, np.float32]:
     """The factor, or one a few float32 steps from it, that gives a table of codes most often.
 
-    ONNX Runtime adds the zero point in float before it rounds, which moves values next to a tie.
+    ONNX Runtime adds the zero point in float before it rounds, which makes ties of products within
+    2**-17 of one. With random scales, 22 networks in 1000 have such pairs with the nearest factor,
+    15 with the best one: 1.5 pairs in a million.
     """
     best = (target.size + 1, factor)
     below = above = factor
-    for _ in range(_NEIGHBOURS):
+    for _ in range(neighbours):
         for candidate in (below, above):
             wrong = int((_requantized(acc, candidate, grid) != target).sum())
             if wrong < best[0]:
