@@ -78,8 +78,8 @@ def explain(m: Module, seam: CrossbarSeam, store: BeatStore) -> None:
 class Handshake(wiring.Component):
     """Seam and store; codes that are due may come at any time, resets too."""
 
-    def __init__(self) -> None:
-        self.seam = CrossbarSeam(chip=CHIP)
+    def __init__(self, seam: type[CrossbarSeam] = CrossbarSeam) -> None:
+        self.seam = seam(chip=CHIP)
         self.store = BeatStore(chip=CHIP, columns=COLUMNS)
         super().__init__({})
 
