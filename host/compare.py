@@ -16,12 +16,13 @@ from ..behavioral.golden import output_codes
 from ..behavioral.machine import Counters
 from .codes import Codes
 from .compiler.network import CompiledNetwork
-from .graph import Conv, Network
+from .graph import Network
 from .report import CounterReport, Divergence, LevelResult
 from .targets import Target
 
 __all__ = [
     "CLOCKED",
+    "KNOWN",
     "LEVELS",
     "LevelRun",
     "Tensors",
@@ -33,20 +34,24 @@ __all__ = [
 ]
 
 LEVELS = ("golden", "fast", "verilator")
-"""Levels that can be compared, each with those before it."""
+"""Levels that are compared if none are named, each with those before it."""
 
-CLOCKED = ("verilator",)
+CLOCKED = ("verilator", "netlist", "serial")
+
+KNOWN = ("golden", "fast", *CLOCKED)
+"""All levels, in the order in which they are compared."""
 
 Tensors = dict[str, NDArray[Any]]
 
 
 def is_ideal(compiled: CompiledNetwork) -> bool:
     """Whether every array holds exactly its levels, without noise, leakage or a bent ADC."""
-    for spec, image in zip(compiled.program.arrays, compiled.images, strict=True):
-        exact = spec.levels.astype(np.int32) << FRACTION_BITS
-        noisy = image.q is not None or image.v0 or image.v1 or image.adc_table is not None
-        if noisy or image.ref.any() or not np.array_equal(image.g, exact):
-            return False
+    for part in compiled.parts:
+        for spec, image in zip(part.program.arrays, part.images, strict=True):
+            exact = spec.levels.astype(np.int32) << FRACTION_BITS
+            noisy = image.q is not None or image.v0 or image.v1 or image.adc_table is not None
+            if noisy or image.ref.any() or not np.array_equal(image.g, exact):
+                return False
     return True
 
 
@@ -78,12 +83,17 @@ def _cores(compiled: CompiledNetwork, name: str, position: tuple[int, ...]) -> t
 
     ``position`` is that in the layer's tensor, without steps.
     """
-    mapped = next((m for m in compiled.mapping.layers if m.layer.name == name), None)
-    if mapped is None:
+    layer = next((la for la in compiled.network.layers if la.name == name), None)
+    if layer is None or layer.kind not in ("Dense", "Conv"):
         return ()
     # Outputs are the last axis of Dense, and the channels of Conv.
-    output = position[0] if isinstance(mapped.layer, Conv) else position[-1]
-    return mapped.cores_of_output(output)
+    output = position[0] if layer.kind == "Conv" else position[-1]
+    for piece in () if compiled.partition is None else compiled.partition.pieces:
+        if piece.origin.name == name and piece.outputs is not None and output in piece.outputs:
+            name, output = piece.layer.name, output - piece.outputs.start
+            break
+    mapped = next((m for m in compiled.mapping.layers if m.layer.name == name), None)
+    return () if mapped is None else mapped.cores_of_output(output)
 
 
 def locate(
@@ -108,6 +118,7 @@ def locate(
     position = tuple(int(i) for i in np.unravel_index(index, shape[lead:]))
     want, have = int(a[index]), int(b[index])
     layer = tensor.removesuffix(".acc")
+    cores = _cores(compiled, layer, position)
     return Divergence(
         sample=start + sample,
         layer=layer,
@@ -115,8 +126,8 @@ def locate(
         index=index,
         position=position,
         step=step[0] if step else None,
-        tile=0,
-        cores=_cores(compiled, layer, position),
+        tile=cores[0] // compiled.chip.cores if cores else 0,
+        cores=cores,
         expected=want,
         got=have,
         bit=((want ^ have) & -(want ^ have)).bit_length() - 1,

@@ -8,6 +8,7 @@ the same programmed arrays, yet each has arrays of its own: reads in one never s
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -18,28 +19,42 @@ from numpy.typing import NDArray
 from ..arch.errors import ConfigError, InputError, ToolError
 from ..behavioral import golden
 from ..behavioral.cengine import CCrossbar
-from ..behavioral.image import ArrayImage
-from ..behavioral.machine import Counters, Machine
+from ..behavioral.machine import Counters
 from .calibrate import Compensation, LaneReport, measure_gains, measure_lanes, residual
-from .codes import Codes, flat_codes, input_codes, values_of
+from .codes import Codes, input_codes
 from .compiler.network import CompiledNetwork
-from .driver import TileDriver
 from .graph import Softmax, lower_softmax
-from .simulation import Simulation, SimulationPort, load_library
+from .simulation import Simulation
 from .state import ChipState
+from .tiles import FastTile, Tile, VerilatedTile, add_counters, chip_arrays, input_words
 from .toolchain import Progress
 from .verilator_build import build_model
 
 __all__ = [
+    "DEFAULT_BAUD",
     "TARGETS",
     "ClosedTargetError",
     "FastTarget",
     "GoldenTarget",
+    "SerialAddress",
     "Target",
     "VerilatorTarget",
     "chip_arrays",
     "connect",
+    "parse_target",
 ]
+
+
+DEFAULT_BAUD = 3_000_000
+"""What the boards of :mod:`ohmtwin.fpga.boards` are built with."""
+
+
+@dataclass(frozen=True)
+class SerialAddress:
+    """Where a board is: a device and the rate of its line."""
+
+    device: str
+    baud: int = DEFAULT_BAUD
 
 
 class ClosedTargetError(ToolError):
@@ -99,7 +114,7 @@ class Target(ABC):
         self._check_open()
         given = input_codes(self._compiled.network, codes)
         tensors = self._run(given, progress or _silent)
-        return {name: tensors[name] for name in self._compiled.tensors}
+        return {name: tensors[name] for name in self._compiled.tensors if name in tensors}
 
     @property
     def counters(self) -> Counters | None:
@@ -272,17 +287,8 @@ class Target(ABC):
     ) -> Mapping[str, NDArray[Any]]: ...
 
     def _words(self, codes: dict[str, Codes]) -> NDArray[np.uint64]:
-        """The input words of samples: uint64 [n, input_words]."""
-        network, program = self._compiled.network, self._compiled.program
-        flat = flat_codes(network, codes)
-        if flat.shape[1] != program.input.inputs:
-            each = values_of(network)
-            raise InputError(
-                f"Network '{network.name}' was compiled for sequences of "
-                f"{program.input.inputs // each} steps, not {flat.shape[1] // each}; compile it "
-                f"with steps={flat.shape[1] // each}"
-            )
-        return program.pack_inputs(flat)
+        """The input words of samples of a network on one tile: uint64 [n, input_words]."""
+        return input_words(self._compiled, codes)
 
     @abstractmethod
     def _counters(self) -> Counters | None: ...
@@ -336,39 +342,50 @@ class GoldenTarget(Target):
         return {}
 
 
-class FastTarget(Target):
+class _TiledTarget(Target):
+    """A level that runs the tiles of a network, in order."""
+
+    def __init__(self, compiled: CompiledNetwork, tile: Callable[[CompiledNetwork], Tile]) -> None:
+        super().__init__(compiled)
+        self._tiles: dict[CompiledNetwork, Tile] = {}
+        try:
+            for part in compiled.parts:
+                self._tiles[part] = tile(part)
+        except BaseException:
+            self._close()
+            raise
+
+    def _run(
+        self, codes: dict[str, Codes], progress: Callable[[int, int], None]
+    ) -> Mapping[str, NDArray[Any]]:
+        return self._compiled.run_parts(
+            codes, lambda part, given: self._tiles[part].run(given, progress)
+        )
+
+    def _counters(self) -> Counters:
+        return add_counters([tile.counters for tile in self._tiles.values()])
+
+    def _close(self) -> None:
+        for tile in self._tiles.values():
+            tile.close()
+        self._tiles.clear()
+
+    def _crossbars(self) -> dict[int, CCrossbar]:
+        return {
+            number: array for tile in self._tiles.values() for number, array in tile.arrays.items()
+        }
+
+
+class FastTarget(_TiledTarget):
     """The compiled program through behavioral arrays, its counters predicted without a clock."""
 
     name = "fast"
 
     def __init__(self, compiled: CompiledNetwork) -> None:
-        super().__init__(compiled)
-        program = compiled.program
-        self._arrays = {
-            spec.core: CCrossbar(image, compiled.seed, spec.core)
-            for spec, image in zip(program.arrays, compiled.images, strict=True)
-        }
-        self._machine = Machine(program, list(self._arrays.values()))
-
-    def _run(
-        self, codes: dict[str, Codes], progress: Callable[[int, int], None]
-    ) -> Mapping[str, NDArray[Any]]:
-        program = self._compiled.program
-        words = self._machine.run(self._words(codes))
-        _done(codes, progress)
-        return program.unpack_outputs(words)
-
-    def _counters(self) -> Counters:
-        return self._machine.counters
-
-    def _close(self) -> None:
-        del self._machine
-
-    def _crossbars(self) -> dict[int, CCrossbar]:
-        return self._arrays
+        super().__init__(compiled, FastTile)
 
 
-class VerilatorTarget(Target):
+class VerilatorTarget(_TiledTarget):
     """The RTL, Verilated, its crossbar macros answered by the same C through DPI.
 
     Parameters
@@ -397,57 +414,16 @@ class VerilatorTarget(Target):
         library: Path | None = None,
         patience: int = 2_000_000,
     ) -> None:
-        super().__init__(compiled)
         path = library or build_model(compiled.chip, "dpi", progress)
-        arrays = chip_arrays(compiled, path)
-        self._arrays = {spec.core: arrays[spec.core] for spec in compiled.program.arrays}
-        self._simulation = Simulation(path, arrays)
-        try:
-            self._driver = TileDriver(SimulationPort(self._simulation, patience), compiled.program)
-        except BaseException:
-            self._simulation.close()
-            raise
+        super().__init__(compiled, lambda part: VerilatedTile(part, path, patience))
 
     @property
     def simulation(self) -> Simulation:
-        """The running model."""
-        return self._simulation
-
-    def _run(
-        self, codes: dict[str, Codes], progress: Callable[[int, int], None]
-    ) -> Mapping[str, NDArray[Any]]:
-        program = self._compiled.program
-        words = self._driver.run(self._words(codes), progress)
-        return program.unpack_outputs(words)
-
-    def _counters(self) -> Counters:
-        return self._driver.counters()
-
-    def _close(self) -> None:
-        self._driver.close()
-
-    def _crossbars(self) -> dict[int, CCrossbar]:
-        return self._arrays
-
-
-def chip_arrays(compiled: CompiledNetwork, library: Path) -> list[CCrossbar]:
-    """An array for each core of the chip; blank ones for cores that the network leaves free.
-
-    They belong to the C of the model at ``library``.
-    """
-    chip = compiled.chip
-    lib = load_library(library)
-    specs = zip(compiled.program.arrays, compiled.images, strict=True)
-    used = {spec.core: image for spec, image in specs}
-    blank = ArrayImage(
-        g=np.zeros((chip.rows, chip.cols), np.int32),
-        ref=np.zeros(chip.rows, np.int32),
-        adc_bits=chip.adc_bits,
-        lanes=chip.lanes,
-    )
-    return [
-        CCrossbar(used.get(core, blank), compiled.seed, core, lib) for core in range(chip.cores)
-    ]
+        """The running model, of the first tile if there are several."""
+        tile = next(iter(self._tiles.values()))
+        if not isinstance(tile, VerilatedTile):
+            raise TypeError(f"A {self.name} target holds Verilated tiles")
+        return tile.simulation
 
 
 TARGETS: Mapping[str, Callable[[CompiledNetwork], Target]] = MappingProxyType(
@@ -462,7 +438,8 @@ def connect(level: str, compiled: CompiledNetwork, progress: Progress | None = N
     Parameters
     ----------
     level : str
-        ``"golden"``, ``"fast"`` or ``"verilator"``.
+        ``"golden"``, ``"fast"``, ``"verilator"``, ``"netlist"``, or a board on a serial port as
+        ``"serial:/dev/ttyUSB0"``, with its rate behind an @ if need be.
     compiled : CompiledNetwork
     progress : callable, optional
         Told how a build goes, if the level needs one.
@@ -474,11 +451,36 @@ def connect(level: str, compiled: CompiledNetwork, progress: Progress | None = N
     ToolError
         If the level cannot be reached.
     """
-    if level not in TARGETS:
-        raise InputError(f"There is no target '{level}'; choose one of {', '.join(TARGETS)}")
     if level == VerilatorTarget.name:
         return VerilatorTarget(compiled, progress)
-    return TARGETS[level](compiled)
+    if level in TARGETS:
+        return TARGETS[level](compiled)
+    # They build on this module.
+    from .emulated import NetlistTarget, SerialTarget
+
+    if level == NetlistTarget.name:
+        return NetlistTarget(compiled, progress)
+    return SerialTarget(compiled, parse_target(level))
+
+
+def parse_target(text: str) -> SerialAddress:
+    """A board as it is named: ``serial:/dev/ttyUSB0`` or ``serial:/dev/ttyUSB0@115200``.
+
+    Raises
+    ------
+    InputError
+        If it has another form.
+    """
+    kind, _, where = text.partition(":")
+    device, at, rate = where.partition("@")
+    if kind != "serial" or not device:
+        raise InputError(
+            f"There is no target '{text}'; choose one of {', '.join(TARGETS)} or netlist, or name "
+            "a board's port as serial:/dev/ttyUSB0"
+        )
+    if at and not (rate.isascii() and rate.isdecimal() and int(rate) > 0):
+        raise InputError(f"Target '{text}' has no baud rate behind the @, as @{DEFAULT_BAUD}")
+    return SerialAddress(device, int(rate) if at else DEFAULT_BAUD)
 
 
 def _silent(done: int, total: int) -> None:

@@ -26,6 +26,7 @@ from .cause import find_cause
 from .codes import Codes, check_data, input_codes, quantize
 from .compare import (
     CLOCKED,
+    KNOWN,
     LEVELS,
     LevelRun,
     Tensors,
@@ -38,10 +39,10 @@ from .compiler.network import CompiledNetwork
 from .graph import Network, Quantization
 from .reference import OnnxReference
 from .report import CounterReport, FloatResult, Report
-from .targets import connect
+from .targets import connect, parse_target
 from .tensorfiles import TensorFiles, check_folder
 
-__all__ = ["LEVELS", "check_levels", "check_samples", "is_ideal", "verify"]
+__all__ = ["LEVELS", "check_levels", "check_samples", "check_target", "is_ideal", "verify"]
 
 _BATCH = 50
 """Samples between two comparisons: bounds memory and moves the progress bar."""
@@ -61,14 +62,32 @@ def check_levels(levels: Sequence[str]) -> tuple[str, ...]:
         If one is unknown or none is given.
     """
     for level in levels:
-        if level not in LEVELS:
+        if level not in KNOWN:
             raise InputError(
-                f"There is no level '{level}'; choose from {', '.join(LEVELS)}, separated by commas"
+                f"There is no level '{level}'; choose from {', '.join(KNOWN)}, separated by commas"
             )
-    chosen = tuple(level for level in LEVELS if level in levels)
+    chosen = tuple(level for level in KNOWN if level in levels)
     if not chosen:
-        raise InputError(f"No level was given; choose from {', '.join(LEVELS)}")
+        raise InputError(f"No level was given; choose from {', '.join(KNOWN)}")
     return chosen
+
+
+def check_target(levels: Sequence[str], target: str | None) -> None:
+    """The board of level serial is named, and no other.
+
+    Raises
+    ------
+    InputError
+        If it is not, or in another form than ``serial:/dev/ttyUSB0``.
+    """
+    if target is not None:
+        parse_target(target)
+    if (target is None) == ("serial" in levels):
+        raise InputError(
+            "Level serial needs to be told its board, as --target serial:/dev/ttyUSB0"
+            if target is None
+            else f"The target {target} is only used by level serial: add it to the levels"
+        )
 
 
 def check_samples(samples: int | None, available: int) -> int:
@@ -192,8 +211,7 @@ def _notes(levels: Sequence[str], ideal: bool, device: str) -> list[str]:
 
 def _check_traced(compiled: CompiledNetwork) -> None:
     """Refuse a network whose sums do not come back."""
-    sums = {f"{mapped.layer.name}.acc" for mapped in compiled.mapping.layers}
-    if sums - set(compiled.tensors):
+    if not compiled.trace:
         raise InputError(
             f"Network '{compiled.network.name}' was compiled without trace, so its tensors do not "
             f"come back; compile it with trace=True"
@@ -218,6 +236,7 @@ def verify(
     age: float = 0.0,
     temperature: float | None = None,
     trace: str | Path | None = None,
+    target: str | None = None,
 ) -> Report:
     """Run samples through several levels and compare every tensor.
 
@@ -245,6 +264,8 @@ def verify(
     trace : str or Path, optional
         A folder: every tensor of every level is saved there, and the first difference that there
         must not be is replayed, explained and shown as waves (:mod:`.cause`).
+    target : str, optional
+        The board of level serial, as ``serial:/dev/ttyUSB0``.
 
     Raises
     ------
@@ -255,6 +276,7 @@ def verify(
         If a target cannot be built or fails.
     """
     chosen = check_levels(levels)
+    check_target(chosen, target)
     network = compiled.network
     samples, labels = check_data(network, x, y)
     _check_traced(compiled)
@@ -276,7 +298,9 @@ def verify(
         running = [
             LevelRun(
                 name,
-                stack.enter_context(connect(name, compiled, tell)),
+                stack.enter_context(
+                    connect(name if name != "serial" else str(target), compiled, tell)
+                ),
                 *against(name, chosen, ideal),
             )
             for name in chosen
@@ -301,7 +325,8 @@ def verify(
                     files.add(level.name, start, level.current)
                 if level.against is not None:
                     new = level.compare(compiled, by_name[level.against].current, start)
-                    if new and level.required and folder is not None and level.first is not None:
+                    replay = new and level.required and len(compiled.parts) == 1
+                    if replay and folder is not None and level.first is not None:
                         tell("explaining the first difference", 0, 0)
                         cause = find_cause(
                             level, by_name[level.against], codes, level.first, start, folder, tell

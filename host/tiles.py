@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One tile of a compiled network as it runs: behavioral or Verilated.
+
+A network that takes several tiles runs them one after another, the host carrying tensors from tile
+to tile. Each tile's arrays have numbers of their own, which key their noise.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.errors import InputError
+from ..behavioral.cengine import CCrossbar
+from ..behavioral.image import ArrayImage
+from ..behavioral.machine import Counters, Machine
+from .codes import Codes, flat_codes, values_of
+from .compiler.network import CompiledNetwork
+from .driver import TileDriver
+from .simulation import Simulation, SimulationPort, load_library
+
+__all__ = ["FastTile", "Tile", "VerilatedTile", "add_counters", "chip_arrays", "input_words"]
+
+
+def input_words(compiled: CompiledNetwork, codes: Mapping[str, Codes]) -> NDArray[np.uint64]:
+    """The input words of samples of one tile: uint64 [n, input_words].
+
+    Raises
+    ------
+    InputError
+        If the sequences are not as long as the program's.
+    """
+    network, program = compiled.network, compiled.program
+    flat = flat_codes(network, codes)
+    if flat.shape[1] != program.input.inputs:
+        each = values_of(network)
+        raise InputError(
+            f"Network '{network.name}' was compiled for sequences of "
+            f"{program.input.inputs // each} steps, not {flat.shape[1] // each}; compile it "
+            f"with steps={flat.shape[1] // each}"
+        )
+    return program.pack_inputs(flat)
+
+
+def add_counters(counters: Sequence[Counters]) -> Counters:
+    """Counters of tiles that run one after another: cycles add up, cores stand in a row."""
+    first, *others = counters
+    if not others:
+        return first
+    return Counters(
+        cycles=sum(c.cycles for c in counters),
+        instructions=sum(c.instructions for c in counters),
+        core_stalls=sum(c.core_stalls for c in counters),
+        vector_stalls=sum(c.vector_stalls for c in counters),
+        core_reads=tuple(n for c in counters for n in c.core_reads),
+        core_beats=tuple(n for c in counters for n in c.core_beats),
+        core_active=tuple(n for c in counters for n in c.core_active),
+        core_adc_stalls=tuple(n for c in counters for n in c.core_adc_stalls),
+        lanes=first.lanes,
+    )
+
+
+class Tile(ABC):
+    """A tile that runs its part of a network.
+
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+        Of one tile.
+    """
+
+    def __init__(self, compiled: CompiledNetwork) -> None:
+        self._compiled = compiled
+        self.arrays: dict[int, CCrossbar] = {}
+        """Those in use, by number: the core, counted over all tiles."""
+
+    def run(
+        self, codes: Mapping[str, Codes], progress: Callable[[int, int], None]
+    ) -> dict[str, NDArray[Any]]:
+        """Run samples; tensors by name."""
+        words = self._run(input_words(self._compiled, codes), progress)
+        return self._compiled.program.unpack_outputs(words)
+
+    @property
+    @abstractmethod
+    def counters(self) -> Counters: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the tile holds."""
+
+    @abstractmethod
+    def _run(
+        self, words: NDArray[np.uint64], progress: Callable[[int, int], None]
+    ) -> NDArray[np.uint64]: ...
+
+
+class FastTile(Tile):
+    """The program through behavioral arrays."""
+
+    def __init__(self, compiled: CompiledNetwork) -> None:
+        super().__init__(compiled)
+        program = compiled.program
+        for spec, image in zip(program.arrays, compiled.images, strict=True):
+            number = compiled.array_base + spec.core
+            self.arrays[number] = CCrossbar(image, compiled.seed, number)
+        self._machine = Machine(program, list(self.arrays.values()))
+
+    @property
+    def counters(self) -> Counters:
+        return self._machine.counters
+
+    def close(self) -> None:
+        del self._machine
+
+    def _run(
+        self, words: NDArray[np.uint64], progress: Callable[[int, int], None]
+    ) -> NDArray[np.uint64]:
+        found = self._machine.run(words)
+        progress(len(words), len(words))
+        return found
+
+
+class VerilatedTile(Tile):
+    """The RTL, Verilated, from a model at ``library``.
+
+    Raises
+    ------
+    ToolError
+        If the model does not start, or is of another chip.
+    """
+
+    def __init__(self, compiled: CompiledNetwork, library: Path, patience: int) -> None:
+        super().__init__(compiled)
+        arrays = chip_arrays(compiled, library)
+        base = compiled.array_base
+        self.arrays |= {base + s.core: arrays[s.core] for s in compiled.program.arrays}
+        self.simulation = Simulation(library, arrays)
+        try:
+            self._driver = TileDriver(SimulationPort(self.simulation, patience), compiled.program)
+        except BaseException:
+            self.simulation.close()
+            raise
+
+    @property
+    def counters(self) -> Counters:
+        return self._driver.counters()
+
+    def close(self) -> None:
+        self._driver.close()
+
+    def _run(
+        self, words: NDArray[np.uint64], progress: Callable[[int, int], None]
+    ) -> NDArray[np.uint64]:
+        return self._driver.run(words, progress)
+
+
+def chip_arrays(compiled: CompiledNetwork, library: Path) -> list[CCrossbar]:
+    """An array for each core of the chip; blank ones for cores that the network leaves free.
+
+    They belong to the C of the model at ``library``.
+    """
+    chip = compiled.chip
+    lib = load_library(library)
+    specs = zip(compiled.program.arrays, compiled.images, strict=True)
+    used = {spec.core: image for spec, image in specs}
+    blank = ArrayImage(
+        g=np.zeros((chip.rows, chip.cols), np.int32),
+        ref=np.zeros(chip.rows, np.int32),
+        adc_bits=chip.adc_bits,
+        lanes=chip.lanes,
+    )
+    return [
+        CCrossbar(used.get(core, blank), compiled.seed, compiled.array_base + core, lib)
+        for core in range(chip.cores)
+    ]
