@@ -21,6 +21,7 @@ from onnx import numpy_helper
 
 from ..arch.errors import InputError, ModelError, ToolError
 from .importer.file import read_model
+from .importer.unshare import unshare_weights
 
 __all__ = ["OnnxReference", "ReferenceResult"]
 
@@ -90,6 +91,8 @@ class OnnxReference:
         self._model.ir_version = min(self._model.ir_version, _IR_VERSION)
         graph = _Tensors(self._model.graph)
         self._settings = _settings(graph)
+        if self._settings["session.x64quantprecision"] == "1":
+            unshare_weights(self._model)
         self._plain = self._session(())
         self._inputs = {
             i.name: (_shape(i.shape[1:]), _type(i.type)) for i in self._plain.get_inputs()
