@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..arch.errors import InputError, ToolError
+from .commands.fpga import fpga_app
 from .commands.pictures import array_app, device_app
 from .commands.quantize import quantize_command
 from .commands.waves import waves
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(device_app, name="device")
 app.add_typer(array_app, name="array")
+app.add_typer(fpga_app, name="fpga")
 app.command()(waves)
 app.command("quantize")(quantize_command)
 
@@ -134,6 +136,10 @@ def verify(
             "the read, with waves.",
         ),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="serial:DEVICE[@BAUD]", help="Board of level serial."),
+    ] = None,
 ) -> None:
     """Run a network at several levels and compare every tensor.
 
@@ -155,6 +161,7 @@ def verify(
         temperature,
         states=state or (),
         trace=trace,
+        target=target,
     )
     raise typer.Exit(0 if agree else 1)
 

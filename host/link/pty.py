@@ -107,6 +107,11 @@ class PtyBoard:
         """What to open as a serial port."""
         return self._master.device
 
+    @property
+    def running(self) -> bool:
+        """Whether the far end still runs; it ends by itself only if it fails."""
+        return not self._running.done()
+
     def replace(self, end: End) -> None:
         """Another far end from now on, as if the board was reset; the old one may ask for it."""
         with self._lock:

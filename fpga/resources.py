@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a design needs of an FPGA: counted in a netlist by module, and foretold for a chip."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..arch.chip import Chip
+from ..arch.errors import CapacityError
+from .boards.common import Board
+from .crossbar.image import EmulatorConfig, Noise
+
+__all__ = ["KINDS", "check_fit", "count_cells", "estimate", "group"]
+
+KINDS = ("lut", "ff", "bram", "dsp")
+
+_WEIGHTS: Mapping[str, tuple[str, int]] = {
+    # ECP5. An adder cell is two LUTs; a RAM of 16x4 takes four, and two for its write port.
+    "LUT4": ("lut", 1),
+    "CCU2C": ("lut", 2),
+    "TRELLIS_DPR16X4": ("lut", 6),
+    "TRELLIS_FF": ("ff", 1),
+    "DP16KD": ("bram", 1),
+    "MULT18X18D": ("dsp", 1),
+    # iCE40. A carry shares a logic cell with a LUT, or takes one of its own: not counted.
+    "SB_LUT4": ("lut", 1),
+    "SB_RAM40_4K": ("bram", 1),
+    "SB_MAC16": ("dsp", 1),
+}
+
+_FLIP_FLOP = "SB_DFF"
+
+
+def count_cells(netlist: Path, top: str = "top") -> dict[str, Counter[str]]:
+    """Cells of a flattened netlist (Yosys' JSON) by the module they come from.
+
+    Flattening keeps the path of a module in the names of its cells, and Yosys names LUTs after
+    what they drive.
+
+    Returns
+    -------
+    dict
+        Path of a module, as ``fabric.link.endpoint``, to cells of each of :data:`KINDS` that are
+        its own; the top itself is "".
+    """
+    cells = json.loads(netlist.read_text(encoding="utf-8"))["modules"][top]["cells"]
+    scopes = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
+    found: dict[str, Counter[str]] = {}
+    for name, cell in cells.items():
+        kind = cell["type"]
+        if kind.startswith(_FLIP_FLOP):
+            what, weight = "ff", 1
+        elif kind in _WEIGHTS:
+            what, weight = _WEIGHTS[kind]
+        else:
+            continue
+        path = name.split(".")
+        while path and ".".join(path) not in scopes:
+            path.pop()
+        found.setdefault(".".join(path), Counter())[what] += weight
+    return found
+
+
+def group(modules: Mapping[str, Counter[str]], depth: int) -> dict[str, Counter[str]]:
+    """Modules with all that is in them, down to so many levels of hierarchy."""
+    found: dict[str, Counter[str]] = {}
+    for path, cells in modules.items():
+        parts = [part.partition("$")[0] for part in path.split(".")]
+        found.setdefault(".".join(parts[:depth]), Counter()).update(cells)
+    return dict(sorted(found.items()))
+
+
+# What the parts cost, counted in netlists with count_cells() by `ohmtwin fpga build`; a tenth is
+# added for what optimization does not find elsewhere.
+
+_MARGIN = 1.1
+
+
+def _memories(chip: Chip, config: EmulatorConfig) -> list[tuple[int, int]]:
+    """Width and depth of every memory that becomes block RAM."""
+    lanes = chip.outputs_per_beat
+    tile = [
+        (64, chip.program_words),
+        (64, chip.data_words),
+        (64, chip.fifo_words),
+        (64, chip.fifo_words),
+        *[(64, chip.tables * 32)] * lanes,
+        *[(64, chip.param_words // lanes)] * lanes,
+    ]
+    width = config.widths.cell * (2 if config.has_variance else 1)
+    array = [(width, chip.rows * (chip.cols // config.columns))] * config.columns
+    array.append((config.widths.cell, chip.rows))
+    if config.adc_table:
+        array.append((chip.adc_bits, chip.lanes << chip.adc_bits))
+    if config.noise is not Noise.NONE:
+        array.append((32, 512))
+    link = [(64, 256), (64, 256), (8, 256)]
+    return tile + array * chip.cores + link
+
+
+def _blocks(width: int, depth: int, family: str) -> int:
+    """Block RAMs of one memory with a port to write and one to read."""
+    shapes = (
+        ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
+        if family == "ecp5"
+        else ((16, 256), (8, 512), (4, 1024), (2, 2048))
+    )
+    return min(math.ceil(width / w) * math.ceil(depth / d) for w, d in shapes)
+
+
+def estimate(chip: Chip, config: EmulatorConfig, family: str) -> Counter[str]:
+    """What a board's fabric will need, of each of :data:`KINDS`.
+
+    Block RAMs are counted; LUTs, flip-flops and multipliers are sums of what the parts were
+    measured to need.
+    """
+    lanes = chip.outputs_per_beat
+    noisy = config.noise is not Noise.NONE
+    bits = (2 if config.has_variance else 1) * config.columns
+    lut = 1900 + 4200 + 3400 + 1500 * lanes
+    lut += chip.cores * (1500 + 18 * chip.rows + 150 * lanes + 75 * bits + (2900 if noisy else 150))
+    ff = 1000 + 2400 + 600 + 900 * lanes
+    ff += chip.cores * (600 + 9 * chip.rows + 70 * bits + (3000 if noisy else 150))
+    dsp = 24 + 4 * lanes + (6 * chip.cores if config.noise is Noise.PIPELINED else 0)
+    ram = sum(_blocks(width, depth, family) for width, depth in _memories(chip, config))
+    if family == "ice40":
+        # No RAM in LUTs: the vector accumulators and those of the cores become flip-flops.
+        ff += 256 * 32 + chip.cores * chip.acc_words * lanes * 32
+        lut += 256 * 32
+    return Counter(lut=round(lut * _MARGIN), ff=round(ff * _MARGIN), bram=ram, dsp=dsp)
+
+
+def check_fit(board: Board, chip: Chip, config: EmulatorConfig) -> Counter[str]:
+    """Refuse what cannot fit a board, before anything is synthesized.
+
+    Returns
+    -------
+    Counter
+        The estimate.
+
+    Raises
+    ------
+    CapacityError
+        With what there is too much of, and what helps.
+    """
+    needed = estimate(chip, config, board.family)
+    for kind, name in (
+        ("bram", "block RAMs"),
+        ("lut", "LUTs"),
+        ("ff", "flip-flops"),
+        ("dsp", "multipliers"),
+    ):
+        if needed[kind] > board.capacity[kind]:
+            raise CapacityError(
+                f"Chip '{chip.name}' with {chip.cores} emulated arrays of {chip.rows}x{chip.cols} "
+                f"needs about {needed[kind]} {name}, but board {board.name} has "
+                f"{board.capacity[kind]}; take a chip with fewer or smaller cores, as "
+                f"'{board.chip}'"
+            )
+    return needed

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the subcommands of ``ohmtwin fpga`` do."""
+
+import json as json_module
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ...arch.chip import Chip, load_chip
+from ...arch.errors import InputError, ToolError
+from ...fpga.boards import BOARDS, Board, find_board
+from ..board_sim import SIMULATED_BAUD, BoardSimulation, build_board
+from ..link.faults import FaultInjector, FaultRates
+from ..link.pty import PtyBoard
+from .progress import Bars
+
+__all__ = ["run_build", "run_program", "run_simulate", "show_boards"]
+
+_LOADER = "openFPGALoader"
+_REPORT = "report.json"
+_COLUMNS = {"lut": "LUT", "ff": "FF", "bram": "block RAM", "dsp": "multiplier"}
+
+
+def show_boards(json: bool) -> None:
+    """The boards, as a table or as JSON."""
+    if json:
+        entries = [
+            {
+                "name": board.name,
+                "title": board.title,
+                "family": board.family,
+                "chip": board.chip,
+                "clock_hz": board.clock_hz,
+                "baud": board.baud,
+                "capacity": dict(board.capacity),
+            }
+            for board in BOARDS.values()
+        ]
+        typer.echo(json_module.dumps(entries, indent=2))
+        return
+    table = Table("board", "", "chip", "clock", "line", "LUT", "block RAM", "DSP")
+    for board in BOARDS.values():
+        table.add_row(
+            board.name,
+            board.title,
+            board.chip,
+            f"{board.clock_hz / 1e6:g} MHz",
+            f"{board.baud} baud",
+            *(str(board.capacity[kind]) for kind in ("lut", "bram", "dsp")),
+        )
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _chip(board: Board, name: str | None) -> Chip:
+    return board.load_chip() if name is None else load_chip(name)
+
+
+def run_build(
+    name: str, output: Path, chip_name: str | None, seeds: int, clock_mhz: float | None
+) -> None:
+    """Build a bitstream and print what it needs and how fast it is.
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used, the chip too large for the board among it.
+    ToolError
+        If a tool is missing or fails.
+    """
+    board = find_board(name)
+    chip = _chip(board, chip_name)
+    if clock_mhz is not None and not 1 <= clock_mhz <= 400:
+        raise InputError(f"--clock must be 1 to 400 MHz, not {clock_mhz:g}")
+    from ...fpga.build import build_bitstream  # here, for it loads Amaranth
+
+    with Bars() as bars:
+        report = build_bitstream(
+            board,
+            chip,
+            output,
+            seeds=seeds,
+            clock_hz=None if clock_mhz is None else round(clock_mhz * 1e6),
+            progress=bars,
+        )
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table("module", *_COLUMNS.values())
+    for path, cells in report.modules.items():
+        table.add_row(path, *(str(cells[kind]) for kind in _COLUMNS))
+    table.add_section()
+    table.add_row("all", *(str(report.totals[kind]) for kind in _COLUMNS))
+    table.add_row(
+        "of",
+        *(
+            f"{report.capacity[kind]} ({report.totals[kind] / report.capacity[kind]:.0%})"
+            for kind in _COLUMNS
+        ),
+    )
+    console.print(table)
+    console.print("slowest path of the placement that was packed:")
+    for step in report.critical_path:
+        console.print(f"  {step}", markup=False)
+    speeds = ", ".join(f"{value:.1f}" for value in report.fmax_mhz.values())
+    console.print(
+        f"{speeds} MHz over {seeds} placements, worst {report.fmax_worst:.1f}, wanted "
+        f"{report.clock_mhz:g}; a bitstream takes {report.build_s:.0f} s"
+    )
+    if not report.meets_clock:
+        raise ToolError(
+            f"No placement reaches {report.clock_mhz:g} MHz, so {output / report.bitstream} may "
+            f"compute wrong results; build it with --clock {int(max(report.fmax_mhz.values()))}, "
+            "or try more --seeds"
+        )
+    console.print(f"wrote {output / report.bitstream}; load it with 'ohmtwin fpga program'")
+
+
+def run_program(name: str, folder: Path, flash: bool) -> None:
+    """Load a bitstream into a board.
+
+    Raises
+    ------
+    InputError
+        If there is no such board, or the folder holds no bitstream for it.
+    ToolError
+        If openFPGALoader is missing or fails.
+    """
+    board = find_board(name)
+    try:
+        report = json_module.loads((folder / _REPORT).read_text(encoding="utf-8"))
+        built, bitstream = report["board"], folder / report["bitstream"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder} holds no bitstream; build one with 'ohmtwin fpga build --board {name} "
+            f"-o {folder}'"
+        ) from None
+    if built != board.name:
+        raise InputError(f"{folder} holds a bitstream for board {built}, not for {board.name}")
+    if not bitstream.is_file():
+        raise InputError(f"There is no file {bitstream}; build the bitstream anew")
+    loader = shutil.which(_LOADER)
+    if loader is None:
+        raise ToolError(
+            f"{_LOADER} was not found, which loads bitstreams; install it with "
+            "`apt-get install openfpgaloader` (Debian, Ubuntu), `brew install openfpgaloader` "
+            "(macOS), or see https://trabucayre.github.io/openFPGALoader"
+        )
+    options = ["-f"] if flash else []
+    command = [loader, "-b", board.loader, *options, str(bitstream)]
+    typer.echo(" ".join(command))
+    if subprocess.run(command, check=False).returncode:
+        raise ToolError(
+            f"{_LOADER} failed; see whether the board is plugged in and this user may use its USB "
+            "device (docs/bringup.md)"
+        )
+
+
+def run_simulate(
+    name: str,
+    chip_name: str | None,
+    errors: float,
+    faults: float,
+    seed: int,
+    seconds: float | None,
+) -> None:
+    """Run a simulated board until it is interrupted, or for some seconds.
+
+    Raises
+    ------
+    InputError
+        If there is no such board or chip, or a share is no probability.
+    ToolError
+        If the model cannot be built, or fails.
+    """
+    board = find_board(name)
+    chip = _chip(board, chip_name)
+    rates = FaultRates.bytes_and_frames(errors, faults)
+    bad = errors > 0 or faults > 0
+    there, back = (FaultInjector(rates, s) if bad else None for s in (seed, seed + 1))
+    with Bars() as bars:
+        library = build_board(chip, board.config, bars)
+    simulation = BoardSimulation(library)
+    cycles = 0
+    try:
+        with PtyBoard(simulation, there, back) as line:
+            target = f"serial:{line.device}@{SIMULATED_BAUD}"
+            typer.echo(f"{board.name} with chip {chip.name} is on {line.device}; try")
+            typer.echo(
+                f"  ohmtwin verify MODEL --data FILE --chip {chip_name or board.chip} "
+                f"--levels fast,serial --target {target}"
+            )
+            typer.echo("Ctrl-C pulls the cable")
+            until = None if seconds is None else time.monotonic() + seconds
+            while line.running and (until is None or time.monotonic() < until):
+                time.sleep(0.1)
+            cycles = simulation.cycles
+    except KeyboardInterrupt:
+        cycles = simulation.cycles
+    finally:
+        simulation.close()
+    typer.echo(f"{cycles} cycles simulated")

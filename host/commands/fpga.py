@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ohmtwin fpga``: bitstreams, boards, and boards that are only simulated."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...arch.errors import InputError
+
+__all__ = ["fpga_app"]
+
+fpga_app = typer.Typer(help="FPGA boards: build, program, simulate.", no_args_is_help=True)
+
+_BoardOption = Annotated[
+    str, typer.Option("--board", metavar="NAME", help="Board; 'ohmtwin fpga boards' lists them.")
+]
+_ChipOption = Annotated[
+    str | None,
+    typer.Option("--chip", metavar="NAME|FILE.toml", help="Chip instead of the board's own."),
+]
+
+
+@fpga_app.command()
+def boards(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the boards that bitstreams can be built for."""
+    from .boards import show_boards
+
+    show_boards(json)
+
+
+@fpga_app.command()
+def build(
+    board: _BoardOption,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to.")],
+    chip: _ChipOption = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Placements to try.")] = 1,
+    clock: Annotated[
+        float | None, typer.Option("--clock", metavar="MHZ", help="Of the fabric.")
+    ] = None,
+) -> None:
+    """Build a bitstream; tell its resources by module and how fast it is."""
+    from .boards import run_build
+
+    run_build(board, output, chip, seeds, clock)
+
+
+@fpga_app.command()
+def program(
+    board: _BoardOption,
+    folder: Annotated[Path, typer.Argument(help="What 'ohmtwin fpga build -o' has written.")],
+    flash: Annotated[bool, typer.Option("--flash", help="Keep it over a power cycle.")] = False,
+) -> None:
+    """Load a bitstream into a board by way of openFPGALoader."""
+    from .boards import run_program
+
+    run_program(board, folder, flash)
+
+
+@fpga_app.command()
+def simulate(
+    board: _BoardOption,
+    chip: _ChipOption = None,
+    errors: Annotated[
+        float, typer.Option("--errors", help="Share of bytes that the line damages.")
+    ] = 0.0,
+    faults: Annotated[
+        float,
+        typer.Option("--faults", help="Share of frames that it drops, repeats, cuts, delays."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the faults.")] = 1,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", help="Stop after that time.")
+    ] = None,
+) -> None:
+    """Run a board's fabric, Verilated, with its serial line on a pseudo-terminal."""
+    from .boards import run_simulate
+
+    if seconds is not None and not seconds > 0:
+        raise InputError(f"--seconds must be more than 0, not {seconds:g}")
+    run_simulate(board, chip, errors, faults, seed, seconds)
