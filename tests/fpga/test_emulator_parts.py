@@ -9,11 +9,14 @@ import pytest
 from amaranth.sim import SimulatorContext
 from simulate import simulate
 
+from ohmtwin.arch.chip import Chip
 from ohmtwin.behavioral.gaussian import gaussian
 from ohmtwin.behavioral.threefry import threefry2x32
+from ohmtwin.fpga.crossbar.column import NoisyColumns
 from ohmtwin.fpga.crossbar.gaussian import GaussianPipeline
+from ohmtwin.fpga.crossbar.image import EmulatorConfig
 from ohmtwin.fpga.crossbar.isqrt import IsqrtIterative, IsqrtPipeline
-from ohmtwin.fpga.crossbar.serial import SerialMultiplier
+from ohmtwin.fpga.crossbar.serial import SerialColumns, SerialMultiplier
 from ohmtwin.fpga.crossbar.threefry import ThreefryIterative, ThreefryPipeline
 
 # Salmon et al., SC 2011: the known answers that go with their implementation (kat_vectors).
@@ -172,6 +175,80 @@ def test_serial_multiplier(a: int, b: int) -> None:
             assert ctx.get(dut.o) == left * right
 
     simulate(dut, bench, cycles=5000)
+
+
+COLUMN_CHIP = Chip(rows=16, cols=64, lanes=8, adc_bits=6, rows_per_read=8)
+
+
+def voltages(sums: list[tuple[int, int]], reference: int, number: int, **given: int) -> list[int]:
+    """What :class:`ArrayImage` says, in Python's integers."""
+    low, high = threefry2x32(
+        (given["seed"], given["array"]),
+        (number & ONES, [(number >> 32 & 0xFFFFFF) << 8 | k for k in range(len(sums) // 2)]),
+    )
+    z = gaussian(np.stack([low, high], axis=1).ravel()).tolist()
+    found = []
+    for (current, cells), draw in zip(sums, z, strict=True):
+        shot = given["v1"] * max(current, 0) >> 16
+        variance = given["v0"] + shot + (max(cells, 0) << given["q_shift"])
+        noise = math.isqrt(variance) * draw + 2048 >> 12
+        found.append(current + noise - reference)
+    return found
+
+
+@pytest.mark.parametrize("columns", [NoisyColumns, SerialColumns])
+def test_voltages(columns: type[NoisyColumns] | type[SerialColumns]) -> None:
+    """To the last bit, which codes seldom show: signs, roundings, extremes of every term."""
+    config = EmulatorConfig()
+    dut = columns(chip=COLUMN_CHIP, config=config)
+    rng = Random("voltages")
+    reads = 4 if columns is SerialColumns else 40
+    got: list[int] = []
+    expected: list[int] = []
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for read in range(reads):
+            top = (1 << 21) - 1
+            given = {
+                "v0": rng.choice([0, 1, (1 << 30) - 1, rng.getrandbits(20)]),
+                "v1": rng.choice([0, 1, (1 << 24) - 1, rng.getrandbits(12)]),
+                "q_shift": rng.choice([0, 7, 8, rng.randrange(9)]),
+                "seed": rng.getrandbits(32),
+                "array": rng.getrandbits(32),
+            }
+            number = rng.choice([0, ONES, (1 << 56) - 1, rng.getrandbits(56)])
+            reference = rng.choice([-top, top, rng.randint(-5000, 5000)])
+            wide = [rng.choice([0, top, -top - 1, rng.randint(-9000, 90000)]) for _ in range(128)]
+            sums = list(zip(wide[::2], wide[1::2], strict=True))
+            expected.extend(voltages(sums, reference, number, **given))
+            for name in ("v0", "v1", "q_shift"):
+                ctx.set(getattr(dut, name), given[name])
+            ctx.set(dut.key, words((given["seed"], given["array"])))
+            ctx.set(dut.number, number)
+            ctx.set(dut.reference, reference)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            for current, cells in sums:
+                if rng.random() < 0.3:
+                    await ctx.tick()
+                ctx.set(dut.i.payload, {"current": current, "cells": cells})
+                ctx.set(dut.i.valid, 1)
+                await ctx.tick().until(dut.i.ready)
+                ctx.set(dut.i.valid, 0)
+            for _ in range(100):
+                if len(got) == len(expected):
+                    break
+                await ctx.tick()
+            assert got == expected, read
+
+    async def collect(ctx: SimulatorContext) -> None:
+        while True:
+            _, _, valid, voltage = await ctx.tick().sample(dut.o.valid, dut.o.payload)
+            if valid:
+                got.append(voltage)
+
+    simulate(dut, bench, cycles=60_000, background=[collect])
 
 
 def test_arguments() -> None:
