@@ -93,7 +93,7 @@ CASES: dict[str, tuple[Arguments, str]] = {
     ),
     "float-only model": (
         lambda d: [str(float_model(d / "m.onnx")), "--data", str(write_data(d / "d.npz"))],
-        r"quantize_static",
+        r"quantize it first with ohmtwin quantize",
     ),
     "shape": (
         lambda d: [str(MODEL), "--data", str(write_data(d / "d.npz", np.zeros((3, 63))))],
