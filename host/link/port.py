@@ -27,6 +27,9 @@ __all__ = ["DEFAULT_BAUD", "SerialPort"]
 DEFAULT_BAUD = 1_000_000
 """Every clock that is a multiple of 1 MHz makes it exactly."""
 
+_TIMEOUT = 0.05
+"""Least seconds without an ACK after which frames are sent again."""
+
 _PATIENCE = 1.5
 """Seconds without a valid frame after which a board is given up; under the two promised."""
 
@@ -81,7 +84,9 @@ class SerialPort(Port):
         self._byte_time = 10 / baud
         self._chip_hash = chip_hash
         self._patience = patience
-        self._link = HostLink(self._check, random=random)
+        # A slow line, or a simulated one, takes longer to answer than a board.
+        answer = max(_TIMEOUT, 2 * WINDOW * ENCODED_BYTES * self._byte_time)
+        self._link = HostLink(self._check, answer, random)
         self._line_free = 0.0
         self._received = 0  # bytes, valid or not
         self._closed = False
