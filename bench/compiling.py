@@ -140,7 +140,7 @@ def lenet_fast(count: int) -> float:
     InputError
         If the model or the images are not there.
     """
-    images = pictures(count) / np.float32(255)
+    images = pictures(count)
     begin = time.perf_counter()
     compiled = compile_network(_lenet(), device="rram", trace=False)
     with connect("fast", compiled) as target:
