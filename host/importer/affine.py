@@ -103,6 +103,12 @@ def build_affine(build: Build, chain: Chain, grid: Grid, output: str, sole: bool
             f"ONNX Runtime computes the {describe(node)} in float, as its input and its result are "
             "of different types"
         )
+    last = posts[-1].node if posts else (chain.posts[-1].node if chain.posts else node)
+    if len(graph.consumers(last.output[0])) > 1 or last.output[0] in graph.outputs:
+        build.note(
+            f"ONNX Runtime computes the {describe(node)} in float, as its result has other readers "
+            "beside its quantizer"
+        )
     factors = Factors(exact_factor(source.quant, weights, grid.quant), bias)
     if posts or chain.signs:
         weights, factors = _fold(build, node, chain, source, weights, bias, real, grid)

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 from compare_onnx import compare
-from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import numpy_helper
+from qdq_models import SCALE, ZERO, Model, samples
 
 from ohmtwin.arch.errors import ModelError
 from ohmtwin.host.graph import (
@@ -25,67 +25,6 @@ from ohmtwin.host.graph import (
     Softmax,
 )
 from ohmtwin.host.importer.network import load_network
-
-SCALE = 0.0421
-ZERO = 117
-
-
-class Model:
-    """A QDQ model in uint8, written node by node; every tensor has one scale and zero point."""
-
-    def __init__(self) -> None:
-        self.nodes: list[NodeProto] = []
-        self.constants: list[TensorProto] = []
-        self.inputs: dict[str, list[int | str]] = {}
-        self.rng = np.random.default_rng(0)
-        self.quant = [self.constant("s", SCALE), self.constant("z", ZERO, np.uint8)]
-
-    def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
-        return name
-
-    def node(self, kind: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
-        self.nodes.append(
-            helper.make_node(kind, inputs, list(outputs), name=outputs[0], **attributes)
-        )
-        return outputs[0]
-
-    def input(self, name: str, *shape: int) -> str:
-        """A quantized input; returns its dequantized tensor."""
-        self.inputs[name] = ["n", *shape]
-        return self.quantized(name, f"{name}_c")
-
-    def quantized(self, real: str, name: str) -> str:
-        """QuantizeLinear and DequantizeLinear of a real tensor; returns the latter's result."""
-        self.node("QuantizeLinear", [real, *self.quant], name)
-        return self.node("DequantizeLinear", [name, *self.quant], f"{name}_r")
-
-    def weights(self, name: str, *shape: int) -> str:
-        """int8 weights and their DequantizeLinear."""
-        self.constant(name, self.rng.integers(-127, 128, shape), np.int8)
-        scale = self.constant(f"{name}_s", 0.9 / (74 * np.prod(shape[1:]) ** 0.5))
-        zero = self.constant(f"{name}_z", 0, np.int8)
-        return self.node("DequantizeLinear", [name, scale, zero], f"{name}_r")
-
-    def save(self, folder: Path, *outputs: str) -> Path:
-        graph = helper.make_graph(
-            self.nodes,
-            "graph",
-            [
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-                for name, shape in self.inputs.items()
-            ],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-            self.constants,
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        path = folder / "model.onnx"
-        onnx.save(model, path)
-        return path
-
-
-def samples(*shape: int, seed: int = 1) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(0, 2.0, shape).astype(np.float32)
 
 
 def kinds(network: Network) -> list[str]:
@@ -441,71 +380,3 @@ def test_external_weights_are_read_one_at_a_time(tmp_path: Path) -> None:
     stored = sum(layer.weights.nbytes for layer in network.layers if isinstance(layer, Dense))
     assert stored == 8 * 2048 * 1024
     assert peak < size + stored  # weights once, and room for one of them at work
-
-
-def refused(folder: Path, m: Model, message: str, *outputs: str) -> None:
-    with pytest.raises(ModelError, match=message) as caught:
-        load_network(m.save(folder, *outputs))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("kind", "attributes", "message"),
-    [
-        ("ConvTranspose", {}, "ConvTranspose node 'q' is not supported; use Conv, with the input"),
-        ("LayerNormalization", {}, "LayerNormalization node 'q' is not supported; use BatchNorm"),
-        ("Resize", {}, "Resize node 'q' is not supported; use a Conv with strides"),
-        ("NonZero", {}, "NonZero node 'q' is not supported; supported are Conv, Gemm, MatMul"),
-        ("MaxPool", {"kernel_shape": [2]}, "'kernel_shape' of the MaxPool node 'q' must be 2 num"),
-        ("MaxPool", {"kernel_shape": [2, 2], "pads": [2, 0, 0, 0]}, "as large as its kernel"),
-        ("MaxPool", {"kernel_shape": [2, 2], "auto_pad": "FULL"}, "has auto_pad='FULL'; support"),
-        ("MaxPool", {}, "MaxPool node 'q' has no kernel_shape"),
-        ("AveragePool", {"kernel_shape": [2, 2], "dilations": [2, 1]}, r"has dilations \(|\["),
-        ("Transpose", {"perm": [1, 0, 2, 3]}, r"perm \[1, 0, 2, 3\], as it moves the batch; keep"),
-        ("Flatten", {"axis": 3}, "Flatten node 'q' is not supported with axis 3, as it mixes"),
-        ("Softmax", {"axis": 0}, "Softmax node 'q' has axis 0, which mixes samples"),
-        ("ReduceMean", {"axes": [1]}, r"ReduceMean node 'q' has axes \[1\]; only the mean over"),
-        ("Pad", {"pads": [0, 0, 0, 0], "mode": "constant"}, "do not fit 4 axes; give two for"),
-        ("Pad", {"pads": [0] * 6 + [-1, 0]}, "pads must not be negative"),
-        ("Pad", {"pads": [0] * 8, "mode": "edge"}, "has mode='edge'; only mode='constant'"),
-        ("Split", {"axis": 0}, "Split node 'q' is not supported along axis 0, as it mixes samples"),
-        ("LSTM", {"hidden_size": 3}, "LSTM node 'q' .* ohmtwin quantize .* --unroll, .* --step"),
-        ("GRU", {"hidden_size": 3}, "GRU node 'q' .* --unroll, or make a model of one step .*--st"),
-    ],
-)
-def test_attributes_and_operators_that_are_refused(
-    tmp_path: Path, kind: str, attributes: dict[str, Any], message: str
-) -> None:
-    m = Model()
-    x = m.input("x", 3, 6, 6)
-    out = m.quantized(m.node(kind, [x], "q", **attributes), "qc")
-    refused(tmp_path, m, message, m.quantized(m.node("Tanh", [out], "t"), "tc"))
-
-
-def test_products_of_two_computed_tensors_are_refused(tmp_path: Path) -> None:
-    m = Model()
-    x, y = m.input("x", 4, 4), m.input("y", 4, 4)
-    out = m.quantized(m.node("MatMul", [x, y], "q"), "qc")
-    refused(tmp_path, m, "MatMul node 'q' multiplies two computed tensors, which arrays", out)
-
-
-def test_convolutions_that_are_refused(tmp_path: Path) -> None:
-    for attributes, message in [
-        ({"kernel_shape": [2, 2]}, r"'kernel_shape' .* is \[2, 2\], but its weights have .*\[3, 3"),
-        ({"group": 2}, r"has 2 groups of 3 channels for 4 outputs, but tensor 'x_c' has the shape"),
-        ({"strides": [0, 1]}, r"'strides' of the Conv node 'q' must be 2 numbers from 1 to 65536"),
-        ({"pads": [1, 1, 1]}, "'pads' of the Conv node 'q' must be 4 numbers from 0"),
-        ({"dilations": [4, 1]}, "does not fit"),
-    ]:
-        m = Model()
-        x = m.input("x", 3, 6, 6)
-        conv = m.node("Conv", [x, m.weights("w", 4, 3, 3, 3)], "q", **attributes)
-        refused(tmp_path, m, message, m.quantized(conv, "qc"))
-
-
-def test_residual_without_a_quantizer_between_is_refused(tmp_path: Path) -> None:
-    m = Model()
-    x = m.input("x", 12)
-    product = m.node("Gemm", [x, m.weights("w", 12, 12)], "g", transB=1)
-    out = m.quantized(m.node("Add", [product, x], "a"), "ac")
-    refused(tmp_path, m, "Add node 'a' follows the Gemm node 'g' directly; quantize the ten", out)
