@@ -135,8 +135,8 @@ class _Generator:
                     touch(task.reads, number)
                 touch(task.writes, number)
             if work.layer.name in self.sent:
-                # Sent while the next layer's products run.
-                touch(layout.views[work.tensor], number + 1)
+                # It is sent before the next layer stores anything.
+                touch(layout.views[work.tensor], number)
         for task in (*layout.begin, *layout.end):
             touch(task.reads, end)
             touch(task.writes, end)
