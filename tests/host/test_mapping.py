@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which arrays layers take, and what their cells hold."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from graph_cases import GRAPH_CHIP, Maker
@@ -10,7 +12,8 @@ from ohmtwin.arch.errors import CapacityError
 from ohmtwin.arch.formats import WEIGHT_OFFSET
 from ohmtwin.host.compiler.layout import plan_layout
 from ohmtwin.host.compiler.mapping import Block, ConvMapping, LayerMap, map_layout, map_network
-from ohmtwin.host.graph import Network
+from ohmtwin.host.graph import Network, lower_softmax
+from ohmtwin.host.importer.network import load_network
 
 ONE_BIT = Chip(cores=32, rows=128, cols=128, cell_bits=1, adc_bits=5, rows_per_read=16)
 """The arrays of the published mappings."""
@@ -141,3 +144,22 @@ def test_shipped_shapes_use_their_arrays() -> None:
     b = m.conv(m.reshape(a, 32, 2, 2), (64, 32, 2, 2))
     for one in mapped(m.network(b), TWO_BIT):
         assert one.utilisation(TWO_BIT) >= 0.6
+
+
+MODELS = sorted((Path(__file__).parents[2] / "examples" / "models").glob("*_qdq.onnx"))
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_shipped_networks_fill_their_arrays_where_they_can(path: Path) -> None:
+    mapping = map_layout(plan_layout(lower_softmax(load_network(path))), TWO_BIT)
+    print(f"{path.stem}: {mapping.arrays} arrays, {mapping.utilisation:.2f}")
+    for one in mapping.layers:
+        used = one.utilisation(TWO_BIT)
+        print(f"  {one.layer.name}: {len(set(one.cores))} arrays, {used:.2f}")
+        whole = one.rows >= TWO_BIT.rows and one.layer.outputs >= TWO_BIT.outputs
+        if whole and getattr(one.layer, "groups", 1) == 1:
+            assert used >= 0.6
+        # No layer takes an array more than its matrix needs.
+        if getattr(one.layer, "groups", 1) == 1:
+            rows, cols = -(-one.rows // TWO_BIT.rows), -(-one.layer.outputs // TWO_BIT.outputs)
+            assert len(one.blocks) == rows * cols
