@@ -141,8 +141,8 @@ def input_codes(network: Network, codes: Mapping[str, Codes] | Codes) -> dict[st
 def flat_codes(network: Network, codes: Mapping[str, Codes]) -> Codes:
     """All fed inputs of a sample in one row, as an :class:`~.InputLayout` counts elements.
 
-    The inputs stand one after another in the network's order; of a network with states, step after
-    step, each with all of its inputs.
+    The inputs stand one after another in the network's order; of a network with states, each with
+    all of its steps.
 
     Parameters
     ----------
@@ -151,11 +151,8 @@ def flat_codes(network: Network, codes: Mapping[str, Codes]) -> Codes:
 
     Returns
     -------
-    uint8 [n, values] or [n, steps * values]
+    uint8 [n, values]
     """
-    lead = 2 if network.states else 1
     arrays = [codes[entry.tensor] for entry in network.fed]
-    front = arrays[0].shape[:lead]
-    parts = [array.reshape(*front, math.prod(array.shape[lead:])) for array in arrays]
-    joined = np.concatenate(parts, axis=-1)
-    return joined.reshape(front[0], math.prod(joined.shape[1:]))
+    rows = [array.reshape(len(array), math.prod(array.shape[1:])) for array in arrays]
+    return np.concatenate(rows, axis=1)

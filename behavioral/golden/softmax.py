@@ -112,7 +112,7 @@ def plan_softmax(scale: float, length: int, out_scale: float) -> SoftmaxPlan:
         unit = ONE * FINE
         factor = RequantScale.from_float(float(np.float32(255 / ((end - begin) * unit))))
         totals = begin + np.arange(256) / (float(factor) * unit)
-        reciprocal = np.minimum(np.rint(ONE / totals), last)
+        reciprocal = np.rint(ONE / totals)  # begins with what the last range ended in
         spare += 0 if begin == 1.0 else last
         last = round(ONE / end)
         reciprocal[255] = last

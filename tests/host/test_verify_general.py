@@ -143,7 +143,7 @@ def test_labels_stand_for_the_last_step_or_for_each() -> None:
     assert correct(scores, np.array([9, 2]), steps=False) == 2
 
 
-def test_codes_are_laid_out_step_after_step() -> None:
+def test_codes_are_laid_out_one_input_after_another() -> None:
     rng = np.random.default_rng(4)
     net = network(states=False)
     codes = {"x": random_codes(1, 3, 4), "h": random_codes(2, 3, 6)}
@@ -162,6 +162,28 @@ def test_codes_are_laid_out_step_after_step() -> None:
     with pytest.raises(InputError, match=r"uint8 \[n, steps, 4\] .* not uint8 \[3, 4\]"):
         input_codes(kept, x[:, 0])
     assert check_data(kept, x, None)[0]["image"].shape == (3, 5, 4)
+
+
+def test_sequences_of_several_inputs() -> None:
+    """One input after another, each with all steps: as the program's layout counts elements."""
+    add = Combine(
+        name="add", sources=("a", "b", "h"), output="y", factors=(1, 1, 1), offset=0,
+        mantissa=1 << 23, shift=25, zero_point=0, clip_low=0, clip_high=255, out_quant=UNIT,
+    )  # fmt: skip
+    inputs = tuple(NetworkInput(n, n, (2,), UNIT) for n in ("a", "b", "h"))
+    net = Network(
+        name="n", inputs=inputs, layers=(add,), outputs=("y",), states=(State("h", "y", None, 0),)
+    )
+    codes = {
+        "a": random_codes(1, 6, 2).reshape(2, 3, 2),
+        "b": random_codes(2, 6, 2).reshape(2, 3, 2),
+    }
+    flat = flat_codes(net, input_codes(net, codes))
+    want = np.concatenate([codes[name].reshape(2, 6) for name in ("a", "b")], axis=1)
+    np.testing.assert_array_equal(flat, want)
+    x = {name: array.astype(np.float32) for name, array in codes.items()}
+    done = compile_network(net, device="ideal", steps=3)
+    assert ot.verify(done, x, levels=("golden", "fast")).agree
 
 
 def test_tensors_that_a_level_leaves_out_are_made_from_others() -> None:
