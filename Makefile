@@ -16,11 +16,13 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format clean
+.PHONY: help demo test mutate prove soak lint format clean
 
 help:
 	@echo "make demo    the main job: two networks on the Verilated chip, every tensor compared"
-	@echo "make test    all tests"
+	@echo "make test    all tests but the next two"
+	@echo "make mutate  bugs planted in the RTL, each of which its tests must catch"
+	@echo "make prove   formal proofs of the small hard parts"
 	@echo "make soak    NumPy, C and RTL with every effect on, a million reads each (for the night)"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the sources in house style"
@@ -29,8 +31,16 @@ help:
 demo: $(VENV)/.demo
 	"$(BIN)/python" examples/demo.py
 
+PYTEST = OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
+
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
+	$(PYTEST) --ignore=tests/mutations --ignore=tests/formal
+
+mutate: $(VENV)/.dev
+	$(PYTEST) tests/mutations
+
+prove: $(VENV)/.dev
+	$(PYTEST) tests/formal
 
 # First wide arrays in NumPy and C, then small chips in NumPy, C and RTL.
 soak: $(VENV)/.dev
