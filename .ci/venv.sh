@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Makes a virtual environment and installs this package into it, or says plainly what is missing.
 #
-#   sh tools/venv.sh FOLDER EXTRA [PYTHON]
+#   sh .ci/venv.sh FOLDER EXTRA [PYTHON]
 set -eu
 
 folder=$1
