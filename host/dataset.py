@@ -85,10 +85,12 @@ def load_dataset(path: str | Path, network: Network) -> Dataset:
     wanted |= {name: name for name in names}
     arrays = read_arrays(path, {*wanted, "y"})
     inputs: dict[str, NDArray[np.float32]] = {}
+    keys = {entry.name: [k for k in wanted if wanted[k] == entry.name] for entry in network.fed}
+    for name in names:
+        if not set(keys[name]) & arrays.keys():
+            raise InputError(_missing(path, arrays, network, name))
     for entry in network.fed:
-        key = next((k for k, name in wanted.items() if name == entry.name and k in arrays), None)
-        if key is None:
-            raise InputError(_missing(path, arrays, network, entry.name))
+        key = next(k for k in keys[entry.name] if k in arrays)
         inputs[entry.name] = _samples(path, key, arrays[key], network, entry)
     lead = 2 if network.states else 1
     fronts = {name: array.shape[:lead] for name, array in inputs.items()}
@@ -118,7 +120,8 @@ def _missing(
     names = ", ".join(f"'{entry.name}'" for entry in network.fed)
     return (
         f"{path} has no array '{name}' (its arrays: {keys}); network {network.name!r} takes one "
-        f"for each of its inputs {names}"
+        f"for each of its inputs {names}; what a step model keeps from step to step is named with "
+        "--state INPUT=OUTPUT"
     )
 
 

@@ -416,7 +416,9 @@ class Report:
     def _verdict(self) -> str:
         equal = [f"{v.name} = {v.against}" for v in self.levels.values() if v.required]
         if not equal:
-            return "Nothing was compared that must be equal."
+            exact = self.reference is not None and self.reference.exact and self.reference.codes
+            first = "Every code of golden equals float's; nothing else" if exact else "Nothing"
+            return f"{first} was compared that must be equal."
         return f"Every value of every tensor is equal: {', '.join(equal)}."
 
     def __str__(self) -> str:

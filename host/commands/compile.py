@@ -5,15 +5,13 @@ import json as json_module
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from ...arch.errors import ConfigError
 from ..compiler.artifacts import check_target, write_artifacts
 from ..compiler.compiled import CompiledNetwork
 from ..compiler.network import compile_network
 from ..compiler.report import describe, sample_codes
 from ..importer.network import load_network
-from .explain import layer_table
+from .explain import layer_table, wide_console
 from .verify import parse_states
 
 __all__ = ["run_compile"]
@@ -66,7 +64,7 @@ def run_compile(
     if json:
         print(json_module.dumps(report, indent=2))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = wide_console()
     console.print(layer_table(report))
     console.print(
         f"{len(written)} files in {output}; 'ohmtwin explain {output}' tells what limits layers",

@@ -11,7 +11,15 @@ from rich.table import Table
 from ..compiler.artifacts import read_report
 from ..compiler.report import explain_lines
 
-__all__ = ["layer_table", "run_explain"]
+__all__ = ["layer_table", "run_explain", "wide_console"]
+
+_WIDTH = 160
+"""Columns of the longest names and figures: a narrow terminal wraps lines, but cuts none."""
+
+
+def wide_console() -> Console:
+    """For the table of layers."""
+    return Console(highlight=False, soft_wrap=True, width=_WIDTH)
 
 
 def layer_table(report: Mapping[str, Any]) -> Table:
@@ -45,7 +53,7 @@ def run_explain(folder: Path) -> None:
         If the folder is no result of ``ohmtwin compile``.
     """
     report = read_report(folder)
-    console = Console(highlight=False, soft_wrap=True)
+    console = wide_console()
     chip = report["chip"]
     console.print(
         f"{report['network']} on {len(report['tiles'])} tile(s) of {chip['name']}: "

@@ -76,8 +76,10 @@ def profile_tile(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8
 
 def part_name(note: str) -> str:
     """The layer, input or state that an instruction's note names."""
-    name = note.partition(":")[0]
-    return name.removeprefix("layer ")
+    # Names may hold colons: a layer that is cut over tiles is "fc1[0:64]".
+    for step in (": receive", ": send codes", ": next step", ": begin"):
+        note = note.removesuffix(step)
+    return note.removeprefix("layer ")
 
 
 class _Walk:
