@@ -13,7 +13,6 @@ from ..files import check_output, write_text
 from ..importer.network import load_network
 from ..tensorfiles import check_folder
 from ..verify import check_levels, check_samples, check_target, verify
-from .chip import pick_chip
 from .progress import Bars
 
 __all__ = ["parse_states", "run_verify"]
@@ -74,14 +73,14 @@ def run_verify(
     network = load_network(model, states=kept)
     dataset = load_dataset(data, network)
     dataset = dataset.head(check_samples(samples, len(dataset)))
-    picked = pick_chip(chip, network, schedule)
     with Bars() as bars:
         bars("programming the arrays", 0, 0)
         compiled = compile_network(
             network,
-            chip=picked,
+            chip=chip,
             device=device,
             seed=seed,
+            schedule=schedule,
             steps=dataset.x.shape[1] if network.states else None,
         )
         report = verify(

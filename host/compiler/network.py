@@ -122,6 +122,10 @@ def compile_network(
         candidates = [load_chip(name) for name in chip_names()]
     else:
         candidates = [load_chip(chip)]
+    if schedule is not None and str(schedule) not in [str(known) for known in RowSchedule]:
+        raise ConfigError(
+            f"There is no row schedule '{schedule}'; choose {' or '.join(map(str, RowSchedule))}"
+        )
     if schedule is not None:
         candidates = [one.with_(row_schedule=schedule) for one in candidates]
     if tiles is not None and not 1 <= tiles <= MAX_TILES:

@@ -107,8 +107,11 @@ CASES: dict[str, tuple[Arguments, str]] = {
         ],
         r"Sample 1 .*NaN",
     ),
-    "too large for any chip": (
-        lambda d: [str(wide_model(d / "m.onnx")), "--data", str(write_data(d / "d.npz"))],
+    "too large for one tile": (
+        lambda d: [
+            *(str(wide_model(d / "m.onnx")), "--chip", "tile32"),
+            *("--data", str(write_data(d / "d.npz"))),
+        ],
         r"needs \d+ arrays.*has 32",
     ),
     "too large for the chip given": (
