@@ -16,20 +16,28 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutate prove soak lint format clean
+.PHONY: help demo networks test mutate prove soak lint format clean
 
 help:
-	@echo "make demo    the main job: two networks on the Verilated chip, every tensor compared"
-	@echo "make test    all tests but the next two"
-	@echo "make mutate  bugs planted in the RTL, each of which its tests must catch"
-	@echo "make prove   formal proofs of the small hard parts"
-	@echo "make soak    NumPy, C and RTL with every effect on, a million reads each (for the night)"
-	@echo "make lint    ruff and mypy"
-	@echo "make format  rewrite the sources in house style"
-	@echo "make clean   remove the virtual environment and what was built here"
+	@echo "make demo      the main job: two networks on the Verilated chip, every tensor compared"
+	@echo "make networks  every shipped network: against ONNX Runtime, noisy arrays, LeNet and LSTM in RTL"
+	@echo "make test      all tests but the next two"
+	@echo "make mutate    bugs planted in the RTL, each of which its tests must catch"
+	@echo "make prove     formal proofs of the small hard parts"
+	@echo "make soak      NumPy, C and RTL with every effect on, a million reads each (for the night)"
+	@echo "make lint      ruff and mypy"
+	@echo "make format    rewrite the sources in house style"
+	@echo "make clean     remove the virtual environment and what was built here"
 
 demo: $(VENV)/.demo
 	"$(BIN)/python" examples/demo.py
+
+# First all networks in a table, then the two largest at every level.
+networks: $(VENV)/.demo
+	"$(BIN)/python" examples/networks.py build/networks
+	"$(BIN)/ohmtwin" verify examples/models/lenet_qdq.onnx --data build/networks/mnist_test.npz --levels golden,fast
+	"$(BIN)/ohmtwin" verify examples/models/lenet_qdq.onnx --data build/networks/mnist_test.npz --samples 10
+	"$(BIN)/ohmtwin" verify examples/models/vowels_lstm_step_qdq.onnx --data examples/models/vowels_steps.npz --samples 20 --state h=h_out --state c=c_out
 
 PYTEST = OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
 
