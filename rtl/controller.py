@@ -20,14 +20,9 @@ __all__ = ["COUNTERS", "COUNTER_BITS", "Controller"]
 
 COUNTER_BITS = 48
 
-COUNTERS = (
-    "cycles",
-    "instructions",
-    "host_in_stalls",
-    "host_out_stalls",
-    "core_stalls",
-    "vector_stalls",
-)
+_STALLS = ("host_in_stalls", "host_out_stalls", "core_stalls", "vector_stalls")
+
+COUNTERS = ("cycles", "instructions", *_STALLS)
 """Counter members, in the order of their registers from CYCLES on."""
 
 _COUNT_BITS = 16
@@ -69,7 +64,6 @@ class Controller(wiring.Component):
     write_program, write_addr, write_data : In(1), In(range(program_words)), In(64)
         Write port of instruction memory.
     busy : In(cores)
-        From the cores.
     in_level, out_free : In(range(fifo_words + 1))
         Words in the input FIFO, and free in the output FIFO.
     read_data, read_addr : Out(1), Out(range(data_words))
@@ -79,15 +73,12 @@ class Controller(wiring.Component):
     load, begin, row, byte, count : Out(1), Out(1), Out(8), Out(3), Out(4)
         Bytes of the word asked for go to the cores of ``cores``, or if ``vector`` to the vector
         ALU; see :class:`~.loader.Loader`.
-    vector, vector_op : Out(1), Out(VecOp)
-    scale, offset : Out(signed(24)), Out(signed(32))
-        Registers that the vector ALU uses.
+    vector, vector_op, scale, offset : Out(1), Out(VecOp), Out(signed(24)), Out(signed(32))
+        For the vector ALU.
     receive, send : Out(1)
         The word asked for goes to data memory at ``read_addr``, or to the output FIFO.
-    cores : Out(cores)
-        Cores of the instruction.
-    start, rows, beats : Out(cores), Out(9), Out(10)
-        Start products.
+    cores, start, rows, beats : Out(cores), Out(cores), Out(9), Out(10)
+        Cores of the instruction; start their products.
     zero_skip, rows_per_read, planes : Out(1), Out(9), Out(4)
         Registers that products use.
     issue, issue_sum, command : Out(1), Out(1), Out(drain_layout(chip))
@@ -148,6 +139,9 @@ class Controller(wiring.Component):
         self._step_param = Signal()  # the parameter register of a REQ is still to be stepped
         self._finish = Signal()
         self._go = Signal()
+        self._begin = Signal()  # a program starts
+        self._jumped = Signal()  # the next instruction is the first of the innermost loop
+        self._loop_start = Signal(range(chip.program_words))
         self._left = Signal(_COUNT_BITS)
         self._addresses = Array(
             Signal(ADDRESS_BITS, name=f"a{k}") for k in range(ADDRESS_REGISTERS)
@@ -162,22 +156,31 @@ class Controller(wiring.Component):
         m.submodules.program = program = memory.Memory(
             shape=64, depth=self._chip.program_words, init=[]
         )
-        fetch = program.read_port()
+        # Block RAM is slow, so an instruction executes from a register: while the one before it
+        # executes, what follows it and what a jump back leads to are read; FETCH takes one.
+        ahead = program.read_port()
+        back = program.read_port()
         write = program.write_port()
+        fetch = self._state == _State.FETCH
         m.d.comb += [
+            self._begin.eq(self.run & (self.stop | ~self.running)),
             write.en.eq(self.write_program),
             write.addr.eq(self.write_addr),
             write.data.eq(self.write_data),
-            fetch.en.eq(self._state == _State.FETCH),
-            fetch.addr.eq(self.pc),
-            self._word.eq(fetch.data),
+            ahead.en.eq(~fetch),
+            ahead.addr.eq(Mux(self._begin, 0, self.pc + 1)),
+            back.en.eq(~fetch),
+            back.addr.eq(self._loop_start),
             self.running.eq(self._state != _State.IDLE),
             # The field has the same place in every instruction that has it.
             self.cores.eq(self._field(Opcode.LOAD, "cores")),
         ]
 
-        with m.If(self._state == _State.FETCH):
-            m.d.sync += self._state.eq(_State.EXECUTE)
+        with m.If(fetch):
+            m.d.sync += [
+                self._state.eq(_State.EXECUTE),
+                self._word.eq(Mux(self._jumped, back.data, ahead.data)),
+            ]
         self._count(m)
         self._wait(m)
         self._execute(m)
@@ -435,7 +438,8 @@ class Controller(wiring.Component):
         """The address of the next instruction, through the loops."""
         depth = Signal(range(LOOP_DEPTH + 1))
         # Level 0 is the innermost loop; the others stand behind it.
-        starts = [Signal.like(self.pc, name=f"loop_start{k}") for k in range(LOOP_DEPTH)]
+        outer = (Signal.like(self.pc, name=f"loop_start{k}") for k in range(1, LOOP_DEPTH))
+        starts = [self._loop_start, *outer]
         ends = [Signal.like(self.pc, name=f"loop_end{k}") for k in range(LOOP_DEPTH)]
         counts = [Signal(32, name=f"loop_count{k}") for k in range(LOOP_DEPTH)]
         body = self._field(Opcode.LOOP, "body")
@@ -446,7 +450,11 @@ class Controller(wiring.Component):
             with m.Else():
                 m.d.comb += self._finish.eq(1)
         with m.If(self._finish):
-            m.d.sync += [self.pc.eq(self.pc + 1), self._state.eq(_State.FETCH)]
+            m.d.sync += [
+                self.pc.eq(self.pc + 1),
+                self._jumped.eq(0),
+                self._state.eq(_State.FETCH),
+            ]
             with m.If(self._word[: OPCODE.width] == Opcode.HALT):
                 m.d.sync += [self.pc.eq(self.pc), self._state.eq(_State.IDLE)]
             with m.Elif(self._word[: OPCODE.width] == Opcode.LOOP):
@@ -464,24 +472,21 @@ class Controller(wiring.Component):
                     for stack in (starts, ends, counts):
                         m.d.sync += [a.eq(b) for a, b in pairwise(stack)]
                 with m.Else():
-                    m.d.sync += self.pc.eq(starts[0])
+                    m.d.sync += [self.pc.eq(starts[0]), self._jumped.eq(1)]
                     with m.If(counts[0] != 0):  # 0 is for ever
                         m.d.sync += counts[0].eq(counts[0] - 1)
-        with m.If(self.stop | self.run & ~self.running):
+        with m.If(self.stop | self._begin):
             m.d.sync += depth.eq(0)
 
     def _control(self, m: Module) -> None:
         """CONTROL comes last: it overrides what the program does in the same cycle."""
         with m.If(self.stop):
-            m.d.sync += [
-                self._state.eq(_State.IDLE),
-                self.fault.eq(0),
-                self._step_param.eq(0),
-            ]
-        with m.If(self.run & (self.stop | ~self.running)):
+            m.d.sync += [self._state.eq(_State.IDLE), self.fault.eq(0), self._step_param.eq(0)]
+        with m.If(self._begin):
             m.d.sync += [
                 self._state.eq(_State.FETCH),
                 self.pc.eq(0),
+                self._jumped.eq(0),
                 self.fault.eq(0),
                 self.zero_skip.eq(0),
                 self.rows_per_read.eq(1),

@@ -110,18 +110,17 @@ class VectorElements(wiring.Component):
         ]
         with m.If(self.valid):
             m.d.sync += [first[name].eq(self.i[name]) for name, _ in control]
+        behind = Signal(range(_DEPTH))  # the word after that of `second`
         with m.If(multiplied):
-            m.d.sync += second.eq(first)
+            m.d.sync += [second.eq(first), behind.eq(first.word + 1)]
 
         # One condition for all that follows, so that an idle ALU costs a simulation one test.
         enable = Signal(_BANKS)
         low = Signal(range(_DEPTH))
-        high = Signal(range(_DEPTH))
         with m.If(added | self.drain):
             m.d.comb += [
                 enable.eq(Mux(added, second.mask, 0)),
                 low.eq(Mux(self.drain, self.drain_addr >> self._place_bits, second.word)),
-                high.eq(low + 1),
             ]
         old = []
         for k in range(_BANKS):
@@ -154,8 +153,8 @@ class VectorElements(wiring.Component):
                         m.d.comb += result.eq(Mux(acc < value, acc, value))
             # A drain reads whole words: `next` is the VEC's.
             m.d.comb += [
-                read.addr.eq(Mux(second.next[k] & ~self.drain, high, low)),
-                write.addr.eq(Mux(second.next[k], high, low)),
+                read.addr.eq(Mux(second.next[k] & ~self.drain, behind, low)),
+                write.addr.eq(Mux(second.next[k], behind, second.word)),
                 write.data.eq(result),
                 write.en.eq(enable[k]),
             ]

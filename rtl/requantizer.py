@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One lane of the requantizer: an int32 sum to a uint8 code, as float32 arithmetic would."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -86,18 +86,24 @@ class Requantizer(wiring.Component):
 
         # Stage 1: leading one to bit 31, then 24 bits of it. From here the value is
         # significand * 2**-right, times 2**31 until the product's rounding takes that off.
-        normal = magnitude
-        zeros: list[Signal] = []
-        for step in (16, 8, 4, 2, 1):
-            empty = Signal(name=f"empty{step}")
-            shifted = Signal(ACC_BITS, name=f"normal{step}")
-            with m.If(on[1]):
-                m.d.comb += [
-                    empty.eq(normal[ACC_BITS - step :] == 0),
-                    shifted.eq(Mux(empty, normal << step, normal)),
-                ]
-            zeros.insert(0, empty)
-            normal = shifted
+        # By bytes first: the zeros that each byte leads with are counted meanwhile.
+        lead = Signal(2)  # bytes of zeros
+        top_byte = Signal(ACC_BITS)
+        inner = Signal(3)  # zeros that the first byte with a one leads with
+        normal = Signal(ACC_BITS)
+        lead_bytes = [magnitude[ACC_BITS - 8 * (k + 1) :][:8] for k in range(ACC_BITS // 8)]
+        with m.If(on[1]):
+            with m.Switch(Cat(byte.any() for byte in reversed(lead_bytes))):
+                for k, byte in enumerate(lead_bytes):
+                    # All zeros: shifting what is zero does no harm, nor does what is counted.
+                    pattern = "0" * k + "1" + "-" * (3 - k) if k < 3 else "000-"
+                    with m.Case(pattern):
+                        m.d.comb += [
+                            lead.eq(k),
+                            top_byte.eq(magnitude << 8 * k),
+                            inner.eq(_leading_zeros(byte)),
+                        ]
+            m.d.comb += normal.eq((top_byte << inner)[:ACC_BITS])
         drop = ACC_BITS - MANTISSA_BITS
         rounded = Signal(MANTISSA_BITS + 1)
         with m.If(on[1]):
@@ -107,12 +113,14 @@ class Requantizer(wiring.Component):
         significand1 = Signal(MANTISSA_BITS)
         mantissa1 = Signal(MANTISSA_BITS)
         right1 = Signal(signed(8))
+        carry1 = Signal()  # rounding made it twice as large
         with m.If(on[1]):
             m.d.sync += [
                 # A carry out leaves zeros below, so the new leading one is all there is.
                 significand1.eq(Cat(rounded[: MANTISSA_BITS - 1], rounded[-2] | rounded[-1])),
                 mantissa1.eq(mantissa0),
-                right1.eq(shift0 + Cat(zeros) - rounded[-1]),
+                right1.eq(shift0 + Cat(inner, lead)),
+                carry1.eq(rounded[-1]),
                 negative[1].eq(negative[0]),
             ]
 
@@ -122,7 +130,7 @@ class Requantizer(wiring.Component):
         with m.If(on[2]):
             m.d.sync += [
                 product.eq(significand1 * mantissa1),
-                right2.eq(right1),
+                right2.eq(right1 - carry1),
                 negative[2].eq(negative[1]),
             ]
 
@@ -184,3 +192,11 @@ class Requantizer(wiring.Component):
             with m.Else():
                 m.d.sync += self.code.eq(moved[:ACTIVATION_BITS])
         return m
+
+
+def _leading_zeros(byte: Value) -> Value:
+    """How many zeros a byte that is not zero leads with; 7 if it is zero."""
+    zeros: Value = Const(7, 3)
+    for bit in range(1, 8):
+        zeros = Mux(byte[bit], 7 - bit, zeros)
+    return zeros

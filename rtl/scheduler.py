@@ -109,6 +109,10 @@ class RowScheduler(wiring.Component):
         in_use = Signal(rows, reset_less=True)  # rows of the product
         bits = Signal(rows, reset_less=True)  # the current plane
         left = Signal(rows, reset_less=True)  # candidates of the plane not yet taken
+        flags = Signal(len(spans), reset_less=True)  # groups that hold some
+        # How many a group holds, up to the end of each of its nibbles: counted when the plane is
+        # taken over and kept up to date, so that a step need not begin by counting.
+        uptos = [_counters(span, f"upto{k}") for k, span in enumerate(spans)]
         taken = Signal(rows, reset_less=True)  # rows driven by the read in the making
         zero_skip = Signal(reset_less=True)
         per_read = Signal(9, reset_less=True)
@@ -125,14 +129,14 @@ class RowScheduler(wiring.Component):
         # One step: the lowest group with candidates, and as many of them as the read lacks. What
         # only a step needs is computed in a step only; that is what makes a simulation fast.
         step = Signal()
-        flags = Signal(len(spans))  # groups that hold candidates
         which = Signal(range(len(spans)))
         chosen = Signal(group)  # its candidates
         here = Signal(group)  # its bits of the plane
         none = Signal()  # no group has any
         more = Signal()  # another group has some too
         pick = Signal(group)
-        count = Signal(range(group + 1))
+        sums = _counters(slice(0, group), "sum")  # of the group
+        fewer = _counters(slice(0, group), "fewer")  # what a cut leaves of them
         everything = Signal()
         rest = Signal(group)
         driven = Signal(group)
@@ -141,7 +145,6 @@ class RowScheduler(wiring.Component):
         m.d.comb += step.eq(self.busy & ~held)
         with m.If(step):
             m.d.comb += [
-                flags.eq(Cat(left[span].any() for span in spans)),
                 none.eq(flags == 0),
                 more.eq((flags & (flags - 1)) != 0),
             ]
@@ -149,13 +152,28 @@ class RowScheduler(wiring.Component):
                 for k, span in enumerate(spans):
                     with m.Case("1".rjust(len(spans) - k, "-") + "0" * k):
                         m.d.comb += [which.eq(k), chosen.eq(left[span]), here.eq(bits[span])]
-            _pick(m, chosen, need, pick=pick, count=count, everything=everything)
+                        m.d.comb += [a.eq(b) for a, b in zip(sums, uptos[k], strict=False)]
+                        # A last group may be short.
+                        m.d.comb += [a.eq(uptos[k][-1]) for a in sums[len(uptos[k]) :]]
+            m.d.comb += everything.eq(sums[-1] <= need)
+            _pick(m, chosen, need, sums, everything, pick=pick, fewer=fewer)
             m.d.comb += [
                 rest.eq(chosen & ~pick),
                 driven.eq(pick & here),
                 over.eq(everything & ~more),
-                complete.eq(~none & (~everything | (count == need) | ~more)),
+                complete.eq(~none & ((sums[-1] >= need) | ~more)),
             ]
+
+        def renew(candidates: Any) -> None:
+            """Another plane."""
+            m.d.sync += [
+                left.eq(candidates),
+                flags.eq(Cat(candidates[span].any() for span in spans)),
+            ]
+            for span, counters in zip(spans, uptos, strict=True):
+                m.d.sync += [
+                    a.eq(b) for a, b in zip(counters, _counts(candidates[span]), strict=True)
+                ]
 
         free = Signal()
         emit = Signal()
@@ -174,12 +192,18 @@ class RowScheduler(wiring.Component):
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
-            m.d.sync += [need.eq(need - count), held.eq(complete & ~free), held_over.eq(over)]
+            m.d.sync += [
+                need.eq(Mux(everything, need - sums[-1], 0)),
+                held.eq(complete & ~free),
+                held_over.eq(over),
+            ]
             with m.Switch(which):
                 for k, span in enumerate(spans):
                     with m.Case(k):
                         # A read takes from a group but once: `taken` holds nothing of it yet.
                         m.d.sync += [left[span].eq(rest), taken[span].eq(driven)]
+                        m.d.sync += flags[k].eq(~everything)
+                        m.d.sync += [a.eq(b) for a, b in zip(uptos[k], fewer, strict=False)]
         with m.If(emit):
             m.d.sync += [
                 planned.rows.eq(taken),
@@ -201,8 +225,8 @@ class RowScheduler(wiring.Component):
                     upcoming.eq(upcoming + 1),
                     number.eq(upcoming),
                     bits.eq(self.plane),
-                    left.eq(Mux(zero_skip, self.plane & in_use, in_use)),
                 ]
+                renew(Mux(zero_skip, self.plane & in_use, in_use))
 
         with m.If(self.start):
             used = Signal(rows)
@@ -219,9 +243,9 @@ class RowScheduler(wiring.Component):
                 held.eq(0),
                 in_use.eq(used),
                 bits.eq(self.plane),
-                left.eq(Mux(self.zero_skip, self.plane & used, used)),
                 taken.eq(0),
             ]
+            renew(Mux(self.zero_skip, self.plane & used, used))
         with m.If(self.stop):
             m.d.sync += [self.busy.eq(0), self.o.valid.eq(0), upcoming.eq(0), held.eq(0)]
         return m
@@ -234,42 +258,58 @@ def _below(limit: Any, start: int, stop: int) -> Any:
     return Mux(limit >= stop, (1 << width) - 1, Mux(limit <= start, 0, partly))[:width]
 
 
-def _pick(
-    m: Module, chosen: Signal, need: Signal, *, pick: Signal, count: Signal, everything: Signal
-) -> None:
-    """The lowest ``need`` set bits of ``chosen``, how many they are, and if that is all of them.
+def _counters(span: slice, name: str) -> list[Signal]:
+    """A count for each nibble of a group, of its set bits and those of the nibbles below."""
+    ends = range(_NIBBLE, span.stop - span.start + _NIBBLE, _NIBBLE)
+    return [Signal(range(end + 1), name=f"{name}_{end}", reset_less=True) for end in ends]
 
-    Prefix sums run over nibbles; only the nibble in which the need is met is resolved to bits.
+
+def _counts(value: Any) -> list[Any]:
+    """What :func:`_counters` counts; in pairs, so that no sum is deep."""
+    nibbles = [sum(value[i : i + _NIBBLE], Const(0)) for i in range(0, len(value), _NIBBLE)]
+
+    def total(first: int, last: int) -> Any:
+        if last - first == 1:
+            return nibbles[first]
+        half = (last - first).bit_length() - 1
+        half = 1 << (half - (last - first == 1 << half))
+        return total(first, first + half) + total(first + half, last)
+
+    return [total(0, k + 1) for k in range(len(nibbles))]
+
+
+def _pick(
+    m: Module,
+    chosen: Signal,
+    need: Signal,
+    sums: list[Signal],
+    everything: Signal,
+    *,
+    pick: Signal,
+    fewer: list[Signal],
+) -> None:
+    """The lowest ``need`` set bits of ``chosen``, and the counts of what stays.
+
+    Only the nibble in which the need is met is resolved to bits.
     """
-    nibbles = [chosen[i : i + _NIBBLE] for i in range(0, len(chosen), _NIBBLE)]
-    sums = []
-    total: Any = Const(0)
-    for k, nibble in enumerate(nibbles):
-        total = total + sum(nibble, Const(0))
-        upto = Signal(range((k + 1) * _NIBBLE + 1), name=f"upto{k}")
-        m.d.comb += upto.eq(total)
-        sums.append(upto)
-        total = upto
-    m.d.comb += everything.eq(sums[-1] <= need)
     with m.If(everything):
-        m.d.comb += [pick.eq(chosen), count.eq(sums[-1])]
+        m.d.comb += pick.eq(chosen)
     with m.Else():
-        m.d.comb += count.eq(need)
         cut = Signal(_NIBBLE)
         want = Signal(2)  # a nibble that is cut has more bits than are wanted, so at most 3
         first = Signal(_NIBBLE)
-        rest = [Signal(_NIBBLE, name=f"without{k}") for k in range(1, 4)]
-        for k, upto in enumerate(sums):
+        nibbles = [chosen[i : i + _NIBBLE] for i in range(0, len(chosen), _NIBBLE)]
+        met = Signal(len(sums))  # there are more than enough up to here
+        m.d.comb += met.eq(Cat(need < upto for upto in sums))
+        for k in range(len(sums)):
             before = sums[k - 1] if k else Const(0)
-            with m.If(need < upto) if k == 0 else m.Elif(need < upto):
+            with m.If(met[k]) if k == 0 else m.Elif(met[k]):
                 m.d.comb += [cut.eq(nibbles[k]), want.eq(need - before)]
-        for source, without in zip([cut, *rest], rest, strict=False):
-            m.d.comb += without.eq(source & (source - 1))
-        m.d.comb += first.eq(cut)
-        with m.Switch(want):
-            for k, without in enumerate([cut, *rest]):
-                with m.Case(k):
-                    m.d.comb += first.eq(cut & ~without)
+        for bit in range(_NIBBLE):
+            below = sum(cut[:bit], Const(0))
+            m.d.comb += first[bit].eq(cut[bit] & (below < want))
         for k, upto in enumerate(sums):
-            with m.If(need < upto) if k == 0 else m.Elif(need < upto):
+            with m.If(met[k]) if k == 0 else m.Elif(met[k]):
                 m.d.comb += pick.eq(Cat(chosen[: k * _NIBBLE], first))
+            with m.If(met[k]):
+                m.d.comb += fewer[k].eq(upto - need)
