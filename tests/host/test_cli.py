@@ -134,7 +134,8 @@ def test_bench_functions_exist_and_groups_are_checked(tmp_path: Path) -> None:
 
     for source in bench.GROUPS:
         assert callable(getattr(figures, source.function))
-    for only, message in (("fst", "no group 'fst'; choose from adc_busy, compile, fast"), (",", "no group")):
+    unknown = "no group 'fst'; choose from adc_busy, compile, fast"
+    for only, message in (("fst", unknown), (",", "no group")):
         result = run("bench", "--only", only, "--json", str(tmp_path / "b.json"))
         assert result.exit_code == 2
         assert message in result.stderr
