@@ -20,7 +20,9 @@ _CORE_BITS = 5
 class ImageGate(wiring.Component):
     """Takes WRITE_IMAGE out of the host's messages; all others go on to the tile as they are.
 
-    A word of an image takes two cycles, everything else passes at a word a cycle.
+    A word of an image takes two cycles, everything else passes at a word a cycle and two cycles
+    later: from register to register, so that no path leads from the memory of the link into the
+    tile.
 
     Members
     -------
@@ -42,41 +44,49 @@ class ImageGate(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        word = Signal(64)  # of the host
+        valid = Signal()
+        take = Signal()
         left = Signal(16)  # payload words still to come; 0: a header is next
         image = Signal()  # they are an image's
         high = Signal()  # the upper half comes next
         address = Signal(ADDRESS_BITS)
         core = Signal(_CORE_BITS)
-        kind = self.i.payload[:8]
-        length = self.i.payload[16:32]
+        kind = word[:8]
+        length = word[16:32]
         ours = Signal()
         moved = Signal()
         m.d.comb += [
             ours.eq(Mux(left == 0, kind == Kind.WRITE_IMAGE, image)),
-            self.o.payload.eq(self.i.payload),
-            self.o.valid.eq(self.i.valid & ~ours),
-            self.i.ready.eq(Mux(ours, (left == 0) | high, self.o.ready)),
-            moved.eq(self.i.valid & self.i.ready),
+            take.eq(Mux(ours, (left == 0) | high, ~self.o.valid | self.o.ready)),
+            moved.eq(valid & take),
+            self.i.ready.eq(~valid | take),
         ]
+        with m.If(self.i.ready):
+            m.d.sync += [valid.eq(self.i.valid), word.eq(self.i.payload)]
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(moved & ~ours):
+            m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(word)]
         with m.If(moved):
             with m.If(left == 0):
                 m.d.sync += [
                     # A register read has a length but no payload.
                     left.eq(Mux(kind == Kind.READ_REG, 0, length)),
                     image.eq(ours),
-                    address.eq(self.i.payload[32:]),
-                    core.eq(self.i.payload[32 + ADDRESS_BITS :]),
+                    address.eq(word[32:]),
+                    core.eq(word[32 + ADDRESS_BITS :]),
                 ]
             with m.Else():
                 m.d.sync += left.eq(left - 1)
 
         m.d.sync += self.load.en.eq(0)
-        with m.If(self.i.valid & image & (left != 0)):
+        with m.If(valid & image & (left != 0)):
             reference = address[REGION_LSB:] == Region.REFERENCE
             m.d.sync += [
                 self.load.en.eq(1),
                 self.load.addr.eq(address),
-                self.load.word.eq(self.i.payload.word_select(high, 32)),
+                self.load.word.eq(word.word_select(high, 32)),
                 self.load_core.eq(core),
                 high.eq(~high),
                 address.eq(address + Mux(reference, NEXT_ROW, 1)),
