@@ -52,7 +52,8 @@ class Bridge(wiring.Component):
     write_program, write_params, write_table, write_data : Out(1)
         To memories; the address is within their size.
     run, stop, clear : Out(1)
-        Bits of CONTROL, for one cycle. ``stop`` is to be obeyed before ``run``.
+        Bits of CONTROL, in the cycle after that of the word: registers, since all of the tile hangs
+        on them. ``stop`` is to be obeyed before ``run``.
     running : In(1)
     push, in_level : Out(1), In(range(fifo_words + 1))
         Input FIFO; it takes ``word``.
@@ -117,6 +118,7 @@ class Bridge(wiring.Component):
         header_address = self.i.payload[32:]
         full = self.in_level == self._chip.fifo_words
         m.d.comb += self.word.eq(self.i.payload)
+        m.d.sync += [self.run.eq(0), self.stop.eq(0), self.clear.eq(0)]
 
         with m.If(left == 0):
             m.d.comb += self.i.ready.eq(~self._reply)
@@ -163,8 +165,8 @@ class Bridge(wiring.Component):
                 with m.If(self.addr == TileRegister.CONTROL):
                     bits = {Control.RUN: self.run, Control.CLEAR: self.clear}
                     for bit, strobe in {**bits, Control.STOP: self.stop}.items():
-                        m.d.comb += strobe.eq(self.word[bit.bit_length() - 1])
-                    with m.If(self.stop):
+                        m.d.sync += strobe.eq(self.word[bit.bit_length() - 1])
+                    with m.If(self.word[Control.STOP.bit_length() - 1]):
                         m.d.sync += self.link_fault.eq(0)
                 with m.Else():
                     m.d.sync += self.link_fault.eq(1)

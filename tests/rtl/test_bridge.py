@@ -161,10 +161,12 @@ def test_no_message_begins_with_words_that_are_forgotten() -> None:
         await stream_put(ctx, bridge.i, header)
         ctx.set(bridge.i.valid, 1)
         ctx.set(bridge.i.payload, stop)
+        await ctx.tick()
+        ctx.set(bridge.i.valid, 0)
         ctx.set(bridge.out_level, 5)  # since this very cycle
         assert ctx.get(bridge.stop)
         await ctx.tick()
-        ctx.set(bridge.i.valid, 0)
+        assert not ctx.get(bridge.stop)
         ctx.set(bridge.out_level, 0)
         for _ in range(5):
             assert not ctx.get(bridge.o.valid)
