@@ -155,6 +155,15 @@ def test_arrays_are_as_few_as_shapes_allow(case: Case) -> None:
     assert (compiled.mapping.utilisation >= 0.6) == (case.name in full)
 
 
+@pytest.mark.parametrize("case", NETWORKS, ids=lambda case: case.name)
+def test_small_arrays_are_full(case: Case) -> None:
+    """But for depthwise convolutions: of the cells that n channels take, one in n has a weight."""
+    network = case.network(MODELS / f"{case.name}_qdq.onnx")
+    chip = MODELS.parent / "small_arrays.toml"
+    compiled = ot.compile(network, chip=chip, tiles=16, device="ideal", steps=steps_of(case))
+    assert (compiled.mapping.utilisation >= 0.6) == (case.name != "resnet")
+
+
 def program_size(case: Case, form: str, steps: int | None = None) -> int:
     network = case.network(MODELS / f"{case.name}_{form}.onnx")
     return len(ot.compile(network, device="ideal", steps=steps).program.instructions)
