@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from amaranth.back import rtlil
-from amaranth.lib import wiring
 
 from ..arch.chip import Chip
 from ..arch.errors import ToolError
@@ -20,7 +19,7 @@ from .crossbar.image import EmulatorConfig
 from .fabric import EmulatedFabric
 from .tools import run_tool
 
-__all__ = ["FAMILIES", "Family", "synthesize", "synthesize_fabric", "vendor_cells"]
+__all__ = ["FAMILIES", "Family", "fabric_rtlil", "synthesize", "vendor_cells"]
 
 Family = Literal["ecp5", "ice40"]
 
@@ -86,8 +85,14 @@ def vendor_cells(family: Family) -> str:
     return "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + "\n\n".join(cells) + "\n"
 
 
-def synthesize(component: wiring.Component, family: Family) -> str:
-    """The netlist of a component, module ``tile``, as Verilog of the family's cells.
+def fabric_rtlil(chip: Chip, config: EmulatorConfig) -> str:
+    """A chip with emulated arrays as Yosys reads it, module ``tile``."""
+    fabric = EmulatedFabric(chip=chip, config=config)
+    return str(rtlil.convert(fabric, name="tile", emit_src=False))
+
+
+def synthesize(text: str, family: Family) -> str:
+    """The netlist of a design in RTLIL, top ``tile``, as Verilog of the family's cells.
 
     Raises
     ------
@@ -96,7 +101,6 @@ def synthesize(component: wiring.Component, family: Family) -> str:
     """
     if family not in FAMILIES:
         raise ValueError(f"The family must be one of {', '.join(FAMILIES)}, not {family!r}")
-    text = rtlil.convert(component, name="tile", emit_src=False)
     with tempfile.TemporaryDirectory(prefix="ohmtwin-netlist-") as name:
         folder = Path(name)
         (folder / "tile.il").write_text(text, encoding="utf-8")
@@ -110,14 +114,3 @@ def synthesize(component: wiring.Component, family: Family) -> str:
         if not netlist.is_file():
             raise ToolError("Yosys ended without an error, but wrote no netlist")
         return netlist.read_text(encoding="utf-8")
-
-
-def synthesize_fabric(chip: Chip, config: EmulatorConfig, family: Family = "ecp5") -> str:
-    """The netlist of a chip with emulated arrays.
-
-    Raises
-    ------
-    ToolError
-        If Yosys is missing or fails.
-    """
-    return synthesize(EmulatedFabric(chip=chip, config=config), family)

