@@ -41,8 +41,8 @@ class LinkSignature(wiring.Signature):
         The read; they stand still until the next.
     taken : Out(range(beats))
         Beats of the read that the fabric has taken.
-    ready : In(1)
-        Beat number ``taken`` of the read is there.
+    ready, more : In(1), In(1)
+        Beat number ``taken`` of the read is there, and so is the one behind it.
     beat : In(lanes * adc_bits)
         That beat.
     """
@@ -56,6 +56,7 @@ class LinkSignature(wiring.Signature):
                 "beats": Out(BEAT_BITS),
                 "taken": Out(range(chip.beats + 1)),
                 "ready": In(1),
+                "more": In(1),
                 "beat": In(chip.lanes * chip.adc_bits),
             }
         )

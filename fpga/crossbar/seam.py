@@ -33,6 +33,11 @@ class CrossbarSeam(wiring.Component):
         To the engine.
     stall : Out(1)
         A beat is due that is not there yet.
+    run, soon : In(1), Out(1)
+        The clock of this side moves in this cycle; then, or if it does not, no beat will be due
+        in the next cycle that is not there by now. So ``soon``, a cycle later, is never 1 where
+        ``stall`` is, though it may be 0 for a cycle in which nothing stalls: a register for the
+        clock to be held by.
     """
 
     def __init__(self, *, chip: Chip) -> None:
@@ -42,6 +47,8 @@ class CrossbarSeam(wiring.Component):
                 **dict(MacroSignature(chip).members.items()),
                 "link": Out(LinkSignature(chip)),
                 "stall": Out(1),
+                "run": In(1, init=1),
+                "soon": Out(1),
             }
         )
         # Made here for the proofs, which look into it: beats not yet transferred.
@@ -59,6 +66,7 @@ class CrossbarSeam(wiring.Component):
         rows = Signal(self._chip.rows, reset_less=True)
         beats = Signal(BEAT_BITS, reset_less=True)
         accept = Signal()
+        taken = Signal()
         m.d.comb += [
             self.link.serial.eq(serial),
             self.link.rows.eq(rows),
@@ -68,8 +76,16 @@ class CrossbarSeam(wiring.Component):
             self.codes.payload.eq(self.link.beat),
             self.cmd.ready.eq((left == 0) | ((left == 1) & self.codes.valid & self.codes.ready)),
             accept.eq(self.cmd.valid & self.cmd.ready & ~ResetSignal()),
+            taken.eq(self.codes.valid & self.codes.ready),
         ]
-        with m.If(self.codes.valid & self.codes.ready):
+        with m.If(self.run & accept):
+            # The first beat of a read takes time.
+            m.d.comb += self.soon.eq(self.cmd.payload.beats == 0)
+        with m.Elif(self.run & taken):
+            m.d.comb += self.soon.eq((left == 1) | self.link.more)
+        with m.Else():
+            m.d.comb += self.soon.eq((left == 0) | self.link.ready)
+        with m.If(taken):
             m.d.sync += [left.eq(left - 1), self.link.taken.eq(self.link.taken + 1)]
         with m.If(accept):
             m.d.sync += [left.eq(self.cmd.payload.beats), self.link.taken.eq(0)]
@@ -167,6 +183,7 @@ class BeatStore(wiring.Component):
             link.beat.eq(get.data),
             # A read of more beats than there are gets old ones, but never waits for ever.
             link.ready.eq((link.serial == seen) & ((written != link.taken) | (self.due == 0))),
+            link.more.eq((link.serial == seen) & ((written != link.taken + 1) | (self.due == 0))),
         ]
         with m.If(self.codes.valid):
             m.d.sync += [codes.eq(beat[chip.adc_bits :]), lane.eq(lane + 1)]

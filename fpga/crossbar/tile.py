@@ -22,7 +22,7 @@ class EmulatedTile(wiring.Component):
     An emulated read takes more cycles than it has beats. While a beat is due and not there yet,
     all registers and memories of the tile hold still; only the emulators run on. So the tile sees
     each beat in the cycle in which ``docs/tile.md`` has it: its cycles are those of the emulated
-    chip, not those of the board.
+    chip, not those of the board. What holds them is a register, since it reaches them all.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class EmulatedTile(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         seams = [CrossbarSeam(chip=self._chip) for _ in range(self._chip.cores)]
-        run = Signal()
+        run = Signal(init=1)
         tile = Tile(chip=self._chip, macros=lambda core: seams[core])
         m.submodules.tile = EnableInserter(run)(tile)
         for core, seam in enumerate(seams):
@@ -82,14 +82,13 @@ class EmulatedTile(wiring.Component):
             m.submodules[f"emulator{core}"] = engine
             connect(m, seam.link, engine.link)
             m.d.comb += [
+                seam.run.eq(run),
                 engine.load.addr.eq(self.load.addr),
                 engine.load.word.eq(self.load.word),
                 engine.load.en.eq(self.load.en & (self.load_core == core)),
             ]
-        m.d.comb += [
-            self.held.eq(Cat(seam.stall for seam in seams).any()),
-            run.eq(~self.held),
-        ]
+        m.d.sync += run.eq(Cat(seam.soon for seam in seams).all())
+        m.d.comb += self.held.eq(~run)
 
         # A word moves in cycles in which the tile runs; what was offered stays on offer.
         m.d.comb += [

@@ -4,7 +4,16 @@
 from typing import Any
 
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Assert, Assume, Const, Cover, Module, ResetSignal, Signal
+from amaranth.hdl import (
+    Assert,
+    Assume,
+    Const,
+    Cover,
+    EnableInserter,
+    Module,
+    ResetSignal,
+    Signal,
+)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect
 
@@ -14,7 +23,7 @@ from ohmtwin.fpga.crossbar.image import EmulatorConfig, Noise, Widths
 from ohmtwin.fpga.crossbar.seam import BeatStore, CrossbarSeam
 from ohmtwin.rtl.macro import BEAT_BITS
 
-__all__ = ["CHIP", "COLUMNS", "Emulator", "Handshake"]
+__all__ = ["CHIP", "COLUMNS", "Emulator", "Handshake", "Held"]
 
 CHIP = Chip(rows=8, cols=8, cell_bits=1, lanes=2, adc_bits=1, rows_per_read=1)
 
@@ -100,6 +109,44 @@ class Handshake(wiring.Component):
         with m.If(seam.stall):
             m.d.comb += Assert((owed != 0) & ~seam.codes.valid)
         explain(m, seam, store)
+        return m
+
+
+class Held(wiring.Component):
+    """A seam whose clock a register holds, as in an emulated tile: no beat is due while it runs."""
+
+    def __init__(self, seam: type[CrossbarSeam] = CrossbarSeam) -> None:
+        self.seam = seam(chip=CHIP)
+        self.store = BeatStore(chip=CHIP, columns=COLUMNS)
+        super().__init__({})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        run = Signal(init=1)
+        seam, store = self.seam, self.store
+        m.submodules.seam = EnableInserter(run)(seam)
+        m.submodules.store = store
+        connect(m, seam.link, store.link)
+        drive(m, seam.cmd, seam.codes)
+        m.d.sync += run.eq(seam.soon)
+        m.d.comb += [
+            seam.run.eq(run),
+            store.codes.payload.eq(AnySeq(1)),
+            store.codes.valid.eq(AnySeq(1)),
+            Assume(~store.codes.valid | (store.due != 0)),
+            Assert(~(run & seam.stall)),
+        ]
+        # It is held for a cycle too long at most.
+        ready = Signal()
+        m.d.sync += ready.eq(~run & ~seam.stall)
+        with m.If(ready):
+            m.d.comb += Assert(run)
+        explain(m, seam, store)
+        # Three reads, with beats of their own, get through.
+        reads = Signal(2)
+        with m.If(run & seam.cmd.valid & seam.cmd.ready & (seam.cmd.payload.beats == 2)):
+            m.d.sync += reads.eq(reads + 1)
+        m.d.comb += Cover(reads == 3)
         return m
 
 

@@ -10,7 +10,7 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from crossbar_handshake import Emulator, Handshake
+from crossbar_handshake import Emulator, Handshake, Held
 
 from ohmtwin.fpga.crossbar.seam import CrossbarSeam
 
@@ -74,6 +74,12 @@ def test_handshake(tmp_path: Path) -> None:
     assert verdict(Handshake(), "prove", 4, tmp_path) == "PASS"
 
 
+@pytest.mark.parametrize("mode", ["prove", "cover"])
+def test_held(mode: str, tmp_path: Path) -> None:
+    """For all time, with resets at any moment; and reads get through."""
+    assert verdict(Held(), mode, 20 if mode == "cover" else 4, tmp_path) == "PASS"
+
+
 def test_emulator(tmp_path: Path) -> None:
     """Codes are as many as are due, for all time: what the proof above takes for granted."""
     assert verdict(Emulator(), "prove", 3, tmp_path) == "PASS"
@@ -114,3 +120,28 @@ class EagerSeam(CrossbarSeam):
 @pytest.mark.parametrize("seam", [EarlySeam, StaleSeam, EagerSeam])
 def test_bugs_are_noticed(seam: type[CrossbarSeam], tmp_path: Path) -> None:
     assert verdict(Handshake(seam), "bmc", 20, tmp_path) == "FAIL"
+
+
+class HopefulSeam(CrossbarSeam):
+    """Takes it that the beat behind the one that is there will be there as well."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.codes.valid & self.codes.ready & ~self.cmd.ready):
+            m.d.comb += self.soon.eq(1)
+        return m
+
+
+class HastySeam(CrossbarSeam):
+    """Runs on when a read has been taken."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.cmd.valid & self.cmd.ready):
+            m.d.comb += self.soon.eq(1)
+        return m
+
+
+@pytest.mark.parametrize("seam", [HopefulSeam, HastySeam])
+def test_a_clock_that_runs_on_is_noticed(seam: type[CrossbarSeam], tmp_path: Path) -> None:
+    assert verdict(Held(seam), "bmc", 20, tmp_path) == "FAIL"
