@@ -20,9 +20,9 @@ _CORE_BITS = 5
 class ImageGate(wiring.Component):
     """Takes WRITE_IMAGE out of the host's messages; all others go on to the tile as they are.
 
-    A word of an image takes two cycles, everything else passes at a word a cycle and two cycles
-    later: from register to register, so that no path leads from the memory of the link into the
-    tile.
+    A word takes two cycles, more than ten times less than on a line. It goes from register to
+    register, and so does what tells that it was taken: no path leads from the link into the tile,
+    or back.
 
     Members
     -------
@@ -58,10 +58,12 @@ class ImageGate(wiring.Component):
         moved = Signal()
         m.d.comb += [
             ours.eq(Mux(left == 0, kind == Kind.WRITE_IMAGE, image)),
-            take.eq(Mux(ours, (left == 0) | high, ~self.o.valid | self.o.ready)),
+            take.eq(Mux(ours, (left == 0) | high, ~self.o.valid)),
             moved.eq(valid & take),
-            self.i.ready.eq(~valid | take),
+            self.i.ready.eq(~valid),
         ]
+        with m.If(take):
+            m.d.sync += valid.eq(0)
         with m.If(self.i.ready):
             m.d.sync += [valid.eq(self.i.valid), word.eq(self.i.payload)]
         with m.If(self.o.ready):

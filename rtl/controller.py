@@ -44,9 +44,6 @@ class Controller(wiring.Component):
     An instruction is fetched in one cycle and executes in the first cycle in which what it waits
     for holds. Everything it orders is a strobe in that cycle or in those that follow it.
 
-    At ``run`` the address registers are 0, SCHEDULE is baseline, ROWS_PER_READ 1, PLANES 8, QUANT
-    has zero point and lower bound 0 and upper bound 255, PITCH and OFFSET are 0 and SCALE is 1.
-
     Parameters
     ----------
     chip : Chip
@@ -66,10 +63,8 @@ class Controller(wiring.Component):
     busy : In(cores)
     in_level, out_free : In(range(fifo_words + 1))
         Words in the input FIFO, and free in the output FIFO.
-    read_data, read_addr : Out(1), Out(range(data_words))
-        Ask data memory for a word, for the load path or to be sent.
-    pop : Out(1)
-        Ask the input FIFO for a word.
+    read_data, read_addr, pop : Out(1), Out(range(data_words)), Out(1)
+        Ask data memory for a word, for the load path or to be sent; ask the input FIFO for one.
     load, begin, row, byte, count : Out(1), Out(1), Out(8), Out(3), Out(4)
         Bytes of the word asked for go to the cores of ``cores``, or if ``vector`` to the vector
         ALU; see :class:`~.loader.Loader`.
@@ -82,7 +77,6 @@ class Controller(wiring.Component):
     zero_skip, rows_per_read, planes : Out(1), Out(9), Out(4)
         Registers that products use.
     issue, issue_sum, command : Out(1), Out(1), Out(drain_layout(chip))
-        To the vector unit.
     """
 
     def __init__(self, *, chip: Chip) -> None:
@@ -134,6 +128,7 @@ class Controller(wiring.Component):
         self._state = Signal(_State)
         self._word = Signal(64)
         self._first = Signal(ADDRESS_BITS)  # value of the address register in bits 7:5
+        self._first_index = Signal(range(ADDRESS_REGISTERS))  # which it is, in the cycle of fetch
         self._quant = Signal(24, init=_QUANT_INIT)
         self._pitch = Signal(ADDRESS_BITS)
         self._step_param = Signal()  # the parameter register of a REQ is still to be stepped
@@ -176,10 +171,17 @@ class Controller(wiring.Component):
             self.cores.eq(self._field(Opcode.LOAD, "cores")),
         ]
 
+        fetched = Signal(64)
         with m.If(fetch):
+            addr = FORMATS[Opcode.LOAD]["addr"]
+            m.d.comb += [
+                fetched.eq(Mux(self._jumped, back.data, ahead.data)),
+                self._first_index.eq(fetched[addr.lsb :]),
+            ]
             m.d.sync += [
                 self._state.eq(_State.EXECUTE),
-                self._word.eq(Mux(self._jumped, back.data, ahead.data)),
+                self._word.eq(fetched),
+                self._first.eq(self._addresses[self._first_index]),
             ]
         self._count(m)
         self._wait(m)
@@ -277,8 +279,6 @@ class Controller(wiring.Component):
 
     def _step_address(self, m: Module) -> None:
         """The address register in bits 7:5, and what it grows by if the step bit is set."""
-        with m.If(self._state == _State.EXECUTE):
-            m.d.comb += self._first.eq(self._addresses[self._field(Opcode.LOAD, "addr")])
         amount = Signal(ADDRESS_BITS)
         touches = Signal()
         with m.If(self._go), m.Switch(self._word[: OPCODE.width]):
@@ -397,11 +397,14 @@ class Controller(wiring.Component):
             with m.Else():
                 m.d.sync += self._state.eq(_State.REPEAT)
         # A cycle later, so that an address register has a single adder.
+        stepped = Signal(ADDRESS_BITS)
         with m.If(self._step_param):
-            m.d.sync += [
-                self._step_param.eq(0),
-                param_register.eq(param_register + Mux(same, 1, (outputs + (lanes - 1)) >> group)),
-            ]
+            m.d.comb += stepped.eq(param_register + Mux(same, 1, (outputs + (lanes - 1)) >> group))
+            m.d.sync += [self._step_param.eq(0), param_register.eq(stepped)]
+            # A REQ of nothing is over by then, and the next instruction may name the register.
+            fetch = self._state == _State.FETCH
+            with m.If(fetch & (self._first_index == self._field(Opcode.REQ, "param"))):
+                m.d.sync += self._first.eq(stepped)
 
         with m.If((self._state == _State.REPEAT) & is_req):
             m.d.comb += last.eq(self._left <= lanes)
@@ -450,18 +453,14 @@ class Controller(wiring.Component):
             with m.Else():
                 m.d.comb += self._finish.eq(1)
         with m.If(self._finish):
-            m.d.sync += [
-                self.pc.eq(self.pc + 1),
-                self._jumped.eq(0),
-                self._state.eq(_State.FETCH),
-            ]
+            m.d.sync += [self.pc.eq(self.pc + 1), self._state.eq(_State.FETCH), self._jumped.eq(0)]
             with m.If(self._word[: OPCODE.width] == Opcode.HALT):
                 m.d.sync += [self.pc.eq(self.pc), self._state.eq(_State.IDLE)]
             with m.Elif(self._word[: OPCODE.width] == Opcode.LOOP):
-                m.d.sync += depth.eq(depth + 1)
                 for stack in (starts, ends, counts):
                     m.d.sync += [b.eq(a) for a, b in pairwise(stack)]
                 m.d.sync += [
+                    depth.eq(depth + 1),
                     starts[0].eq(self.pc + 1),
                     ends[0].eq(self.pc + body),
                     counts[0].eq(self._field(Opcode.LOOP, "count")),

@@ -137,7 +137,8 @@ class RowScheduler(wiring.Component):
         pick = Signal(group)
         sums = _counters(slice(0, group), "sum")  # of the group
         fewer = _counters(slice(0, group), "fewer")  # what a cut leaves of them
-        everything = Signal()
+        everything = Signal()  # all of them are wanted
+        enough = Signal()  # no more are wanted
         rest = Signal(group)
         driven = Signal(group)
         complete = Signal()
@@ -147,21 +148,26 @@ class RowScheduler(wiring.Component):
             m.d.comb += [
                 none.eq(flags == 0),
                 more.eq((flags & (flags - 1)) != 0),
+                everything.eq(1),  # of nothing, too
             ]
             with m.Switch(flags):
                 for k, span in enumerate(spans):
                     with m.Case("1".rjust(len(spans) - k, "-") + "0" * k):
                         m.d.comb += [which.eq(k), chosen.eq(left[span]), here.eq(bits[span])]
                         m.d.comb += [a.eq(b) for a, b in zip(sums, uptos[k], strict=False)]
+                        # Compared before the choice, which takes as long.
+                        m.d.comb += [
+                            everything.eq(uptos[k][-1] <= need),
+                            enough.eq(uptos[k][-1] >= need),
+                        ]
                         # A last group may be short.
                         m.d.comb += [a.eq(uptos[k][-1]) for a in sums[len(uptos[k]) :]]
-            m.d.comb += everything.eq(sums[-1] <= need)
             _pick(m, chosen, need, sums, everything, pick=pick, fewer=fewer)
             m.d.comb += [
                 rest.eq(chosen & ~pick),
                 driven.eq(pick & here),
                 over.eq(everything & ~more),
-                complete.eq(~none & ((sums[-1] >= need) | ~more)),
+                complete.eq(~none & (enough | ~more)),
             ]
 
         def renew(candidates: Any) -> None:
@@ -254,8 +260,10 @@ class RowScheduler(wiring.Component):
 def _below(limit: Any, start: int, stop: int) -> Any:
     """Bit r is ``start + r < limit``; start is a multiple of a power of two above stop - start."""
     width = stop - start
-    partly = ((Const(1) << limit[: max(1, (width - 1).bit_length())]) - 1)[:width]
-    return Mux(limit >= stop, (1 << width) - 1, Mux(limit <= start, 0, partly))[:width]
+    low = max(1, (width - 1).bit_length())
+    here = limit[low:] == start >> low
+    beyond = limit[low:] > start >> low
+    return Cat(beyond | (here & (limit[:low] > r)) for r in range(width))
 
 
 def _counters(span: slice, name: str) -> list[Signal]:
@@ -266,7 +274,7 @@ def _counters(span: slice, name: str) -> list[Signal]:
 
 def _counts(value: Any) -> list[Any]:
     """What :func:`_counters` counts; in pairs, so that no sum is deep."""
-    nibbles = [sum(value[i : i + _NIBBLE], Const(0)) for i in range(0, len(value), _NIBBLE)]
+    nibbles = [_ones(value[i : i + _NIBBLE]) for i in range(0, len(value), _NIBBLE)]
 
     def total(first: int, last: int) -> Any:
         if last - first == 1:
@@ -276,6 +284,13 @@ def _counts(value: Any) -> list[Any]:
         return total(first, first + half) + total(first + half, last)
 
     return [total(0, k + 1) for k in range(len(nibbles))]
+
+
+def _ones(nibble: Any) -> Any:
+    """Bits that are set in four: one LUT a bit of the result, where adders would be slower."""
+    a, b, c, d = nibble
+    pairs = (a & b) | (c & d) | ((a ^ b) & (c ^ d))
+    return Cat(a ^ b ^ c ^ d, pairs & ~(a & b & c & d), a & b & c & d)
 
 
 def _pick(
