@@ -384,6 +384,8 @@ class _Tracer(Walk):
         lanes = self.chip.outputs_per_beat
         groups = 1 if instruction["same_param"] else beats
         reg = instruction["param"]
+        if reg == instruction["dest"] and instruction["param_step"] and instruction["dest_step"]:
+            raise self.bad(f"it steps A{reg} twice; give dest and param registers of their own")
         param = self.register(reg)
         limit = len(self.program.params) // lanes
         if param + groups > limit:

@@ -209,6 +209,12 @@ _FULL = f"{_LOAD}\nMVM rows=8 beats=4 cores=2"
         (_START + "REQ outputs=0 cores=2\nNOP", "drains no accumulator"),
         (_START + "REQ outputs=1 vector=1 cores=2\nNOP", "vector accumulators; set cores to 0"),
         (_START + "REQ outputs=300 vector=1\nNOP", "drains 300 of 256 vector"),
+        (
+            _START.replace("body=3", "body=4")
+            + _FULL
+            + "\nREQ dest=1 dest_step=1 param=1 param_step=1 outputs=1 cores=2",
+            "steps A1 twice",
+        ),
         (_START + "REQ outputs=1\nNOP", "names no core"),
         (_START + "LOAD source=HOST bytes=8 cores=2\nNOP", "0 words are sent .* take 1"),
     ],
