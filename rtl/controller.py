@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller: fetches and executes the program of a tile."""
 
-from itertools import pairwise
-
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import enum, memory, wiring
+from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS
-from ..arch.isa import ADDRESS_REGISTERS, FORMATS, LOOP_DEPTH, OPCODE, Opcode, Reg, Source
+from ..arch.isa import ADDRESS_REGISTERS, FORMATS, OPCODE, Opcode, Reg, Source
 from ..arch.timing import vector_latency
 from .checks import check_chip
 from .elements import OP_BITS, SCALE_BITS
 from .gather import ADDRESS_BITS, RunReader
+from .sequencer import Sequencer
 from .vector_unit import drain_layout
 
 __all__ = ["COUNTERS", "COUNTER_BITS", "Controller"]
@@ -63,8 +62,10 @@ class Controller(wiring.Component):
     busy : In(cores)
     in_level, out_free : In(range(fifo_words + 1))
         Words in the input FIFO, and free in the output FIFO.
-    read_data, read_addr, pop : Out(1), Out(range(data_words)), Out(1)
-        Ask data memory for a word, for the load path or to be sent; ask the input FIFO for one.
+    read_data, read_addr : Out(1), Out(range(data_words))
+        Ask data memory for a word, for the load path or to be sent.
+    pop : Out(1)
+        Ask the input FIFO for a word.
     load, begin, row, byte, count : Out(1), Out(1), Out(8), Out(3), Out(4)
         Bytes of the word asked for go to the cores of ``cores``, or if ``vector`` to the vector
         ALU; see :class:`~.loader.Loader`.
@@ -77,6 +78,7 @@ class Controller(wiring.Component):
     zero_skip, rows_per_read, planes : Out(1), Out(9), Out(4)
         Registers that products use.
     issue, issue_sum, command : Out(1), Out(1), Out(drain_layout(chip))
+        To the vector unit.
     """
 
     def __init__(self, *, chip: Chip) -> None:
@@ -126,73 +128,94 @@ class Controller(wiring.Component):
         )
         # Internal state that proofs and the blocks below look into.
         self._state = Signal(_State)
-        self._word = Signal(64)
-        self._first = Signal(ADDRESS_BITS)  # value of the address register in bits 7:5
-        self._first_index = Signal(range(ADDRESS_REGISTERS))  # which it is, in the cycle of fetch
+        self._coming = Signal(64)  # the instruction that is fetched
+        self._word = Signal(64)  # and that executes
+        self._coming_first = Signal(ADDRESS_BITS)  # the address register in bits 7:5 of it
+        self._first = Signal(ADDRESS_BITS)
         self._quant = Signal(24, init=_QUANT_INIT)
         self._pitch = Signal(ADDRESS_BITS)
         self._step_param = Signal()  # the parameter register of a REQ is still to be stepped
+        self._wait_cores = Signal(chip.cores)
+        self._wait_vector = Signal()
+        self._wait_host = Signal()
         self._finish = Signal()
         self._go = Signal()
         self._begin = Signal()  # a program starts
-        self._jumped = Signal()  # the next instruction is the first of the innermost loop
-        self._loop_start = Signal(range(chip.program_words))
         self._left = Signal(_COUNT_BITS)
         self._addresses = Array(
             Signal(ADDRESS_BITS, name=f"a{k}") for k in range(ADDRESS_REGISTERS)
         )
 
-    def _field(self, op: Opcode, name: str) -> Value:
+    def _field(self, op: Opcode, name: str, *, coming: bool = False) -> Value:
         field = FORMATS[op][name]
-        return self._word[field.lsb : field.lsb + field.width]
+        word = self._coming if coming else self._word
+        return word[field.lsb : field.lsb + field.width]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.program = program = memory.Memory(
-            shape=64, depth=self._chip.program_words, init=[]
-        )
-        # Block RAM is slow, so an instruction executes from a register: while the one before it
-        # executes, what follows it and what a jump back leads to are read; FETCH takes one.
-        ahead = program.read_port()
-        back = program.read_port()
-        write = program.write_port()
+        m.submodules.sequencer = sequencer = Sequencer(chip=self._chip)
         fetch = self._state == _State.FETCH
         m.d.comb += [
             self._begin.eq(self.run & (self.stop | ~self.running)),
-            write.en.eq(self.write_program),
-            write.addr.eq(self.write_addr),
-            write.data.eq(self.write_data),
-            ahead.en.eq(~fetch),
-            ahead.addr.eq(Mux(self._begin, 0, self.pc + 1)),
-            back.en.eq(~fetch),
-            back.addr.eq(self._loop_start),
+            sequencer.begin.eq(self._begin),
+            sequencer.fetch.eq(fetch),
+            sequencer.finish.eq(self._finish),
+            sequencer.forget.eq(self.stop | self._begin),
+            sequencer.write_program.eq(self.write_program),
+            sequencer.write_addr.eq(self.write_addr),
+            sequencer.write_data.eq(self.write_data),
+            self.pc.eq(sequencer.pc),
+            self._coming.eq(sequencer.coming),
+            self._word.eq(sequencer.word),
             self.running.eq(self._state != _State.IDLE),
             # The field has the same place in every instruction that has it.
             self.cores.eq(self._field(Opcode.LOAD, "cores")),
         ]
-
-        fetched = Signal(64)
         with m.If(fetch):
-            addr = FORMATS[Opcode.LOAD]["addr"]
-            m.d.comb += [
-                fetched.eq(Mux(self._jumped, back.data, ahead.data)),
-                self._first_index.eq(fetched[addr.lsb :]),
-            ]
-            m.d.sync += [
-                self._state.eq(_State.EXECUTE),
-                self._word.eq(fetched),
-                self._first.eq(self._addresses[self._first_index]),
-            ]
+            m.d.sync += self._state.eq(_State.EXECUTE)
+            self._prepare(m)
         self._count(m)
         self._wait(m)
-        self._execute(m)
+        self._execute(m, sequencer.bad_loop)
         self._step_address(m)
-        self._gather(m)
-        self._move(m)
+        self._move(m, self._gather(m))
         self._drain(m)
-        self._sequence(m)
+        with m.If(self._finish):
+            m.d.sync += self._state.eq(_State.FETCH)
+            with m.If(self._word[: OPCODE.width] == Opcode.HALT):
+                m.d.sync += self._state.eq(_State.IDLE)
         self._control(m)
         return m
+
+    def _prepare(self, m: Module) -> None:
+        """What can be known of an instruction while it is fetched: registers, for its execution."""
+        op = self._coming[: OPCODE.width]
+        addr = self._field(Opcode.LOAD, "addr", coming=True)
+        waits = Cat(self._wait_cores, self._wait_vector, self._wait_host)
+        m.d.comb += self._coming_first.eq(self._addresses[addr])
+        m.d.sync += [
+            self._first.eq(self._coming_first),
+            self._left.eq(
+                Mux(
+                    op == Opcode.REQ,
+                    self._field(Opcode.REQ, "outputs", coming=True),
+                    self._field(Opcode.RECV, "words", coming=True),
+                )
+            ),
+            waits.eq(0),
+        ]
+        with m.Switch(op):
+            with m.Case(Opcode.HALT):
+                m.d.sync += [self._wait_cores.eq(~0), self._wait_vector.eq(1)]
+            with m.Case(Opcode.SYNC):
+                m.d.sync += waits.eq(~0)
+            with m.Case(Opcode.SET):
+                quant = self._field(Opcode.SET, "reg", coming=True) == Reg.QUANT
+                m.d.sync += self._wait_vector.eq(quant)
+            with m.Case(Opcode.RECV, Opcode.SEND):
+                m.d.sync += self._wait_vector.eq(1)
+            with m.Case(Opcode.LOAD, Opcode.MVM, Opcode.REQ):
+                m.d.sync += self._wait_cores.eq(self._field(Opcode.LOAD, "cores", coming=True))
 
     def _count(self, m: Module) -> None:
         with m.If(self.running & ~self.waiting):
@@ -202,9 +225,6 @@ class Controller(wiring.Component):
 
     def _wait(self, m: Module) -> None:
         """Decide whether the instruction executes in this cycle, and count what it waits for."""
-        cores = Signal(self._chip.cores)
-        vector = Signal()
-        sync = Signal()
         # Down from the latency - 1 in the cycle after the issue of an accumulator word: while it
         # is not 0, that word is not yet in data memory.
         draining = Signal(range(vector_latency(self._chip)))
@@ -216,31 +236,20 @@ class Controller(wiring.Component):
             m.d.sync += draining.eq(0)
 
         with m.If((self._state == _State.EXECUTE) & ~self.stop):
-            with m.Switch(self._word[: OPCODE.width]):
-                with m.Case(Opcode.HALT):
-                    m.d.comb += [cores.eq(~0), vector.eq(1)]
-                with m.Case(Opcode.SYNC):
-                    m.d.comb += [cores.eq(~0), vector.eq(1), sync.eq(1)]
-                with m.Case(Opcode.SET):
-                    m.d.comb += vector.eq(self._field(Opcode.SET, "reg") == Reg.QUANT)
-                with m.Case(Opcode.RECV, Opcode.SEND):
-                    m.d.comb += vector.eq(1)
-                with m.Case(Opcode.LOAD, Opcode.MVM, Opcode.REQ):
-                    m.d.comb += cores.eq(self.cores)
-            with m.If((cores & self.busy).any()):
+            with m.If((self._wait_cores & self.busy).any()):
                 m.d.sync += self.core_stalls.eq(self.core_stalls + 1)
-            with m.Elif(vector & (draining != 0)):
+            with m.Elif(self._wait_vector & (draining != 0)):
                 m.d.sync += self.vector_stalls.eq(self.vector_stalls + 1)
-            with m.Elif(sync & (self.in_level < self._field(Opcode.SYNC, "in_words"))):
+            with m.Elif(self._wait_host & (self.in_level < self._field(Opcode.SYNC, "in_words"))):
                 m.d.comb += self.waiting.eq(1)
                 m.d.sync += self.host_in_stalls.eq(self.host_in_stalls + 1)
-            with m.Elif(sync & (self.out_free < self._field(Opcode.SYNC, "out_words"))):
+            with m.Elif(self._wait_host & (self.out_free < self._field(Opcode.SYNC, "out_words"))):
                 m.d.comb += self.waiting.eq(1)
                 m.d.sync += self.host_out_stalls.eq(self.host_out_stalls + 1)
             with m.Else():
                 m.d.comb += self._go.eq(1)
 
-    def _execute(self, m: Module) -> None:
+    def _execute(self, m: Module, bad_loop: Signal) -> None:
         """The first cycle of an instruction that does not move words."""
         with m.If(self._go), m.Switch(self._word[: OPCODE.width]):
             with m.Case(Opcode.NOP, Opcode.SYNC, Opcode.HALT):
@@ -250,7 +259,12 @@ class Controller(wiring.Component):
                 self._change_register(m)
             with m.Case(Opcode.MVM):
                 m.d.comb += [self._finish.eq(1), self.start.eq(self.cores)]
-            with m.Case(Opcode.LOOP, Opcode.LOAD, Opcode.VEC, Opcode.RECV, Opcode.SEND, Opcode.REQ):
+            with m.Case(Opcode.LOOP):
+                with m.If(bad_loop):
+                    m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
+                with m.Else():
+                    m.d.comb += self._finish.eq(1)
+            with m.Case(Opcode.LOAD, Opcode.VEC, Opcode.RECV, Opcode.SEND, Opcode.REQ):
                 pass  # in the blocks that follow
             with m.Default():
                 m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
@@ -260,6 +274,7 @@ class Controller(wiring.Component):
         ]
 
     def _change_register(self, m: Module) -> None:
+        """Those that are no address registers."""
         value = self._field(Opcode.SET, "value")
         add = self._word[: OPCODE.width] == Opcode.ADD
         targets: dict[int, Value] = {
@@ -270,7 +285,6 @@ class Controller(wiring.Component):
             Reg.PITCH: self._pitch,
             Reg.SCALE: self.scale,
             Reg.OFFSET: self.offset,
-            **{Reg.A0 + k: a for k, a in enumerate(self._addresses)},
         }
         with m.Switch(self._field(Opcode.SET, "reg")):
             for reg, target in targets.items():
@@ -278,90 +292,118 @@ class Controller(wiring.Component):
                     m.d.sync += target.eq(Mux(add, target, 0) + value[: len(target)])
 
     def _step_address(self, m: Module) -> None:
-        """The address register in bits 7:5, and what it grows by if the step bit is set."""
+        """The address register in bits 7:5, by the step of an instruction, SET or ADD.
+
+        What it becomes does not depend on ``_go``, only whether it does: the adder need not wait.
+        """
+        op = self._word[: OPCODE.width]
         amount = Signal(ADDRESS_BITS)
         touches = Signal()
-        with m.If(self._go), m.Switch(self._word[: OPCODE.width]):
-            with m.Case(Opcode.LOAD):
-                m.d.comb += [
-                    amount.eq(self._field(Opcode.LOAD, "bytes")),
-                    touches.eq(self._field(Opcode.LOAD, "source") == Source.DATA),
-                ]
-            with m.Case(Opcode.VEC):
-                m.d.comb += [amount.eq(self._field(Opcode.VEC, "bytes")), touches.eq(1)]
-            with m.Case(Opcode.RECV, Opcode.SEND):
-                m.d.comb += [amount.eq(self._field(Opcode.RECV, "words") << 3), touches.eq(1)]
-            with m.Case(Opcode.REQ):
-                m.d.comb += [amount.eq(self._field(Opcode.REQ, "outputs")), touches.eq(1)]
-        with m.If(touches & self._field(Opcode.LOAD, "addr_step")):
-            m.d.sync += self._addresses[self._field(Opcode.LOAD, "addr")].eq(self._first + amount)
+        value = Signal(ADDRESS_BITS)
+        with m.If(self._state == _State.EXECUTE):
+            m.d.comb += touches.eq(self._field(Opcode.LOAD, "addr_step"))
+            with m.Switch(op):
+                with m.Case(Opcode.SET, Opcode.ADD):
+                    m.d.comb += [
+                        amount.eq(self._field(Opcode.SET, "value")),
+                        touches.eq(self._field(Opcode.SET, "reg") < ADDRESS_REGISTERS),
+                    ]
+                with m.Case(Opcode.LOAD):
+                    m.d.comb += amount.eq(self._field(Opcode.LOAD, "bytes"))
+                    with m.If(self._field(Opcode.LOAD, "source") != Source.DATA):
+                        m.d.comb += touches.eq(0)
+                with m.Case(Opcode.VEC):
+                    m.d.comb += amount.eq(self._field(Opcode.VEC, "bytes"))
+                with m.Case(Opcode.RECV, Opcode.SEND):
+                    m.d.comb += amount.eq(self._field(Opcode.RECV, "words") << 3)
+                with m.Case(Opcode.REQ):
+                    m.d.comb += amount.eq(self._field(Opcode.REQ, "outputs"))
+                with m.Default():
+                    m.d.comb += touches.eq(0)
+            m.d.comb += value.eq(Mux(op == Opcode.SET, 0, self._first) + amount)
+        with m.If(self._go & touches):
+            m.d.sync += self._addresses[self._field(Opcode.LOAD, "addr")].eq(value)
 
-    def _gather(self, m: Module) -> None:
+    def _gather(self, m: Module) -> RunReader:
         """LOAD and VEC: a word a cycle, and a cycle for what goes beyond the last one."""
         m.submodules.reader = reader = RunReader()
+        coming_vec = self._coming[: OPCODE.width] == Opcode.VEC
+        stream = self._field(Opcode.LOAD, "source", coming=True) == Source.HOST
+        with m.If(self._state == _State.FETCH):
+            m.d.comb += [reader.take.eq(1), reader.start.eq(self._coming_first)]
+            with m.If(coming_vec):
+                m.d.comb += [
+                    reader.bytes.eq(self._field(Opcode.VEC, "bytes", coming=True)),
+                    reader.repeats.eq(self._field(Opcode.VEC, "repeats", coming=True)),
+                ]
+            with m.Else():
+                repeats = self._field(Opcode.LOAD, "repeats", coming=True)
+                m.d.comb += [
+                    reader.bytes.eq(self._field(Opcode.LOAD, "bytes", coming=True)),
+                    reader.repeats.eq(Mux(stream, 0, repeats)),
+                    reader.stream.eq(stream),
+                ]
+
         again = self._state == _State.REPEAT
+        executes = (self._state == _State.EXECUTE) | again
+        on = Signal()
         from_host = Signal()
         m.d.comb += [
-            reader.first.eq(~again),
-            reader.start.eq(self._first),
             reader.pitch.eq(self._pitch),
-            reader.stream.eq(from_host),
+            reader.on.eq(on),
+            self.begin.eq(~again),
+            self.byte.eq(reader.byte),
+            self.count.eq(reader.count),
         ]
-        with m.If((self._go | again) & ~self.stop), m.Switch(self._word[: OPCODE.width]):
+        with m.Switch(self._word[: OPCODE.width]):
             with m.Case(Opcode.LOAD):
                 m.d.comb += [
-                    reader.on.eq(1),
+                    reader.show.eq(executes),
                     from_host.eq(self._field(Opcode.LOAD, "source") == Source.HOST),
-                    reader.bytes.eq(self._field(Opcode.LOAD, "bytes")),
-                    reader.repeats.eq(Mux(from_host, 0, self._field(Opcode.LOAD, "repeats"))),
                     self.row.eq(self._field(Opcode.LOAD, "row")),
                 ]
             with m.Case(Opcode.VEC):
                 m.d.comb += [
-                    reader.on.eq(1),
-                    reader.bytes.eq(self._field(Opcode.VEC, "bytes")),
-                    reader.repeats.eq(self._field(Opcode.VEC, "repeats")),
+                    reader.show.eq(executes),
                     self.row.eq(self._field(Opcode.VEC, "element")),
                     self.vector.eq(1),
                     self.vector_op.eq(self._field(Opcode.VEC, "op")),
                 ]
-        with m.If(reader.on):
+        m.d.comb += on.eq(reader.show & (self._go | again) & ~self.stop)
+        with m.If(on):
             m.d.comb += [
-                self.load.eq(reader.step),
-                self.begin.eq(~again),
-                self.byte.eq(reader.byte),
-                self.count.eq(reader.count),
-                self.pop.eq(reader.step & from_host),
-                self.read_data.eq(reader.step & ~from_host),
-                self.read_addr.eq(reader.addr[3:]),
+                self.load.eq(~reader.done),
+                self.pop.eq(~reader.done & from_host),
+                self.read_data.eq(~reader.done & ~from_host),
             ]
             with m.If(reader.done):
                 m.d.comb += self._finish.eq(1)
             with m.Else():
                 m.d.sync += self._state.eq(_State.REPEAT)
+        return reader
 
-    def _move(self, m: Module) -> None:
+    def _move(self, m: Module, reader: RunReader) -> None:
         """RECV and SEND: a word a cycle, from the cycle of execution on."""
+        op = self._word[: OPCODE.width]
         again = self._state == _State.REPEAT
-        step = Signal()
-        left = Signal(_COUNT_BITS)
-        addr = Signal.like(self.read_addr)
-        next_addr = Signal.like(self.read_addr)
+        on = Signal()
         some = Signal()  # a move of no words does nothing, in one cycle
-        with m.If((self._go | again) & ~self.stop), m.Switch(self._word[: OPCODE.width]):
-            with m.Case(Opcode.RECV):
-                m.d.comb += [step.eq(1), self.receive.eq(some), self.pop.eq(some)]
-            with m.Case(Opcode.SEND):
-                m.d.comb += [step.eq(1), self.send.eq(some), self.read_data.eq(some)]
-        with m.If(step):
-            m.d.comb += [
-                some.eq(left != 0),
-                left.eq(Mux(again, self._left, self._field(Opcode.RECV, "words"))),
-                addr.eq(Mux(again, next_addr, self._first[3:])),
-                self.read_addr.eq(addr),
+        m.d.comb += [
+            on.eq((self._go | again) & ~self.stop & ((op == Opcode.RECV) | (op == Opcode.SEND))),
+            # Another instruction that names a word of data memory gathers.
+            self.read_addr.eq(Mux(reader.show, reader.addr[3:], self._first[3:])),
+        ]
+        with m.If(on):
+            m.d.comb += some.eq(self._left != 0)
+            with m.If(op == Opcode.RECV):
+                m.d.comb += [self.receive.eq(some), self.pop.eq(some)]
+            with m.Else():
+                m.d.comb += [self.send.eq(some), self.read_data.eq(some)]
+            m.d.sync += [
+                self._left.eq(self._left - 1),
+                self._first.eq(self._first + _WORD_BYTES),
             ]
-            m.d.sync += [self._left.eq(left - 1), next_addr.eq(addr + 1)]
-            with m.If(left <= 1):
+            with m.If(self._left <= 1):
                 m.d.comb += self._finish.eq(1)
             with m.Else():
                 m.d.sync += self._state.eq(_State.REPEAT)
@@ -389,22 +431,20 @@ class Controller(wiring.Component):
                 param.eq(param_register),
                 addr.eq(self._first),
                 gap.eq(0),
-                self._left.eq(outputs),
-                self._step_param.eq(self._field(Opcode.REQ, "param_step")),
             ]
-            with m.If(outputs == 0):
+            with m.If(self._left == 0):
                 m.d.comb += self._finish.eq(1)
             with m.Else():
-                m.d.sync += self._state.eq(_State.REPEAT)
+                m.d.sync += [
+                    self._step_param.eq(self._field(Opcode.REQ, "param_step")),
+                    self._state.eq(_State.REPEAT),
+                ]
         # A cycle later, so that an address register has a single adder.
-        stepped = Signal(ADDRESS_BITS)
         with m.If(self._step_param):
-            m.d.comb += stepped.eq(param_register + Mux(same, 1, (outputs + (lanes - 1)) >> group))
-            m.d.sync += [self._step_param.eq(0), param_register.eq(stepped)]
-            # A REQ of nothing is over by then, and the next instruction may name the register.
-            fetch = self._state == _State.FETCH
-            with m.If(fetch & (self._first_index == self._field(Opcode.REQ, "param"))):
-                m.d.sync += self._first.eq(stepped)
+            m.d.sync += [
+                self._step_param.eq(0),
+                param_register.eq(param_register + Mux(same, 1, (outputs + (lanes - 1)) >> group)),
+            ]
 
         with m.If((self._state == _State.REPEAT) & is_req):
             m.d.comb += last.eq(self._left <= lanes)
@@ -437,46 +477,6 @@ class Controller(wiring.Component):
                 Cat(pipe.zero_point, pipe.low, pipe.high).eq(self._quant),
             ]
 
-    def _sequence(self, m: Module) -> None:
-        """The address of the next instruction, through the loops."""
-        depth = Signal(range(LOOP_DEPTH + 1))
-        # Level 0 is the innermost loop; the others stand behind it.
-        outer = (Signal.like(self.pc, name=f"loop_start{k}") for k in range(1, LOOP_DEPTH))
-        starts = [self._loop_start, *outer]
-        ends = [Signal.like(self.pc, name=f"loop_end{k}") for k in range(LOOP_DEPTH)]
-        counts = [Signal(32, name=f"loop_count{k}") for k in range(LOOP_DEPTH)]
-        body = self._field(Opcode.LOOP, "body")
-
-        with m.If(self._go & (self._word[: OPCODE.width] == Opcode.LOOP)):
-            with m.If((body == 0) | (depth == LOOP_DEPTH)):
-                m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
-            with m.Else():
-                m.d.comb += self._finish.eq(1)
-        with m.If(self._finish):
-            m.d.sync += [self.pc.eq(self.pc + 1), self._state.eq(_State.FETCH), self._jumped.eq(0)]
-            with m.If(self._word[: OPCODE.width] == Opcode.HALT):
-                m.d.sync += [self.pc.eq(self.pc), self._state.eq(_State.IDLE)]
-            with m.Elif(self._word[: OPCODE.width] == Opcode.LOOP):
-                for stack in (starts, ends, counts):
-                    m.d.sync += [b.eq(a) for a, b in pairwise(stack)]
-                m.d.sync += [
-                    depth.eq(depth + 1),
-                    starts[0].eq(self.pc + 1),
-                    ends[0].eq(self.pc + body),
-                    counts[0].eq(self._field(Opcode.LOOP, "count")),
-                ]
-            with m.Elif((depth != 0) & (self.pc == ends[0])):
-                with m.If(counts[0] == 1):
-                    m.d.sync += depth.eq(depth - 1)
-                    for stack in (starts, ends, counts):
-                        m.d.sync += [a.eq(b) for a, b in pairwise(stack)]
-                with m.Else():
-                    m.d.sync += [self.pc.eq(starts[0]), self._jumped.eq(1)]
-                    with m.If(counts[0] != 0):  # 0 is for ever
-                        m.d.sync += counts[0].eq(counts[0] - 1)
-        with m.If(self.stop | self._begin):
-            m.d.sync += depth.eq(0)
-
     def _control(self, m: Module) -> None:
         """CONTROL comes last: it overrides what the program does in the same cycle."""
         with m.If(self.stop):
@@ -484,8 +484,6 @@ class Controller(wiring.Component):
         with m.If(self._begin):
             m.d.sync += [
                 self._state.eq(_State.FETCH),
-                self.pc.eq(0),
-                self._jumped.eq(0),
                 self.fault.eq(0),
                 self.zero_skip.eq(0),
                 self.rows_per_read.eq(1),

@@ -252,7 +252,7 @@ class TileModel:
         chip, w, outputs = self.chip, self.chip.outputs_per_beat, op["outputs"]
         beats = -(-outputs // w)
         dest = self._step(op, "dest", outputs)
-        param = self._step(op, "param", 1 if op["same_param"] else beats)
+        param = self._step(op, "param", min(1, beats) if op["same_param"] else beats)
         groups = [param] * beats if op["same_param"] else range(param, param + beats)
         words = np.array([self.params[g * w + k] for g in groups for k in range(w)], dtype="<u8")
         bias = (words & 0xFFFFFFFF).astype(np.uint32).view(np.int32).astype(np.int64)

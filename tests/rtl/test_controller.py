@@ -140,7 +140,7 @@ def test_drain_steps_and_waits() -> None:
         REQ dest=1 dest_step=1 param=2 param_step=1 outputs=5 cores=1
         SEND addr=1 addr_step=1 words=2
         REQ dest=1 dest_step=1 param=2 param_step=1 same_param=1 outputs=4 vector=1
-        REQ dest=1 param=2 outputs=0 cores=1
+        REQ dest=1 dest_step=1 param=2 param_step=1 same_param=1 outputs=0 cores=1
         REQ dest=1 param=2 outputs=1 cores=1
         RECV addr=1 words=0
         HALT
@@ -161,7 +161,7 @@ def test_drain_steps_and_waits() -> None:
         (idle + 1, {"read_data": 1, "send": 1, "addr": 7}),
     ]
     assert seen[6] == (idle + 3, {"issue_sum": 1})
-    # From here on the parameters stay: the register grows by 1 for the whole REQ.
+    # The parameters stay: the register grows by 1 for the whole REQ, and not for one of nothing.
     same = [
         {"issue": 1, "word": k, "param": 6, "addr": 64 + 2 * k, "count": 2, "last": k}
         for k in range(2)
@@ -247,3 +247,40 @@ def test_four_nested_loops(counts: tuple[int, ...]) -> None:
     assert [strobes["start"] for _, strobes in seen] == starts
     assert counters["instructions"] == len(order)
     assert counters["cycles"] == 2 * len(order)
+
+
+@pytest.mark.parametrize("after", range(1, 14))
+def test_a_program_starts_anew_at_any_moment(after: int) -> None:
+    """With stop and run in one cycle: while it fetches, executes, waits, repeats and in a loop."""
+    controller = Controller(chip=_CHIP)
+    listing = """
+        LOOP body=3 count=0
+          ADD reg=A1 value=8
+          LOAD addr=1 bytes=16 cores=1
+          MVM rows=1 beats=4 cores=3
+    """
+
+    async def bench(ctx: SimulatorContext) -> None:
+        ctx.set(controller.write_program, 1)
+        for k, instruction in enumerate(assemble(listing)):
+            ctx.set(controller.write_addr, k)
+            ctx.set(controller.write_data, instruction.encode())
+            await ctx.tick()
+        ctx.set(controller.write_program, 0)
+        ctx.set(controller.run, 1)
+        await ctx.tick()
+        for cycles in (after, 30):
+            ctx.set(controller.run, 0)
+            ctx.set(controller.stop, 0)
+            trace = []
+            for _ in range(cycles):
+                trace.append(ctx.get(controller.read_addr) * ctx.get(controller.load))
+                await ctx.tick()
+            ctx.set(controller.run, 1)
+            ctx.set(controller.stop, 1)
+            await ctx.tick()
+        # The loop takes 8 cycles a round, its LOAD reads in the sixth and seventh.
+        loads = {6: 1, 7: 2, 14: 2, 15: 3, 22: 3, 23: 4, 30: 4}
+        assert trace == [loads.get(cycle, 0) for cycle in range(1, 31)]
+
+    simulate(controller, bench, cycles=200)

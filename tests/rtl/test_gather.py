@@ -34,24 +34,25 @@ def test_reads_and_cycles() -> None:
             ctx.set(reader.pitch, pitch)
             ctx.set(reader.bytes, bytes_)
             ctx.set(reader.repeats, repeats)
+            ctx.set(reader.take, 1)
+            await ctx.tick()
+            ctx.set(reader.take, 0)
+            # Taken in that cycle only.
+            for port in (reader.start, reader.bytes, reader.repeats):
+                ctx.set(port, 0)
+            ctx.set(reader.show, 1)
+            if number % 2:  # the first word stands
+                await ctx.tick()
             ctx.set(reader.on, 1)
-            ctx.set(reader.first, 1)
             seen = []
-            while ctx.get(reader.step):
+            while not ctx.get(reader.done):
                 addr = ctx.get(reader.addr)
                 assert addr % 8 == ctx.get(reader.byte)
                 seen.append((addr >> 3, ctx.get(reader.byte), ctx.get(reader.count)))
-                assert not ctx.get(reader.done)
                 await ctx.tick()
-                ctx.set(reader.first, 0)
-                # Taken in the first cycle only.
-                ctx.set(reader.start, 0)
-                ctx.set(reader.repeats, 0)
-            assert ctx.get(reader.done)
             assert seen == _words(start, bytes_, repeats, pitch), (start, bytes_, repeats, pitch)
-            await ctx.tick()
             ctx.set(reader.on, 0)
-            assert not ctx.get(reader.step)
+            ctx.set(reader.show, 0)
 
     simulate(reader, bench, cycles=20000)
 
@@ -64,15 +65,17 @@ def test_a_stream_begins_with_byte_0() -> None:
             ctx.set(reader.start, 5)
             ctx.set(reader.bytes, bytes_)
             ctx.set(reader.stream, 1)
+            ctx.set(reader.take, 1)
+            await ctx.tick()
+            ctx.set(reader.take, 0)
+            ctx.set(reader.show, 1)
             ctx.set(reader.on, 1)
-            ctx.set(reader.first, 1)
             counts = []
             while not ctx.get(reader.done):
                 assert ctx.get(reader.byte) == 0
                 counts.append(ctx.get(reader.count))
                 await ctx.tick()
-                ctx.set(reader.first, 0)
             assert counts == [8] * (bytes_ // 8) + [bytes_ % 8] * (bytes_ % 8 > 0)
-            await ctx.tick()
+            ctx.set(reader.on, 0)
 
     simulate(reader, bench, cycles=200)
