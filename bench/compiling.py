@@ -26,7 +26,14 @@ from ..host.importer.network import load_network
 from ..host.targets import connect
 from .fabric import pictures
 
-__all__ = ["LENET", "TEN_MILLION", "compile_lenet", "compile_ten_million", "lenet_fast"]
+__all__ = [
+    "LENET",
+    "TEN_MILLION",
+    "compile_lenet",
+    "compile_ten_million",
+    "lenet_fast",
+    "write_wide",
+]
 
 LENET = Path(__file__).parents[1] / "examples" / "models" / "lenet_qdq.onnx"
 
@@ -56,7 +63,7 @@ def compile_lenet(runs: int) -> float:
     return statistics.median(times)
 
 
-def _write_wide(path: Path) -> int:
+def write_wide(path: Path) -> int:
     """A model of dense layers of :data:`TEN_MILLION`; returns its weights."""
     random = np.random.default_rng(0)
     nodes, constants = [], []
@@ -123,7 +130,7 @@ def compile_ten_million() -> dict[str, float]:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "wide.onnx"
-        weights = _write_wide(path)
+        weights = write_wide(path)
         command = [sys.executable, "-m", __name__, str(path)]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:

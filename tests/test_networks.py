@@ -7,10 +7,12 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from network_cases import FILES, MODELS, NETWORKS, Case, case_of
 
 import ohmtwin as ot
+from ohmtwin.bench import compiling
 from ohmtwin.host.graph import Conv, Dense, Network
 
 # Of each network one file; between them both formats, both kinds of scales and both types.
@@ -178,3 +180,19 @@ def test_positions_of_convolutions_are_loops() -> None:
     """LeNet's two have 28x28 and 10x10 of them."""
     case = next(case for case in NETWORKS if case.name == "lenet")
     assert program_size(case, "qdq") < 150
+
+
+def test_twelve_million_weights(tmp_path: Path) -> None:
+    """They compile in bounded memory, and run on 97 tiles as golden says."""
+    assert compiling.compile_ten_million()["gib"] < 1
+    path = tmp_path / "wide.onnx"
+    assert compiling.write_wide(path) > 10_000_000
+    network = ot.load_network(path)
+    compiled = ot.compile(network, chip="tile32", tiles=128, device="ideal")
+    assert len(compiled.parts) > 90
+    x = np.random.default_rng(1).integers(0, 256, (1, 784)).astype(np.uint8)
+    with ot.connect("golden", compiled) as golden, ot.connect("fast", compiled) as fast:
+        wanted, found = golden.run(x), fast.run(x)
+    assert list(found) == [f"fc{i}{what}" for i in range(5) for what in (".acc", "")]
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, wanted[name], err_msg=name)
