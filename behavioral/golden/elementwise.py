@@ -73,12 +73,20 @@ def sum_accumulate(sources: Sequence[Codes], layer: SumLike) -> NDArray[np.int32
 
 
 def multiply_accumulate(sources: Sequence[Codes], layer: MultiplyLike) -> NDArray[np.int32]:
-    """``(a - za) * (b - zb)``: int32 of the broadcast shape."""
+    """``ga * (a - za) * gb * (b - zb) + offset``: int32 of the broadcast shape.
+
+    Raises
+    ------
+    ValueError
+        If a sum leaves 32 bits.
+    """
     a, b = (
-        source.astype(np.int32) - zero
-        for source, zero in zip(_aligned(sources), layer.zero_points, strict=True)
+        gain * (source.astype(np.int64) - zero)
+        for source, zero, gain in zip(
+            _aligned(sources), layer.zero_points, layer.gains, strict=True
+        )
     )
-    return a * b
+    return _to_sums(a * b + layer.offset, layer.name)
 
 
 def _windows(

@@ -75,7 +75,7 @@ class VectorEmitter:
         parts = _evened(parts)
         scale = task.requantizer
         builder.quant(scale.zero_point, scale.low, scale.high)
-        param = self.memories.same_param(scale.mantissa, scale.shift, task.name)
+        param = self.memories.same_param(scale.mantissa, scale.shift, scale.bias, task.name)
         builder.set(_PARAM, param)
         target = task.target[order]
         if len(leaders) <= len(_SOURCES):

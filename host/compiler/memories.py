@@ -43,9 +43,10 @@ class Memories:
         ]
         return self._add(words, layer.name)
 
-    def same_param(self, mantissa: int, shift: int, name: str) -> int:
-        """One group that holds the same scale, without bias, for every lane."""
-        return self._add([mantissa << 32 | shift << 56] * self.chip.outputs_per_beat, name)
+    def same_param(self, mantissa: int, shift: int, bias: int, name: str) -> int:
+        """One group that holds the same bias and scale for every lane."""
+        word = bias & 0xFFFFFFFF | mantissa << 32 | shift << 56
+        return self._add([word] * self.chip.outputs_per_beat, name)
 
     def _add(self, words: list[int], name: str) -> int:
         width = self.chip.outputs_per_beat

@@ -54,13 +54,14 @@ class Linear:
 
 @dataclass(frozen=True)
 class Requantizer:
-    """One factor for all elements, and what stands behind it."""
+    """One factor for all elements, what is added before it, and what stands behind it."""
 
     mantissa: int
     shift: int
     zero_point: int
     low: int
     high: int
+    bias: int = 0
 
 
 IDENTITY = Requantizer(1 << 23, 23, 0, 0, 255)

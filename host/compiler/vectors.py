@@ -14,9 +14,9 @@ from .tensors import Ints
 __all__ = ["average_tasks", "combine_task", "max_task", "multiply_task", "sum_task"]
 
 
-def _requantizer(layer: Combine | Multiply | Sum) -> Requantizer:
+def _requantizer(layer: Combine | Multiply | Sum, bias: int = 0) -> Requantizer:
     return Requantizer(
-        layer.mantissa, layer.shift, layer.zero_point, layer.clip_low, layer.clip_high
+        layer.mantissa, layer.shift, layer.zero_point, layer.clip_low, layer.clip_high, bias
     )
 
 
@@ -30,12 +30,18 @@ def combine_task(layer: Combine, sources: Sequence[Ints], target: Ints) -> Vecto
 
 
 def multiply_task(layer: Multiply, sources: Sequence[Ints], target: Ints) -> Vector:
-    """As :func:`combine_task`; both operands stay within the 16 bits that MUL takes."""
-    terms = (
-        Term(VecOp.PUT, 1, -layer.zero_points[0], sources[0].ravel()),
-        Term(VecOp.MUL, 1, -layer.zero_points[1], sources[1].ravel()),
+    """As :func:`combine_task`; both operands stay within the 16 bits that MUL takes.
+
+    The offset comes behind the product, so it is a bias of REQ.
+    """
+    terms = tuple(
+        Term(op, gain, -gain * zero, source.ravel())
+        for op, gain, zero, source in zip(
+            (VecOp.PUT, VecOp.MUL), layer.gains, layer.zero_points, sources, strict=True
+        )
     )
-    return Vector(layer.name, target.ravel(), terms, _requantizer(layer), layer.table)
+    requantizer = _requantizer(layer, layer.offset)
+    return Vector(layer.name, target.ravel(), terms, requantizer, layer.table)
 
 
 def sum_task(layer: Sum, sources: Sequence[Ints], target: Ints) -> Vector:

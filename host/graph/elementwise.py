@@ -18,7 +18,10 @@ _FACTOR = 1 << 23
 """Factors are SCALE of the tile's VEC: 24 bits, signed."""
 
 _OFFSET = 1 << 31
-"""Offsets are OFFSET of the tile's VEC: 32 bits, signed."""
+"""Offsets are OFFSET of the tile's VEC, or a bias of its REQ: 32 bits, signed."""
+
+_GAIN = 128
+"""MUL takes 16 bits, signed: 128 times the largest difference of two codes still fits."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -123,12 +126,17 @@ class Sum:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Multiply:
-    """Element by element, ``acc = (a - za) * (b - zb)``, then the requantizer with one factor.
+    """Element by element, ``acc = ga * (a - za) * gb * (b - zb) + offset``, then the requantizer
+    with one factor.
 
     Parameters
     ----------
     zero_points : (za, zb)
         Internal codes.
+    gains : (ga, gb)
+        1 to 128 each. With larger ones, ``offset`` moves products by less than one unit of theirs.
+    offset : int
+        Signed 32 bits.
     """
 
     kind: ClassVar[str] = "Multiply"
@@ -137,6 +145,8 @@ class Multiply:
     sources: tuple[str, str]
     output: str
     zero_points: tuple[int, int]
+    gains: tuple[int, int] = (1, 1)
+    offset: int = 0
     mantissa: int
     shift: int
     zero_point: int
@@ -151,13 +161,18 @@ class Multiply:
         if len(self.sources) != 2:
             raise ModelError(f"Layer {self.name!r} multiplies two tensors, not {len(self.sources)}")
         check_range(self.name, "zero_points", self.zero_points, 0, 255)
+        if len(self.gains) != 2:
+            raise ModelError(f"Layer {self.name!r} needs two gains, not {len(self.gains)}")
+        check_range(self.name, "gains", self.gains, 1, _GAIN)
+        check_range(self.name, "offset", (self.offset,), -_OFFSET, _OFFSET - 1)
         check_factor(self.name, self.mantissa, self.shift)
         check_requantizer(self.name, self.zero_point, self.clip_low, self.clip_high, self.table)
 
     def accumulator_range(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Exact bounds of the product: int64 [1] each."""
+        """Exact bounds of the sum: int64 [1] each."""
         (a, b) = ((-zero, 255 - zero) for zero in self.zero_points)
-        ends = [x * y for x in a for y in b]
+        gain = self.gains[0] * self.gains[1]
+        ends = [gain * x * y + self.offset for x in a for y in b]
         return np.array([min(ends)], np.int64), np.array([max(ends)], np.int64)
 
     def shape(self, *sources: Shape) -> Shape:

@@ -140,15 +140,19 @@ class Maker:
             )
         )
 
-    def multiply(self, a: str, b: str) -> str:
+    def multiply(self, a: str, b: str, gains: tuple[int, int] = (1, 1), offset: int = 0) -> str:
+        """``offset`` counts units of the product without gains."""
         name = self._name("multiply")
-        scale = _scale(1 / 150)
+        gain = gains[0] * gains[1]
+        scale = _scale(1 / (150 * gain))
         return self._add(
             Multiply(
                 name=name,
                 sources=(a, b),
                 output=name,
                 zero_points=(int(self.random.integers(256)), 131),
+                gains=gains,
+                offset=offset * gain,
                 mantissa=scale.mantissa,
                 shift=scale.shift,
                 **self._behind(False),

@@ -22,6 +22,8 @@ class _Growing:
         self.maker = Maker(seed)
         self.random = self.maker.random
         shape = tuple(self.number(low, high) for low, high in ((1, 9), (3, 10), (3, 10)))
+        # A stream of its own: other choices do not depend on gains.
+        self.gains = np.random.default_rng([43, seed])
         self.shapes: dict[str, Shape] = {}
         for _ in range(self.number(1, 3)):
             self.shapes[self.maker.input(*shape)] = shape
@@ -133,7 +135,11 @@ class _Growing:
         other = self.pick(*shape)
         if self.chance(0.5):
             other = self.maker.constant(*(size if self.chance(0.5) else 1 for size in shape))
-        return self.maker.multiply(source, other)
+        if self.gains.random() < 0.5:
+            return self.maker.multiply(source, other)
+        first, second = (int(g) for g in self.gains.integers(1, 129, 2))
+        offset = int(self.gains.integers(-20000, 20000))
+        return self.maker.multiply(source, other, (first, second), offset)
 
     def table(self, source: str, shape: Shape) -> str:
         return self.maker.combine(source, table=True)

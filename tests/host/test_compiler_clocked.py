@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from graph_cases import GRAPH_CHIP, random_inputs
 from graph_random import random_graph
-from test_compiler_layers import lstm_net, residual_net
+from test_compiler_layers import gains_net, lstm_net, residual_net
 
 from ohmtwin.arch.errors import CapacityError
 from ohmtwin.host.compiler.network import compile_network
@@ -34,6 +34,10 @@ def test_a_residual_network() -> None:
 
 def test_states_over_steps() -> None:
     assert_clocked(lstm_net(), steps=5)
+
+
+def test_products_with_gains_and_offsets() -> None:
+    assert_clocked(gains_net())
 
 
 def test_random_networks() -> None:

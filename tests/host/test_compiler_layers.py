@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiled networks of all kinds of layers equal golden where arrays are ideal."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from compiled_runs import assert_golden, run_fast
@@ -9,9 +11,10 @@ from graph_random import random_graph
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import CapacityError, ConfigError, ModelError
-from ohmtwin.arch.isa import Opcode, assemble
+from ohmtwin.arch.isa import Opcode, Reg, assemble
+from ohmtwin.behavioral.golden import run_network
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
-from ohmtwin.host.graph import Network, State
+from ohmtwin.host.graph import Multiply, Network, State
 
 RANDOM_CHIP = GRAPH_CHIP.with_(
     cores=32,
@@ -54,6 +57,16 @@ def lstm_net() -> Network:
     y = m.dense(out, 8, 4)
     states = [State(h, out, m.table(), 128), State(c, kept, None, 7)]
     return m.network(y, states=states)
+
+
+def gains_net() -> Network:
+    """Products that use all 16 bits of the operands."""
+    m = Maker(12)
+    x, y = m.input(4, 5, 6), m.input(4, 5, 6)
+    large = m.multiply(x, y, (128, 128), 21000)
+    m.layers[-1] = replace(m.layers[-1], zero_points=(0, 255))  # type: ignore[call-arg]
+    uneven = m.multiply(large, m.constant(4, 1, 1), (1, 97), 60000)
+    return m.network(m.multiply(uneven, y, (127, 3), 1), m.multiply(x, y))
 
 
 # Kinds of layers
@@ -135,6 +148,32 @@ def test_average_pools_count_as_they_are_told() -> None:
     b = m.average(x, (3, 3), (9,), pads=(1, 1, 1, 1), count_include_pad=True)
     whole = m.average(x, (7, 5), (35,))
     assert_golden(compiled(m.network(m.combine(a, b), whole)))
+
+
+def test_products_with_gains_and_offsets() -> None:
+    network = gains_net()
+    one = compiled(network)
+    assert_golden(one, n=8)
+    corners = np.resize(np.array([[0, 0], [0, 255], [255, 0], [255, 255]], np.uint8), (120, 2))
+    codes = {entry.tensor: corners[:, k].reshape(1, 4, 5, 6) for k, entry in enumerate(network.fed)}
+    wanted, (found, _) = run_network(network, codes), run_fast(one, codes)
+    ends = {(21000 - 255 * 255) << 14, 21000 << 14}
+    assert set(np.unique(wanted["multiply0.acc"]).tolist()) == ends
+    for layer in network.layers:
+        if isinstance(layer, Multiply):
+            np.testing.assert_array_equal(found[layer.name], wanted[layer.name])
+
+
+def test_gains_of_one_cost_nothing() -> None:
+    """Without gains and offset nothing is set between the operands but their zero points."""
+    m = Maker(12)
+    x, y = m.input(300), m.input(300)
+    program = compiled(m.network(m.multiply(x, y))).program
+    scales = [
+        i["value"] for i in program.instructions if i.op is Opcode.SET and i["reg"] == Reg.SCALE
+    ]
+    assert scales == [1]
+    assert not (program.params & np.uint64(0xFFFFFFFF)).any()
 
 
 def test_pad_broadcast_and_softmax() -> None:

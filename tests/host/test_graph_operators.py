@@ -91,6 +91,10 @@ SLICE = Slice(name="t", input="x", output="y", starts=(0,), steps=(1,), counts=(
         (combine(), {"mantissa": 1 << 24}, "mantissa of layer 'k'"),
         (MULTIPLY, {"zero_points": (0, -1)}, "zero_points of layer 'm' must be 0 to 255, not -1"),
         (MULTIPLY, {"sources": ("a",)}, "multiplies two tensors, not 1"),
+        (MULTIPLY, {"gains": (1,)}, "'m' needs two gains, not 1"),
+        (MULTIPLY, {"gains": (1, 129)}, "gains of layer 'm' must be 1 to 128, not 129"),
+        (MULTIPLY, {"gains": (0, 1)}, "gains of layer 'm' must be 1 to 128, not 0"),
+        (MULTIPLY, {"offset": 1 << 31}, "offset of layer 'm' must be -2147483648 to 2147483647"),
         (SUM, {"length": 0}, "length of layer 's' must be 1 or more, not 0"),
         (POOL, {"kernel": (0, 1)}, "kernel of layer 'p' must be 1 or more, not 0"),
         (POOL, {"dilations": (1, 0)}, "dilations of layer 'p' must be 1 or more, not 0"),
@@ -161,6 +165,15 @@ def test_sums_are_proven_at_the_limit() -> None:
     check_accumulators(replace(SUM, factors=(4210752,), offset=127, length=2))
     with pytest.raises(CapacityError, match=r"Layer 's' can sum to 128 \.\. 2147483648"):
         check_accumulators(replace(SUM, factors=(4210752,), offset=128, length=2))
+    # Products reach 128 * 254 * 128 * 253 and -128 * 254 * 128 * 2.
+    product = replace(MULTIPLY, gains=(128, 128), offset=top - 128 * 254 * 128 * 253)
+    check_accumulators(product)
+    with pytest.raises(CapacityError, match=r"Layer 'm' can sum to .* \.\. 2147483648"):
+        check_accumulators(replace(product, offset=product.offset + 1))
+    least = replace(product, offset=-(1 << 31) + 128 * 254 * 128 * 2)
+    check_accumulators(least)
+    with pytest.raises(CapacityError, match=r"can sum to -2147483649 \.\."):
+        check_accumulators(replace(least, offset=least.offset - 1))
     check_accumulators(conv(bias=np.full(4, top - 12 * 255, np.int32)))
     bias = np.array([0, 0, top - 12 * 255 + 1, 0], np.int32)
     with pytest.raises(CapacityError, match=r"^Output 2 of layer 'c'"):

@@ -10,10 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from ohmtwin.behavioral.golden import run_network
-from ohmtwin.host.graph import Combine, Quantization
+from ohmtwin.arch.formats import RequantScale
+from ohmtwin.behavioral.golden import run_layer, run_network
+from ohmtwin.host.graph import Combine, Multiply, Quantization, check_accumulators
 from ohmtwin.host.importer.combine import add_codes, fit_sum, requantize
-from ohmtwin.host.importer.elementwise import fit_factor, multiply_codes, scalar_side
+from ohmtwin.host.importer.elementwise import scalar_side
+from ohmtwin.host.importer.multiply import Product, fit_product, multiply_codes
 from ohmtwin.host.importer.network import load_network
 from ohmtwin.host.importer.values import Grid
 
@@ -180,26 +182,101 @@ def test_products_of_all_pairs() -> None:
         np.testing.assert_array_equal(formula, expected)
 
 
-def test_a_factor_next_to_the_nearest_gives_more_products() -> None:
-    """The zero point, added in float before rounding, moves a product over a tie."""
-    rng = np.random.default_rng(12)
-    moved = before = after = 0
+def product_of(quants: dict[str, Quantization], target: Codes) -> Product:
+    """The integers chosen for a product."""
+    a, b, y = (quants[name] for name in "aby")
+    zeros = (a.internal_zero_point, b.internal_zero_point)
+    factor = np.float32(a.scale) * np.float32(b.scale) / np.float32(y.scale)
+    return fit_product(target, ALL[:, None], ALL[None, :], zeros, factor, Grid(y))
+
+
+def multiplied(quants: dict[str, Quantization], found: Product, rows: Codes, cols: Codes) -> Codes:
+    """Golden's codes of a layer with these integers; the layer proves what its sums need."""
+    a, b, y = (quants[name] for name in "aby")
+    scale = RequantScale.from_float(float(found.factor))
+    layer = Multiply(
+        name="m",
+        sources=("a", "b"),
+        output="y",
+        zero_points=(a.internal_zero_point, b.internal_zero_point),
+        gains=found.gains,
+        offset=found.offset,
+        mantissa=scale.mantissa,
+        shift=scale.shift,
+        zero_point=found.zero_point,
+        clip_low=0,
+        clip_high=255,
+        out_quant=y,
+    )
+    check_accumulators(layer)
+    return run_layer(layer, [rows.astype(np.uint8), cols.astype(np.uint8)])[""]
+
+
+def scales_of(kind: str, rng: np.random.Generator) -> dict[str, Quantization]:
+    """Random scales, whose products meet few ties, or such that meet many."""
+    quants = random_quants(rng, "aby", False)
+    if kind == "powers of two":
+        # Of eight significant bits, so that products of scales are exact.
+        first, second = (float(rng.integers(128, 256)) / 2**13 for _ in "ab")
+        scales = [first, second, first * second * 2.0 ** int(rng.integers(-1, 14))]
+    elif kind == "decimals":
+        scales = (rng.integers(1, 100, 3) / 1000).tolist()
+    else:
+        return quants
+    return {
+        name: replace(quant, scale=float(np.float32(scale)))
+        for (name, quant), scale in zip(quants.items(), scales, strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "least", "most"),
+    [("random", 300, 1, 0), ("powers of two", 60, 10, 0), ("decimals", 60, 5, 100)],
+)
+def test_integers_multiply_all_pairs(kind: str, count: int, least: int, most: int) -> None:
+    """65,536 pairs for each choice of scales: ONNX Runtime's kernel, and golden with our integers.
+
+    At least ``least`` of the layers need gains or an offset, and at most ``most`` pairs of all
+    layers differ, each of them counted.
+    """
+    rng = np.random.default_rng([12, *kind.encode()])
+    rows, cols = np.meshgrid(ALL, ALL, indexing="ij")
+    helped = wrong = 0
+    for _ in range(count):
+        quants = scales_of(kind, rng)
+        a, b, y = (quants[name] for name in "aby")
+        run = kernel("QLinearMul", quants)
+        expected = internal(run.run(None, {"a": stored(rows, a), "b": stored(cols, b)})[0], y)
+        found = product_of(quants, expected)
+        codes = multiplied(quants, found, rows, cols)
+        assert (codes != expected).sum() == found.wrong, f"{quants}"
+        assert found.pairs == codes.size
+        helped += found.gains != (1, 1) or found.offset != 0
+        wrong += found.wrong
+    assert helped >= least
+    assert wrong <= most
+
+
+def test_products_without_need_have_no_gains() -> None:
+    """Where a factor alone gives all pairs, the nearest first, there is nothing else."""
+    rng = np.random.default_rng(14)
+    rows, cols = np.meshgrid(ALL, ALL, indexing="ij")
+    nearest = moved = 0
     for _ in range(250):
         quants = random_quants(rng, "aby", False)
         a, b, y = (quants[name] for name in "aby")
+        factor = np.float32(a.scale) * np.float32(b.scale) / np.float32(y.scale)
         target = multiply_codes(ALL[:, None], a, ALL[None, :], b, Grid(y))
-        acc = (ALL[:, None] - a.internal_zero_point) * (ALL[None, :] - b.internal_zero_point)
-        nearest = np.float32(a.scale) * np.float32(b.scale) / np.float32(y.scale)
-        wrong, factor = fit_factor(acc, nearest, target, Grid(y))
-        ours, _ = fit_factor(acc, nearest, target, Grid(y), neighbours=1)
-        assert wrong <= ours
-        before += ours
-        after += wrong
-        moved += factor != nearest
-    assert moved >= 3
-    # Where several products lie next to ties, no factor may give them all; the network notes it.
-    assert after < before
-    assert after <= 250 * 65536 * 1e-5
+        plain = Product((1, 1), 0, factor, y.internal_zero_point, 0, 65536)
+        found = product_of(quants, target)
+        if np.array_equal(multiplied(quants, plain, rows, cols), target):
+            assert found == plain
+            nearest += 1
+        elif found.offset == 0:
+            assert found == replace(plain, factor=found.factor)
+            moved += 1
+    assert nearest >= 230
+    assert moved >= 1
 
 
 def imported(folder: Any, nodes: list[NodeProto], constants: dict[str, Any], width: int) -> Any:
