@@ -72,55 +72,44 @@ class Requantizer(wiring.Component):
         on = [Signal(name=f"on{k}") for k in range(self.LATENCY)]
         m.d.comb += [on[k].eq(self.enable[k]) for k in range(self.LATENCY)]
 
-        # Stage 0: magnitude. -2**31 has one in 32 unsigned bits.
+        # Stage 0: magnitude, -2**31 has one in 32 unsigned bits; meanwhile the zeros that it leads
+        # with are counted in its one's complement, which has one more where it is a power of two
+        # of a negative number. By bytes first, that no path is long.
         magnitude = Signal(ACC_BITS)
+        zeros = Signal(5)
         mantissa0 = Signal(MANTISSA_BITS)
         shift0 = Signal(_SHIFT_BITS)
+        flipped = Signal(ACC_BITS)
         with m.If(on[0]):
+            m.d.comb += flipped.eq(self.acc ^ self.acc[-1].replicate(ACC_BITS))
             m.d.sync += [
                 magnitude.eq(Mux(self.acc[-1], -self.acc, self.acc)),
                 negative[0].eq(self.acc[-1]),
                 mantissa0.eq(self.mantissa),
                 shift0.eq(self.shift),
             ]
-
-        # Stage 1: leading one to bit 31, then 24 bits of it. From here the value is
-        # significand * 2**-right, times 2**31 until the product's rounding takes that off.
-        # By bytes first: the zeros that each byte leads with are counted meanwhile.
-        lead = Signal(2)  # bytes of zeros
-        top_byte = Signal(ACC_BITS)
-        inner = Signal(3)  # zeros that the first byte with a one leads with
-        normal = Signal(ACC_BITS)
-        lead_bytes = [magnitude[ACC_BITS - 8 * (k + 1) :][:8] for k in range(ACC_BITS // 8)]
-        with m.If(on[1]):
+            lead_bytes = [flipped[ACC_BITS - 8 * (k + 1) :][:8] for k in range(ACC_BITS // 8)]
             with m.Switch(Cat(byte.any() for byte in reversed(lead_bytes))):
                 for k, byte in enumerate(lead_bytes):
                     # All zeros: shifting what is zero does no harm, nor does what is counted.
-                    pattern = "0" * k + "1" + "-" * (3 - k) if k < 3 else "000-"
-                    with m.Case(pattern):
-                        m.d.comb += [
-                            lead.eq(k),
-                            top_byte.eq(magnitude << 8 * k),
-                            inner.eq(_leading_zeros(byte)),
-                        ]
-            m.d.comb += normal.eq((top_byte << inner)[:ACC_BITS])
+                    with m.Case("0" * k + "1" + "-" * (3 - k) if k < 3 else "000-"):
+                        m.d.sync += zeros.eq(Cat(_leading_zeros(byte), Const(k, 2)))
+
+        # Stage 1: leading one to bit 31 (or 32), then the 24 bits from there on. From here the
+        # value is significand * 2**-right, times 2**31 until the product's rounding takes that off.
+        # A carry out stays in the significand: 2**24 is as good as 2**23 and a shift by one less.
         drop = ACC_BITS - MANTISSA_BITS
-        rounded = Signal(MANTISSA_BITS + 1)
-        with m.If(on[1]):
-            m.d.comb += rounded.eq(
-                normal[drop:] + (normal[drop - 1] & (normal[: drop - 1].any() | normal[drop]))
-            )
-        significand1 = Signal(MANTISSA_BITS)
+        normal = Signal(ACC_BITS + 1)
+        significand1 = Signal(MANTISSA_BITS + 1)
         mantissa1 = Signal(MANTISSA_BITS)
         right1 = Signal(signed(8))
-        carry1 = Signal()  # rounding made it twice as large
         with m.If(on[1]):
+            m.d.comb += normal.eq(magnitude << zeros)
+            half = normal[drop - 1] & (normal[: drop - 1].any() | normal[drop])
             m.d.sync += [
-                # A carry out leaves zeros below, so the new leading one is all there is.
-                significand1.eq(Cat(rounded[: MANTISSA_BITS - 1], rounded[-2] | rounded[-1])),
+                significand1.eq(normal[drop:] + half),
                 mantissa1.eq(mantissa0),
-                right1.eq(shift0 + Cat(inner, lead)),
-                carry1.eq(rounded[-1]),
+                right1.eq(shift0 + zeros),
                 negative[1].eq(negative[0]),
             ]
 
@@ -130,56 +119,53 @@ class Requantizer(wiring.Component):
         with m.If(on[2]):
             m.d.sync += [
                 product.eq(significand1 * mantissa1),
-                right2.eq(right1 - carry1),
+                right2.eq(right1),
                 negative[2].eq(negative[1]),
             ]
 
-        # Stage 3: 24 significant bits of it.
+        # Stage 3: 24 significant bits of it, again with the carry; and how far they are to be
+        # shifted: acc = normal * 2**-zeros = significand * 2**(8 - zeros), and the product loses 23
+        # or 24 bits more.
         top = product[-1]
         aligned = Signal(2 * MANTISSA_BITS)
-        again = Signal(MANTISSA_BITS + 1)
+        right = Signal(signed(9))
+        significand3 = Signal(MANTISSA_BITS + 1)
+        left = Signal(range(_ZERO_SHIFT - _SMALLEST_SHIFT + 1))
+        small = Signal()
+        large = Signal()
         with m.If(on[3]):
             m.d.comb += [
                 aligned.eq(Mux(top, product, product << 1)),
-                again.eq(
-                    aligned[MANTISSA_BITS:]
-                    + (
-                        aligned[MANTISSA_BITS - 1]
-                        & (aligned[: MANTISSA_BITS - 1].any() | aligned[MANTISSA_BITS])
-                    )
-                ),
+                right.eq(right2 - Mux(top, drop + MANTISSA_BITS, drop + MANTISSA_BITS - 1)),
             ]
-        significand3 = Signal(MANTISSA_BITS)
-        right3 = Signal(signed(8))
-        with m.If(on[3]):
+            low = aligned[: MANTISSA_BITS - 1].any() | aligned[MANTISSA_BITS]
             m.d.sync += [
-                significand3.eq(Cat(again[: MANTISSA_BITS - 1], again[-2] | again[-1])),
-                # acc = normal * 2**-zeros = significand * 2**(8 - zeros); the product lost 23 or
-                # 24 bits more.
-                right3.eq(right2 - (drop + MANTISSA_BITS - 1) - top - again[-1]),
+                significand3.eq(aligned[MANTISSA_BITS:] + (aligned[MANTISSA_BITS - 1] & low)),
+                left.eq(_ZERO_SHIFT - right),
+                small.eq(~(product[-1] | product[-2]) | (right >= _ZERO_SHIFT)),
+                large.eq(right < _SMALLEST_SHIFT),
                 negative[3].eq(negative[2]),
             ]
 
         # Stage 4: shift right, round. Shifting left by the complement keeps the lost bits at hand.
-        left = Signal(range(_ZERO_SHIFT - _SMALLEST_SHIFT + 1))
         spread = Signal(_ZERO_SHIFT + 10)
         scaled = Signal(signed(11))
-        integer = Signal(10)
-        up = spread[_ZERO_SHIFT - 1] & (spread[: _ZERO_SHIFT - 1].any() | spread[_ZERO_SHIFT])
+        up = Signal()
         with m.If(on[4]):
+            lost = spread[: _ZERO_SHIFT - 1].any()
             m.d.comb += [
-                left.eq(_ZERO_SHIFT - right3),
                 spread.eq(significand3 << left),
-                integer.eq(spread[_ZERO_SHIFT:] + up),
+                up.eq(spread[_ZERO_SHIFT - 1] & (lost | spread[_ZERO_SHIFT])),
             ]
-        with m.If(on[4]):
             m.d.sync += negative[4].eq(negative[3])
-            with m.If(~significand3[-1] | (right3 >= _ZERO_SHIFT)):
+            with m.If(small):
                 m.d.sync += scaled.eq(0)
-            with m.Elif(right3 < _SMALLEST_SHIFT):
+            with m.Elif(large):
                 m.d.sync += scaled.eq(Mux(negative[3], -_LARGEST, _LARGEST))
             with m.Else():
-                m.d.sync += scaled.eq(Mux(negative[3], -integer, integer))
+                # -(x + up) is ~x + 1 - up: one adder for both signs.
+                sign = negative[3].replicate(len(scaled))
+                m.d.sync += scaled.eq((spread[_ZERO_SHIFT:] ^ sign) + (up ^ negative[3]))
 
         # Stage 5: zero point and clip.
         moved = Signal(signed(12))
