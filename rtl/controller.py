@@ -240,19 +240,21 @@ class Controller(wiring.Component):
                 m.d.sync += self.core_stalls.eq(self.core_stalls + 1)
             with m.Elif(self._wait_vector & (draining != 0)):
                 m.d.sync += self.vector_stalls.eq(self.vector_stalls + 1)
-            with m.Elif(self._wait_host & (self.in_level < self._field(Opcode.SYNC, "in_words"))):
+            with m.Elif(~self._wait_host):
+                m.d.comb += self._go.eq(1)
+            with m.Elif(self.in_level < self._field(Opcode.SYNC, "in_words")):
                 m.d.comb += self.waiting.eq(1)
                 m.d.sync += self.host_in_stalls.eq(self.host_in_stalls + 1)
-            with m.Elif(self._wait_host & (self.out_free < self._field(Opcode.SYNC, "out_words"))):
+            with m.Elif(self.out_free < self._field(Opcode.SYNC, "out_words")):
                 m.d.comb += self.waiting.eq(1)
                 m.d.sync += self.host_out_stalls.eq(self.host_out_stalls + 1)
             with m.Else():
-                m.d.comb += self._go.eq(1)
+                m.d.comb += self._finish.eq(1)  # what others order does not hang on the FIFOs
 
     def _execute(self, m: Module, bad_loop: Signal) -> None:
         """The first cycle of an instruction that does not move words."""
         with m.If(self._go), m.Switch(self._word[: OPCODE.width]):
-            with m.Case(Opcode.NOP, Opcode.SYNC, Opcode.HALT):
+            with m.Case(Opcode.NOP, Opcode.HALT):
                 m.d.comb += self._finish.eq(1)
             with m.Case(Opcode.SET, Opcode.ADD):
                 m.d.comb += self._finish.eq(1)
