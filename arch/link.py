@@ -197,6 +197,8 @@ class Feature(IntEnum):
     """They have memory for a variance of each cell."""
     ADC_TABLES = 16
     """They have memory for a table of each ADC."""
+    ARRAY_ONLY = 32
+    """There is one emulated array and nothing else: it answers READ_ARRAY."""
 
 
 IDENT_WORDS = 4

@@ -37,11 +37,22 @@ class Kind(IntEnum):
     half: word address (20 bits, ``fpga/crossbar/image.py``) from ``address`` bits 19:0 on, array
     in bits 24:20; only while no program runs or it waits for the host. A tile without emulated
     arrays takes it for a wrong message."""
+    READ_ARRAY = 9
+    """Payload is the rows to drive, row 0 in bit 0 of the first word: asks the emulated array of a
+    board that is nothing else for a read of ``address`` beats."""
+    GIVE_CODES = 10
+    """Payload is the beats that a board has asked for, one a word, the first lane lowest, of the
+    array ``address``."""
 
     REPLY = 16
     """Registers that were asked for."""
     OUTPUT = 17
     """Words from the output FIFO."""
+    CODES = 18
+    """Beats of a READ_ARRAY, one a word, the first lane lowest."""
+    ASK_READ = 19
+    """A board asks the host for a read of array ``address``: how many beats, then the rows to drive
+    as in READ_ARRAY."""
 
 
 @dataclass(frozen=True)

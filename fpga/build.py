@@ -154,7 +154,13 @@ def build_bitstream(
             f"{board.clock_hz / 1e6:g} MHz; leave the clock as it is"
         )
     clock = clock_hz or board.clock_hz
-    fabric = BoardFabric(chip=chip, clock_hz=clock, baud=board.baud, config=board.config)
+    fabric = BoardFabric(
+        chip=chip,
+        clock_hz=clock,
+        baud=board.baud,
+        config=board.config,
+        array_only=board.array_only,
+    )
     work = _prepare(output)
     tell("elaborating", 0, 1)
     began = time.monotonic()

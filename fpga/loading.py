@@ -4,17 +4,47 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.chip import Chip
+from ..arch.errors import ConfigError
 from ..arch.link import Feature
 from ..arch.messages import Kind, message
 from .crossbar.image import ADDRESS_BITS, EmulatorConfig, Noise, Region
 
-__all__ = ["NEXT_ROW", "REGION_LSB", "emulator_config", "features", "image_messages"]
+__all__ = [
+    "NEXT_ROW",
+    "REGION_LSB",
+    "check_beat",
+    "emulator_config",
+    "features",
+    "image_messages",
+    "row_words",
+]
 
 REGION_LSB = 17
 """Address bits from here on tell what a word of an image is for."""
 
 NEXT_ROW = 1 << 9
 """References have one word a row; the column bits of their addresses mean nothing."""
+
+
+def row_words(chip: Chip) -> int:
+    """Words that say which rows are driven."""
+    return -(-chip.rows // 64)
+
+
+def check_beat(chip: Chip) -> None:
+    """A beat must fit a word where beats travel over the link.
+
+    Raises
+    ------
+    ConfigError
+        If it does not.
+    """
+    if chip.lanes * chip.adc_bits > 64:
+        raise ConfigError(
+            f"Beats of {chip.lanes} codes of {chip.adc_bits} bits do not fit a word of 64 bits, as "
+            f"they must to travel over a link; take {64 // chip.adc_bits} lanes or less"
+        )
 
 
 def features(config: EmulatorConfig) -> int:

@@ -78,7 +78,7 @@ def group(modules: Mapping[str, Counter[str]], depth: int) -> dict[str, Counter[
 _MARGIN = 1.1
 
 
-def _memories(chip: Chip, config: EmulatorConfig) -> list[tuple[int, int]]:
+def _memories(chip: Chip, config: EmulatorConfig, array_only: bool) -> list[tuple[int, int]]:
     """Width and depth of every memory that becomes block RAM."""
     lanes = chip.outputs_per_beat
     tile = [
@@ -97,7 +97,7 @@ def _memories(chip: Chip, config: EmulatorConfig) -> list[tuple[int, int]]:
     if config.noise is not Noise.NONE:
         array.append((32, 512))
     link = [(64, 256), (64, 256), (8, 256)]
-    return tile + array * chip.cores + link
+    return array + link if array_only else tile + array * chip.cores + link
 
 
 def _blocks(width: int, depth: int, family: str) -> int:
@@ -110,7 +110,9 @@ def _blocks(width: int, depth: int, family: str) -> int:
     return min(math.ceil(width / w) * math.ceil(depth / d) for w, d in shapes)
 
 
-def estimate(chip: Chip, config: EmulatorConfig, family: str) -> Counter[str]:
+def estimate(
+    chip: Chip, config: EmulatorConfig, family: str, array_only: bool = False
+) -> Counter[str]:
     """What a board's fabric will need, of each of :data:`KINDS`.
 
     Block RAMs are counted; LUTs, flip-flops and multipliers are sums of what the parts were
@@ -124,8 +126,12 @@ def estimate(chip: Chip, config: EmulatorConfig, family: str) -> Counter[str]:
     ff = 1000 + 2400 + 600 + 900 * lanes
     ff += chip.cores * (600 + 9 * chip.rows + 70 * bits + (3000 if noisy else 150))
     dsp = 24 + 4 * lanes + (6 * chip.cores if config.noise is Noise.PIPELINED else 0)
-    ram = sum(_blocks(width, depth, family) for width, depth in _memories(chip, config))
-    if family == "ice40":
+    ram = sum(_blocks(width, depth, family) for width, depth in _memories(chip, config, array_only))
+    if array_only:
+        lut = 1900 + 2 * chip.rows + 75 * bits + (1500 if noisy else 150)
+        ff = 1000 + 3 * chip.rows + 60 * bits + (900 if noisy else 100)
+        dsp = 6 if config.noise is Noise.PIPELINED else 0
+    elif family == "ice40":
         # No RAM in LUTs: the vector accumulators and those of the cores become flip-flops.
         ff += 256 * 32 + chip.cores * chip.acc_words * lanes * 32
         lut += 256 * 32
@@ -145,7 +151,7 @@ def check_fit(board: Board, chip: Chip, config: EmulatorConfig) -> Counter[str]:
     CapacityError
         With what there is too much of, and what helps.
     """
-    needed = estimate(chip, config, board.family)
+    needed = estimate(chip, config, board.family, board.array_only)
     for kind, name in (
         ("bram", "block RAMs"),
         ("lut", "LUTs"),
@@ -154,9 +160,9 @@ def check_fit(board: Board, chip: Chip, config: EmulatorConfig) -> Counter[str]:
     ):
         if needed[kind] > board.capacity[kind]:
             raise CapacityError(
-                f"Chip '{chip.name}' with {chip.cores} emulated arrays of {chip.rows}x{chip.cols} "
-                f"needs about {needed[kind]} {name}, but board {board.name} has "
-                f"{board.capacity[kind]}; take a chip with fewer or smaller cores, as "
-                f"'{board.chip}'"
+                f"Chip '{chip.name}' with {1 if board.array_only else chip.cores} emulated arrays "
+                f"of {chip.rows}x{chip.cols} needs about {needed[kind]} {name}, but board "
+                f"{board.name} has {board.capacity[kind]}; take a chip with fewer or smaller "
+                f"cores, as '{board.chip}'"
             )
     return needed

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect
 
 from ..arch.chip import Chip
 from ..arch.link import Ident
+from .array import ArrayFabric
 from .crossbar.image import EmulatorConfig
 from .fabric import EmulatedFabric
 from .link.serial import SerialLink
@@ -17,7 +18,7 @@ _BLINK_SECONDS = 0.5
 
 
 class BoardFabric(wiring.Component):
-    """A chip with emulated arrays on a serial line.
+    """A chip with emulated arrays, or one such array, on a serial line.
 
     Parameters
     ----------
@@ -28,6 +29,8 @@ class BoardFabric(wiring.Component):
         Of the line.
     config : EmulatorConfig, optional
         Of all arrays.
+    array_only : bool
+        One array in the place of a tile (:mod:`.array`).
 
     Members
     -------
@@ -49,9 +52,16 @@ class BoardFabric(wiring.Component):
     """
 
     def __init__(
-        self, *, chip: Chip, clock_hz: int, baud: int, config: EmulatorConfig | None = None
+        self,
+        *,
+        chip: Chip,
+        clock_hz: int,
+        baud: int,
+        config: EmulatorConfig | None = None,
+        array_only: bool = False,
     ) -> None:
-        self._fabric = EmulatedFabric(chip=chip, config=config)
+        fabric = ArrayFabric if array_only else EmulatedFabric
+        self._fabric: ArrayFabric | EmulatedFabric = fabric(chip=chip, config=config)
         self._ident = Ident(chip.structure_hash, clock_hz, self._fabric.features)
         self._link = SerialLink(ident=self._ident, baud=baud)
         super().__init__(

@@ -28,7 +28,13 @@ _IDLE_AFTER = 400_000
 the board waits before it sends something again."""
 
 
-def build_board(chip: Chip, config: EmulatorConfig, progress: Progress | None = None) -> Path:
+def build_board(
+    chip: Chip,
+    config: EmulatorConfig,
+    progress: Progress | None = None,
+    *,
+    array_only: bool = False,
+) -> Path:
     """Build the Verilated fabric of a board, unless the cache has it.
 
     It is the fabric below the PLL, at ``_DIVIDER`` clock cycles a bit of its line; it says of
@@ -48,11 +54,16 @@ def build_board(chip: Chip, config: EmulatorConfig, progress: Progress | None = 
         from ..rtl.emit import emit_verilog
 
         board = BoardFabric(
-            chip=chip, clock_hz=_DIVIDER * SIMULATED_BAUD, baud=SIMULATED_BAUD, config=config
+            chip=chip,
+            clock_hz=_DIVIDER * SIMULATED_BAUD,
+            baud=SIMULATED_BAUD,
+            config=config,
+            array_only=array_only,
         )
         return emit_verilog(LineSimulation(board=board), "tile")
 
-    parts = ["board", repr(chip.structure), repr(config), str(_DIVIDER), str(SIMULATED_BAUD)]
+    parts = ["board", repr(chip.structure), repr(config), f"array_only={array_only}"]
+    parts += [str(_DIVIDER), str(SIMULATED_BAUD)]
     verilog = emit_cached(parts, ("arch", "rtl", "fpga"), make)
     return build_verilog(verilog, [], tell, dpi=False)
 

@@ -7,12 +7,13 @@ from types import MappingProxyType
 from ...arch.errors import ConfigError
 from .common import Board
 from .ecpix5 import ECPIX5_85F
+from .icebreaker import ICEBREAKER
 from .ulx3s import ULX3S_85F
 
 __all__ = ["BOARDS", "Board", "find_board"]
 
 BOARDS: Mapping[str, Board] = MappingProxyType(
-    {board.name: board for board in (ULX3S_85F, ECPIX5_85F)}
+    {board.name: board for board in (ULX3S_85F, ECPIX5_85F, ICEBREAKER)}
 )
 """In the order in which they are listed."""
 

@@ -50,7 +50,9 @@ class Board:
     loader : str
         Its name for openFPGALoader.
     capacity : mapping of str to int
-        Cells of the device by kind, as :mod:`..estimate` counts them.
+        Cells of the device by kind, as :mod:`..resources` counts them.
+    array_only : bool
+        It is too small for a tile: it holds one array of the chip, read over the link.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class Board:
     lights: tuple[Light, ...]
     loader: str
     capacity: Mapping[str, int] = field(hash=False)
+    array_only: bool = False
 
     def __post_init__(self) -> None:
         baud_divider(self.clock_hz, self.baud)

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 
 from ..top import BoardFabric
@@ -50,11 +50,9 @@ class BoardTop(wiring.Component):
         return m
 
     def _clock(self, m: Module, platform: Any) -> None:
-        source = platform.request(platform.default_clk, 0).i
         if self._divisors is None:
-            m.domains += ClockDomain("sync", reset_less=True)
-            m.d.comb += ClockSignal("sync").eq(source)
-            return
+            return  # Amaranth makes the domain of the oscillator, with its reset
+        source = platform.request(platform.default_clk, 0).i
         m.submodules.clock = clock = Ecp5Clock(divisors=self._divisors)
         m.d.comb += clock.source.eq(source)
         # nextpnr derives the constraint of its output from that of the oscillator.

@@ -7,19 +7,26 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from ...arch.chip import Chip, load_chip
 from ...arch.errors import InputError, ToolError
+from ...behavioral import devices
+from ...behavioral.cengine import CCrossbar
+from ...behavioral.state import ArrayState
 from ...fpga.boards import BOARDS, Board, find_board
 from ..board_sim import SIMULATED_BAUD, BoardSimulation, build_board
 from ..link.faults import FaultInjector, FaultRates
+from ..link.port import SerialPort
 from ..link.pty import PtyBoard
+from ..remote_array import RemoteArray
+from ..targets import parse_target
 from .progress import Bars
 
-__all__ = ["run_build", "run_program", "run_simulate", "show_boards"]
+__all__ = ["run_build", "run_program", "run_read", "run_simulate", "show_boards"]
 
 _LOADER = "openFPGALoader"
 _REPORT = "report.json"
@@ -158,6 +165,49 @@ def run_program(name: str, folder: Path, flash: bool) -> None:
         )
 
 
+def run_read(
+    name: str, target: str, chip_name: str | None, device: str, reads: int, seed: int
+) -> bool:
+    """Read random rows of an array of random cells on a board, and compare every code.
+
+    Raises
+    ------
+    InputError
+        If there is no such board, chip, device or target.
+    ToolError
+        If the port or the board fails.
+    """
+    board = find_board(name)
+    if not board.array_only:
+        raise InputError(f"Board {name} holds a tile; run networks on it with ohmtwin verify")
+    chip = _chip(board, chip_name)
+    where = parse_target(target)
+    numbers = np.random.default_rng(seed)
+    levels = numbers.integers(0, 1 << chip.cell_bits, (chip.rows, chip.cols), dtype=np.uint8)
+    image = ArrayState(
+        levels,
+        devices.load(device),
+        cell_bits=chip.cell_bits,
+        seed=seed,
+        array=0,
+        adc_bits=chip.adc_bits,
+        lanes=chip.lanes,
+    ).image()
+    masks = numbers.random((reads, chip.rows)) < chip.rows_per_read / chip.rows
+    began = time.monotonic()
+    port = SerialPort.open(where.device, where.baud, chip_hash=chip.structure_hash)
+    try:
+        codes = RemoteArray(port, chip, image, seed, 0).read_many(masks)
+    finally:
+        port.close()
+    wrong = int((codes != CCrossbar(image, seed, 0).read_many(masks)).sum())
+    typer.echo(
+        f"{reads} reads of {chip.rows}x{chip.cols} cells, device {device}: {codes.size} codes, "
+        f"{wrong} differ; {time.monotonic() - began:.1f} s with loading"
+    )
+    return wrong == 0
+
+
 def run_simulate(
     name: str,
     chip_name: str | None,
@@ -181,7 +231,7 @@ def run_simulate(
     bad = errors > 0 or faults > 0
     there, back = (FaultInjector(rates, s) if bad else None for s in (seed, seed + 1))
     with Bars() as bars:
-        library = build_board(chip, board.config, bars)
+        library = build_board(chip, board.config, bars, array_only=board.array_only)
     simulation = BoardSimulation(library)
     cycles = 0
     try:
@@ -189,7 +239,9 @@ def run_simulate(
             target = f"serial:{line.device}@{SIMULATED_BAUD}"
             typer.echo(f"{board.name} with chip {chip.name} is on {line.device}; try")
             typer.echo(
-                f"  ohmtwin verify MODEL --data FILE --chip {chip_name or board.chip} "
+                f"  ohmtwin fpga read --board {board.name} --target {target}"
+                if board.array_only
+                else f"  ohmtwin verify MODEL --data FILE --chip {chip_name or board.chip} "
                 f"--levels fast,serial --target {target}"
             )
             typer.echo("Ctrl-C pulls the cable")

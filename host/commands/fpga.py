@@ -58,6 +58,27 @@ def program(
 
 
 @fpga_app.command()
+def read(
+    board: _BoardOption,
+    target: Annotated[
+        str, typer.Option("--target", metavar="serial:DEVICE[@BAUD]", help="Where the board is.")
+    ],
+    chip: _ChipOption = None,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME|FILE.toml", help="Device of the crossbar.")
+    ] = "rram",
+    reads: Annotated[int, typer.Option("--reads", help="How many.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Of cells, rows and noise.")] = 1,
+) -> None:
+    """Read the array of a board that holds no tile; every code must be the model's."""
+    from .boards import run_read
+
+    if reads < 1:
+        raise InputError(f"--reads must be 1 or more, not {reads}")
+    raise typer.Exit(0 if run_read(board, target, chip, device, reads, seed) else 1)
+
+
+@fpga_app.command()
 def simulate(
     board: _BoardOption,
     chip: _ChipOption = None,
