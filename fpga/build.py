@@ -118,6 +118,7 @@ def build_bitstream(
     *,
     seeds: int = 1,
     clock_hz: int | None = None,
+    host_arrays: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> BuildReport:
     """Build a board's bitstream with the chip's arrays emulated.
@@ -134,6 +135,8 @@ def build_bitstream(
         Placements to try; the fastest is packed.
     clock_hz : int, optional
         Of the fabric, instead of the board's own.
+    host_arrays : bool
+        The host answers the reads of the arrays, in the place of emulated ones.
     progress : callable, optional
 
     Raises
@@ -147,7 +150,7 @@ def build_bitstream(
     tell = progress or (lambda what, done, total: None)
     if not 1 <= seeds <= _MAX_SEEDS:
         raise InputError(f"The number of seeds must be 1 to {_MAX_SEEDS}, not {seeds}")
-    check_fit(board, chip, board.config)
+    check_fit(board, chip, board.config, host_arrays)
     if clock_hz is not None and board.family != "ecp5" and clock_hz != board.clock_hz:
         raise ConfigError(
             f"Board {board.name} runs its fabric from its oscillator, at "
@@ -160,6 +163,7 @@ def build_bitstream(
         baud=board.baud,
         config=board.config,
         array_only=board.array_only,
+        host_arrays=host_arrays,
     )
     work = _prepare(output)
     tell("elaborating", 0, 1)

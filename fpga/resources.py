@@ -5,6 +5,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ..arch.chip import Chip
@@ -31,6 +32,7 @@ _WEIGHTS: Mapping[str, tuple[str, int]] = {
 }
 
 _FLIP_FLOP = "SB_DFF"
+_WORD = 64
 
 
 def count_cells(netlist: Path, top: str = "top") -> dict[str, Counter[str]]:
@@ -138,7 +140,9 @@ def estimate(
     return Counter(lut=round(lut * _MARGIN), ff=round(ff * _MARGIN), bram=ram, dsp=dsp)
 
 
-def check_fit(board: Board, chip: Chip, config: EmulatorConfig) -> Counter[str]:
+def check_fit(
+    board: Board, chip: Chip, config: EmulatorConfig, host_arrays: bool = False
+) -> Counter[str]:
     """Refuse what cannot fit a board, before anything is synthesized.
 
     Returns
@@ -151,7 +155,20 @@ def check_fit(board: Board, chip: Chip, config: EmulatorConfig) -> Counter[str]:
     CapacityError
         With what there is too much of, and what helps.
     """
-    needed = estimate(chip, config, board.family, board.array_only)
+    if board.array_only and (host_arrays or chip.cores > 1):
+        raise CapacityError(
+            f"Board {board.name} is too small for a tile; it holds one emulated array, of a chip "
+            f"with one core as '{board.chip}'"
+        )
+    if host_arrays:
+        # What is left of an array is a memory for beats, in LUTs.
+        quiet = replace(config, columns=1, noise=Noise.NONE, adc_table=False)
+        tiny = chip.with_(rows=8, rows_per_read=min(8, chip.rows_per_read))
+        needed = estimate(chip, quiet, board.family)
+        ram = estimate(tiny, quiet, board.family)["bram"] - chip.cores
+        needed["bram"] = ram + 2 * _blocks(_WORD, 512, board.family)
+    else:
+        needed = estimate(chip, config, board.family, board.array_only)
     for kind, name in (
         ("bram", "block RAMs"),
         ("lut", "LUTs"),

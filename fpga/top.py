@@ -10,6 +10,7 @@ from ..arch.link import Ident
 from .array import ArrayFabric
 from .crossbar.image import EmulatorConfig
 from .fabric import EmulatedFabric
+from .hosted import HostedFabric
 from .link.serial import SerialLink
 
 __all__ = ["BoardFabric"]
@@ -31,6 +32,8 @@ class BoardFabric(wiring.Component):
         Of all arrays.
     array_only : bool
         One array in the place of a tile (:mod:`.array`).
+    host_arrays : bool
+        The host answers the reads of the tile (:mod:`.hosted`); ``config`` means nothing then.
 
     Members
     -------
@@ -59,9 +62,15 @@ class BoardFabric(wiring.Component):
         baud: int,
         config: EmulatorConfig | None = None,
         array_only: bool = False,
+        host_arrays: bool = False,
     ) -> None:
-        fabric = ArrayFabric if array_only else EmulatedFabric
-        self._fabric: ArrayFabric | EmulatedFabric = fabric(chip=chip, config=config)
+        self._fabric: ArrayFabric | EmulatedFabric | HostedFabric
+        if host_arrays:
+            self._fabric = HostedFabric(chip=chip)
+        elif array_only:
+            self._fabric = ArrayFabric(chip=chip, config=config)
+        else:
+            self._fabric = EmulatedFabric(chip=chip, config=config)
         self._ident = Ident(chip.structure_hash, clock_hz, self._fabric.features)
         self._link = SerialLink(ident=self._ident, baud=baud)
         super().__init__(

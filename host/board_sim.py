@@ -34,6 +34,7 @@ def build_board(
     progress: Progress | None = None,
     *,
     array_only: bool = False,
+    host_arrays: bool = False,
 ) -> Path:
     """Build the Verilated fabric of a board, unless the cache has it.
 
@@ -59,10 +60,12 @@ def build_board(
             baud=SIMULATED_BAUD,
             config=config,
             array_only=array_only,
+            host_arrays=host_arrays,
         )
         return emit_verilog(LineSimulation(board=board), "tile")
 
     parts = ["board", repr(chip.structure), repr(config), f"array_only={array_only}"]
+    parts.append(f"host_arrays={host_arrays}")
     parts += [str(_DIVIDER), str(SIMULATED_BAUD)]
     verilog = emit_cached(parts, ("arch", "rtl", "fpga"), make)
     return build_verilog(verilog, [], tell, dpi=False)

@@ -21,6 +21,7 @@ from ..fpga.loading import emulator_config, image_messages
 from .codes import Codes
 from .compiler.network import CompiledNetwork
 from .driver import Port, TileDriver
+from .link.answers import AnsweringPort
 from .link.errors import ForeignDeviceError
 from .link.port import SerialPort
 from .link.resume import ResumeError, ResumingDriver
@@ -39,7 +40,8 @@ class EmulatedTarget(Target):
     ----------
     compiled : CompiledNetwork
     open_port : callable
-        Opens a port to a chip that was reset, and tells the configuration of its emulators.
+        Opens a port to a chip that was reset, and tells the configuration of its emulators; None
+        if it has none and asks the host for every read.
     resume : bool
         Whether a link that breaks is opened again and everything since the first run repeated;
         else its error is raised.
@@ -57,7 +59,7 @@ class EmulatedTarget(Target):
     def __init__(
         self,
         compiled: CompiledNetwork,
-        open_port: Callable[[], tuple[Port, EmulatorConfig]],
+        open_port: Callable[[], tuple[Port, EmulatorConfig | None]],
         *,
         resume: bool = False,
     ) -> None:
@@ -78,7 +80,7 @@ class EmulatedTarget(Target):
         # Read number that an array was loaded with, less the reads counted until then.
         self._renewed = False
         self._port: Port | None = None
-        self._config = EmulatorConfig()
+        self._config: EmulatorConfig | None = None
         self._driver = ResumingDriver(self._connect, resume=resume)
 
     def _connect(self) -> TileDriver:
@@ -89,8 +91,11 @@ class EmulatedTarget(Target):
                 "after an interruption; connect again"
             )
         self._port, self._config = self._open_port()
+        if self._config is None:
+            self._port = AnsweringPort(self._port, self._arrays)
         try:
-            for core in self._arrays:
+            for core, array in self._arrays.items():
+                array.reads = 0
                 self._load(core, 0)
             return TileDriver(self._port, self._compiled.program)
         except BaseException:
@@ -98,6 +103,8 @@ class EmulatedTarget(Target):
             raise
 
     def _load(self, core: int, reads: int) -> None:
+        if self._config is None:
+            return
         array = self._arrays[core]
         words = image_words(
             array.image,
@@ -179,7 +186,7 @@ class NetlistTarget(EmulatedTarget):
 
 
 class SerialTarget(EmulatedTarget):
-    """A board on a serial port, its arrays emulated in the fabric.
+    """A board on a serial port, its arrays emulated in the fabric, or answered from here.
 
     Parameters
     ----------
@@ -201,15 +208,17 @@ class SerialTarget(EmulatedTarget):
     ) -> None:
         chip_hash = compiled.chip.structure_hash
 
-        def open_port() -> tuple[Port, EmulatorConfig]:
+        def open_port() -> tuple[Port, EmulatorConfig | None]:
             port = SerialPort.open(address.device, address.baud, chip_hash=chip_hash)
             bits = port.ident.features
-            if not bits & Feature.EMULATED_CROSSBARS:
+            if bits & Feature.ARRAY_ONLY or not bits & (
+                Feature.EMULATED_CROSSBARS | Feature.HOST_CROSSBARS
+            ):
                 port.close()
                 raise ForeignDeviceError(
-                    "The board has no emulated crossbars, so no image can be loaded into it; "
-                    "build its bitstream with some"
+                    "The board holds no tile, so it runs no networks; 'ohmtwin fpga read' reads "
+                    "the array of a board that has one"
                 )
-            return port, emulator_config(bits)
+            return port, None if bits & Feature.HOST_CROSSBARS else emulator_config(bits)
 
         super().__init__(compiled, open_port, resume=resume)

@@ -24,6 +24,9 @@ class CrossbarSeam(wiring.Component):
     Parameters
     ----------
     chip : Chip
+    held : bool
+        A register holds the clock of this side as ``soon`` has it: so a beat that is due while the
+        clock runs is there, and the fabric need not wait to be told.
 
     Members
     -------
@@ -40,8 +43,9 @@ class CrossbarSeam(wiring.Component):
         clock to be held by.
     """
 
-    def __init__(self, *, chip: Chip) -> None:
+    def __init__(self, *, chip: Chip, held: bool = False) -> None:
         self._chip = check_chip(chip)
+        self._held = held
         super().__init__(
             {
                 **dict(MacroSignature(chip).members.items()),
@@ -72,7 +76,7 @@ class CrossbarSeam(wiring.Component):
             self.link.rows.eq(rows),
             self.link.beats.eq(beats),
             self.stall.eq((left != 0) & ~self.link.ready),
-            self.codes.valid.eq((left != 0) & self.link.ready),
+            self.codes.valid.eq((left != 0) & (self.link.ready | self._held)),
             self.codes.payload.eq(self.link.beat),
             self.cmd.ready.eq((left == 0) | ((left == 1) & self.codes.valid & self.codes.ready)),
             accept.eq(self.cmd.valid & self.cmd.ready & ~ResetSignal()),

@@ -73,7 +73,7 @@ class EmulatedTile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        seams = [CrossbarSeam(chip=self._chip) for _ in range(self._chip.cores)]
+        seams = [CrossbarSeam(chip=self._chip, held=True) for _ in range(self._chip.cores)]
         run = Signal(init=1)
         tile = Tile(chip=self._chip, macros=lambda core: seams[core])
         m.submodules.tile = EnableInserter(run)(tile)

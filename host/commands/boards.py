@@ -18,6 +18,7 @@ from ...behavioral import devices
 from ...behavioral.cengine import CCrossbar
 from ...behavioral.state import ArrayState
 from ...fpga.boards import BOARDS, Board, find_board
+from ...fpga.resources import check_fit
 from ..board_sim import SIMULATED_BAUD, BoardSimulation, build_board
 from ..link.faults import FaultInjector, FaultRates
 from ..link.port import SerialPort
@@ -68,7 +69,12 @@ def _chip(board: Board, name: str | None) -> Chip:
 
 
 def run_build(
-    name: str, output: Path, chip_name: str | None, seeds: int, clock_mhz: float | None
+    name: str,
+    output: Path,
+    chip_name: str | None,
+    seeds: int,
+    clock_mhz: float | None,
+    host_arrays: bool = False,
 ) -> None:
     """Build a bitstream and print what it needs and how fast it is.
 
@@ -92,6 +98,7 @@ def run_build(
             output,
             seeds=seeds,
             clock_hz=None if clock_mhz is None else round(clock_mhz * 1e6),
+            host_arrays=host_arrays,
             progress=bars,
         )
     console = Console(highlight=False, soft_wrap=True)
@@ -215,6 +222,7 @@ def run_simulate(
     faults: float,
     seed: int,
     seconds: float | None,
+    host_arrays: bool = False,
 ) -> None:
     """Run a simulated board until it is interrupted, or for some seconds.
 
@@ -227,11 +235,18 @@ def run_simulate(
     """
     board = find_board(name)
     chip = _chip(board, chip_name)
+    check_fit(board, chip, board.config, host_arrays)
     rates = FaultRates.bytes_and_frames(errors, faults)
     bad = errors > 0 or faults > 0
     there, back = (FaultInjector(rates, s) if bad else None for s in (seed, seed + 1))
     with Bars() as bars:
-        library = build_board(chip, board.config, bars, array_only=board.array_only)
+        library = build_board(
+            chip,
+            board.config,
+            bars,
+            array_only=board.array_only,
+            host_arrays=host_arrays,
+        )
     simulation = BoardSimulation(library)
     cycles = 0
     try:

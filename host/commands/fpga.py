@@ -21,6 +21,12 @@ _ChipOption = Annotated[
 ]
 
 
+_HostedOption = Annotated[
+    bool,
+    typer.Option("--host-arrays", help="The host answers the reads of the arrays, over the link."),
+]
+
+
 @fpga_app.command()
 def boards(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the boards that bitstreams can be built for."""
@@ -38,11 +44,12 @@ def build(
     clock: Annotated[
         float | None, typer.Option("--clock", metavar="MHZ", help="Of the fabric.")
     ] = None,
+    host_arrays: _HostedOption = False,
 ) -> None:
     """Build a bitstream; tell its resources by module and how fast it is."""
     from .boards import run_build
 
-    run_build(board, output, chip, seeds, clock)
+    run_build(board, output, chip, seeds, clock, host_arrays)
 
 
 @fpga_app.command()
@@ -93,10 +100,11 @@ def simulate(
     seconds: Annotated[
         float | None, typer.Option("--seconds", help="Stop after that time.")
     ] = None,
+    host_arrays: _HostedOption = False,
 ) -> None:
     """Run a board's fabric, Verilated, with its serial line on a pseudo-terminal."""
     from .boards import run_simulate
 
     if seconds is not None and not seconds > 0:
         raise InputError(f"--seconds must be more than 0, not {seconds:g}")
-    run_simulate(board, chip, errors, faults, seed, seconds)
+    run_simulate(board, chip, errors, faults, seed, seconds, host_arrays)

@@ -161,3 +161,20 @@ def test_targets_as_they_are_named() -> None:
         verify(compiled(), x, levels=("fast", "serial"))
     with pytest.raises(InputError, match="only used by level serial: add it"):
         verify(compiled(), x, levels=("fast",), target="serial:/dev/ttyUSB0")
+
+
+def test_arrays_in_the_host_equal_fast() -> None:
+    """The tile asks for every read over the link, here a line that fails now and then."""
+    net = compiled()
+    rates = FaultRates.bytes_and_frames(1e-4, 0.002)
+    simulation = BoardSimulation(build_board(CHIP, CONFIG, host_arrays=True))
+    with (
+        PtyBoard(simulation, FaultInjector(rates, 1), FaultInjector(rates, 2)) as line,
+        FastTarget(net) as fast,
+        SerialTarget(net, address(line)) as serial,
+    ):
+        assert_equal(fast, serial, random_codes(1, 6, 14))
+        for target in (fast, serial):
+            target.advance(seconds=1e6)
+        assert_equal(fast, serial, random_codes(2, 2, 14))
+    simulation.close()
