@@ -9,6 +9,8 @@ VENV := .venv
 PYTHON :=
 PYTEST_FLAGS :=
 SOAK_READS := 1000000
+SEEDS := 5
+BOARDS := ulx3s-85f ecpix5-85f icebreaker
 PACKAGES := arch behavioral bench fpga host rtl tb
 
 BIN := $(VENV)/bin
@@ -25,6 +27,7 @@ help:
 	@echo "make mutate    bugs planted in the RTL, each of which its tests must catch"
 	@echo "make prove     formal proofs of the small hard parts"
 	@echo "make soak      NumPy, C and RTL with every effect on, a million reads each (for the night)"
+	@echo "make boards  a bitstream for every board, five placements each (an hour or so)"
 	@echo "make lint      ruff and mypy"
 	@echo "make format    rewrite the sources in house style"
 	@echo "make clean     remove the virtual environment and what was built here"
@@ -54,6 +57,11 @@ prove: $(VENV)/.dev
 soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/behavioral/soak.py --reads $(SOAK_READS)
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/behavioral "$(BIN)/python" tests/host/soak_verilator.py --reads $(SOAK_READS)
+
+boards: $(VENV)/.dev
+	for board in $(BOARDS); do \
+	  "$(BIN)/ohmtwin" fpga build --board $$board -o build/boards/$$board --seeds $(SEEDS) || exit 1; \
+	done
 
 lint: $(VENV)/.dev
 	"$(BIN)/python" -m ruff check .
