@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo networks test mutate prove soak lint format clean
+.PHONY: help demo boards networks test mutate prove soak lint format clean
 
 help:
 	@echo "make demo      the main job: two networks on the Verilated chip, every tensor compared"
@@ -40,7 +40,7 @@ networks: $(VENV)/.demo
 	"$(BIN)/python" examples/networks.py build/networks
 	"$(BIN)/ohmtwin" verify examples/models/lenet_qdq.onnx --data build/networks/mnist_test.npz --levels golden,fast
 	"$(BIN)/ohmtwin" verify examples/models/lenet_qdq.onnx --data build/networks/mnist_test.npz --samples 10
-	"$(BIN)/ohmtwin" verify examples/models/vowels_lstm_step_qdq.onnx --data examples/models/vowels_steps.npz --samples 20 --state h=h_out --state c=c_out
+	"$(BIN)/ohmtwin" verify examples/models/vowels_lstm_step_qdq.onnx --chip tile32 --data examples/models/vowels_steps.npz --samples 20 --state h=h_out --state c=c_out
 
 PYTEST = OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
 

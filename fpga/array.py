@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..arch.chip import Chip
 from ..arch.link import Feature
 from ..arch.messages import Kind
-from ..rtl.macro import BEAT_BITS
+from ..rtl.macro import BEAT_BITS, MacroSignature
 from .crossbar.emulator import EmulatedCrossbar
 from .crossbar.image import EmulatorConfig
 from .fabric import ImageGate
@@ -45,7 +45,7 @@ class ArrayReader(wiring.Component):
     def __init__(self, *, chip: Chip) -> None:
         check_beat(chip)
         self._chip = chip
-        macro = EmulatedCrossbar(chip=chip).signature.flip().members
+        macro = MacroSignature(chip).flip().members
         super().__init__(
             {
                 "i": In(stream.Signature(_WORD)),

@@ -150,7 +150,8 @@ def build_bitstream(
     tell = progress or (lambda what, done, total: None)
     if not 1 <= seeds <= _MAX_SEEDS:
         raise InputError(f"The number of seeds must be 1 to {_MAX_SEEDS}, not {seeds}")
-    check_fit(board, chip, board.config, host_arrays)
+    config = board.config_for(chip)
+    check_fit(board, chip, config, host_arrays)
     if clock_hz is not None and board.family != "ecp5" and clock_hz != board.clock_hz:
         raise ConfigError(
             f"Board {board.name} runs its fabric from its oscillator, at "
@@ -161,7 +162,7 @@ def build_bitstream(
         chip=chip,
         clock_hz=clock,
         baud=board.baud,
-        config=board.config,
+        config=config,
         array_only=board.array_only,
         host_arrays=host_arrays,
     )

@@ -2,8 +2,9 @@
 """What a board is."""
 
 import importlib
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...arch.chip import Chip, load_chip
@@ -80,6 +81,10 @@ class Board:
     def load_chip(self) -> Chip:
         """The chip that is built unless another is named."""
         return load_chip(self.chip)
+
+    def config_for(self, chip: Chip) -> EmulatorConfig:
+        """Of the arrays of a chip: as many columns at once as divide those of an array."""
+        return replace(self.config, columns=math.gcd(self.config.columns, chip.cols))
 
     def make_platform(self) -> Any:
         """Amaranth's platform of the board.

@@ -235,14 +235,15 @@ def run_simulate(
     """
     board = find_board(name)
     chip = _chip(board, chip_name)
-    check_fit(board, chip, board.config, host_arrays)
+    config = board.config_for(chip)
+    check_fit(board, chip, config, host_arrays)
     rates = FaultRates.bytes_and_frames(errors, faults)
     bad = errors > 0 or faults > 0
     there, back = (FaultInjector(rates, s) if bad else None for s in (seed, seed + 1))
     with Bars() as bars:
         library = build_board(
             chip,
-            board.config,
+            config,
             bars,
             array_only=board.array_only,
             host_arrays=host_arrays,
