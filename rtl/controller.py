@@ -73,8 +73,8 @@ class Controller(wiring.Component):
         For the vector ALU.
     receive, send : Out(1)
         The word asked for goes to data memory at ``read_addr``, or to the output FIFO.
-    cores, start, rows, beats : Out(cores), Out(cores), Out(9), Out(10)
-        Cores of the instruction; start their products.
+    cores, offer, start, rows, beats : Out(cores), Out(cores), Out(cores), Out(9), Out(10)
+        Cores of the instruction; their products may start, and do.
     zero_skip, rows_per_read, planes : Out(1), Out(9), Out(4)
         Registers that products use.
     issue, issue_sum, command : Out(1), Out(1), Out(drain_layout(chip))
@@ -115,6 +115,7 @@ class Controller(wiring.Component):
                 "receive": Out(1),
                 "send": Out(1),
                 "cores": Out(chip.cores),
+                "offer": Out(chip.cores),
                 "start": Out(chip.cores),
                 "rows": Out(9),
                 "beats": Out(10),
@@ -138,6 +139,7 @@ class Controller(wiring.Component):
         self._wait_cores = Signal(chip.cores)
         self._wait_vector = Signal()
         self._wait_host = Signal()
+        self._gathers = Signal()
         self._finish = Signal()
         self._go = Signal()
         self._begin = Signal()  # a program starts
@@ -170,6 +172,9 @@ class Controller(wiring.Component):
             self.running.eq(self._state != _State.IDLE),
             # The field has the same place in every instruction that has it.
             self.cores.eq(self._field(Opcode.LOAD, "cores")),
+            self.offer.eq(Mux(self._word[: OPCODE.width] == Opcode.MVM, self.cores, 0)),
+            self.rows.eq(self._field(Opcode.MVM, "rows")),
+            self.beats.eq(self._field(Opcode.MVM, "beats")),
         ]
         with m.If(fetch):
             m.d.sync += self._state.eq(_State.EXECUTE)
@@ -203,6 +208,7 @@ class Controller(wiring.Component):
                 )
             ),
             waits.eq(0),
+            self._gathers.eq((op == Opcode.LOAD) | (op == Opcode.VEC)),
         ]
         with m.Switch(op):
             with m.Case(Opcode.HALT):
@@ -270,10 +276,6 @@ class Controller(wiring.Component):
                 pass  # in the blocks that follow
             with m.Default():
                 m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
-        m.d.comb += [
-            self.rows.eq(self._field(Opcode.MVM, "rows")),
-            self.beats.eq(self._field(Opcode.MVM, "beats")),
-        ]
 
     def _change_register(self, m: Module) -> None:
         """Those that are no address registers."""
@@ -347,11 +349,12 @@ class Controller(wiring.Component):
                 ]
 
         again = self._state == _State.REPEAT
-        executes = (self._state == _State.EXECUTE) | again
         on = Signal()
         from_host = Signal()
         m.d.comb += [
             reader.pitch.eq(self._pitch),
+            reader.show.eq(self._gathers & ((self._state == _State.EXECUTE) | again)),
+            on.eq(reader.show & (self._go | again) & ~self.stop),
             reader.on.eq(on),
             self.begin.eq(~again),
             self.byte.eq(reader.byte),
@@ -360,18 +363,15 @@ class Controller(wiring.Component):
         with m.Switch(self._word[: OPCODE.width]):
             with m.Case(Opcode.LOAD):
                 m.d.comb += [
-                    reader.show.eq(executes),
                     from_host.eq(self._field(Opcode.LOAD, "source") == Source.HOST),
                     self.row.eq(self._field(Opcode.LOAD, "row")),
                 ]
             with m.Case(Opcode.VEC):
                 m.d.comb += [
-                    reader.show.eq(executes),
                     self.row.eq(self._field(Opcode.VEC, "element")),
                     self.vector.eq(1),
                     self.vector_op.eq(self._field(Opcode.VEC, "op")),
                 ]
-        m.d.comb += on.eq(reader.show & (self._go | again) & ~self.stop)
         with m.If(on):
             m.d.comb += [
                 self.load.eq(~reader.done),

@@ -26,8 +26,8 @@ class WordFifo(wiring.Component):
     pop : In(1)
         Never while ``level == 0``.
     data : Out(64)
-    level : Out(range(depth + 1))
-        Words in the ring.
+    level, free : Out(range(depth + 1))
+        Words in the ring, and words that it has room for.
     clear, keep : In(1), In(range(depth + 1))
         Forget all words but the ``keep`` oldest, counted before a pop in the same cycle.
 
@@ -48,6 +48,7 @@ class WordFifo(wiring.Component):
                 "pop": In(1),
                 "data": Out(64),
                 "level": Out(range(depth + 1)),
+                "free": Out(range(depth + 1), init=depth),
                 "clear": In(1),
                 "keep": In(range(depth + 1)),
             }
@@ -79,10 +80,14 @@ class WordFifo(wiring.Component):
             m.d.sync += [
                 tail.eq(head + self.keep),
                 self.level.eq(self.keep - self.pop),
+                self.free.eq(self.depth - self.keep + self.pop),
             ]
         with m.Else():
             with m.If(self.push):
                 m.d.sync += tail.eq(tail + 1)
             with m.If(self.push != self.pop):
-                m.d.sync += self.level.eq(Mux(self.push, self.level + 1, self.level - 1))
+                m.d.sync += [
+                    self.level.eq(Mux(self.push, self.level + 1, self.level - 1)),
+                    self.free.eq(Mux(self.push, self.free - 1, self.free + 1)),
+                ]
         return m

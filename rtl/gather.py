@@ -73,7 +73,7 @@ class RunReader(wiring.Component):
         with m.If(self.show):
             m.d.comb += [
                 self.byte.eq(self.addr[:3]),
-                ends.eq(self.byte + left <= _WORD_BYTES),
+                ends.eq((left[4:] == 0) & (self.byte + left[:4] <= _WORD_BYTES)),
                 self.count.eq(Mux(ends, left, _WORD_BYTES - self.byte)),
                 self.done.eq(left == 0),
                 following.eq(run + self.pitch),
@@ -88,7 +88,7 @@ class RunReader(wiring.Component):
                 ]
             with m.Else():
                 m.d.sync += [
-                    left.eq(left - self.count),
+                    left.eq(Mux(ends, 0, left + self.byte - _WORD_BYTES)),
                     self.addr.eq(Cat(Const(0, 3), self.addr[3:] + 1)),
                 ]
         with m.If(self.take):

@@ -41,6 +41,9 @@ class RowScheduler(wiring.Component):
 
     Members
     -------
+    offer : In(1)
+        A product may begin in this cycle: known before ``start``, which may come late in a cycle.
+        ``rows`` is looked at under it alone.
     start : In(1)
         Begin a product; only while ``busy`` is 0 and ``o`` is not valid. The four inputs below
         are taken in this cycle.
@@ -75,6 +78,7 @@ class RowScheduler(wiring.Component):
         self._chip = check_chip(chip)
         super().__init__(
             {
+                "offer": In(1, init=1),
                 "start": In(1),
                 "rows": In(9),
                 "zero_skip": In(1),
@@ -170,17 +174,6 @@ class RowScheduler(wiring.Component):
                 complete.eq(~none & (enough | ~more)),
             ]
 
-        def renew(candidates: Any) -> None:
-            """Another plane."""
-            m.d.sync += [
-                left.eq(candidates),
-                flags.eq(Cat(candidates[span].any() for span in spans)),
-            ]
-            for span, counters in zip(spans, uptos, strict=True):
-                m.d.sync += [
-                    a.eq(b) for a, b in zip(counters, _counts(candidates[span]), strict=True)
-                ]
-
         free = Signal()
         emit = Signal()
         end_plane = Signal()
@@ -192,7 +185,8 @@ class RowScheduler(wiring.Component):
             last_plane.eq(upcoming == planes),
             # Also at the end of the last plane: so that plane 0 shows again.
             self.take.eq((self.start & (self.planes != 0)) | end_plane),
-            self.next.eq(Mux(self.start, 1, Mux(last_plane, 0, upcoming + 1))),
+            # Between products plane 1 is next: what starts one comes late in a cycle.
+            self.next.eq(Mux(self.busy, Mux(last_plane, 0, upcoming + 1), 1)),
         ]
 
         with m.If(self.o.ready):
@@ -232,11 +226,29 @@ class RowScheduler(wiring.Component):
                     number.eq(upcoming),
                     bits.eq(self.plane),
                 ]
-                renew(Mux(zero_skip, self.plane & in_use, in_use))
+
+        # Another plane, of a product under way (its last group is looked at, if any) or of one that
+        # begins: that much shows early.
+        used = Signal(rows)
+        candidates = Signal(rows)
+        with m.If(self.busy & ~more):
+            m.d.comb += candidates.eq(Mux(zero_skip, self.plane & in_use, in_use))
+        with m.Elif(self.offer):
+            m.d.comb += [
+                used.eq(Cat(_below(self.rows, span.start, span.stop) for span in spans)),
+                candidates.eq(Mux(self.zero_skip, self.plane & used, used)),
+            ]
+        with m.If(self.start | end_plane):
+            m.d.sync += [
+                left.eq(candidates),
+                flags.eq(Cat(candidates[span].any() for span in spans)),
+            ]
+            for span, counters in zip(spans, uptos, strict=True):
+                m.d.sync += [
+                    a.eq(b) for a, b in zip(counters, _counts(candidates[span]), strict=True)
+                ]
 
         with m.If(self.start):
-            used = Signal(rows)
-            m.d.comb += used.eq(Cat(_below(self.rows, span.start, span.stop) for span in spans))
             per_read_in = Mux(self.rows_per_read == 0, 1, self.rows_per_read)
             m.d.sync += [
                 self.busy.eq(self.planes != 0),
@@ -251,7 +263,6 @@ class RowScheduler(wiring.Component):
                 bits.eq(self.plane),
                 taken.eq(0),
             ]
-            renew(Mux(self.zero_skip, self.plane & used, used))
         with m.If(self.stop):
             m.d.sync += [self.busy.eq(0), self.o.valid.eq(0), upcoming.eq(0), held.eq(0)]
         return m

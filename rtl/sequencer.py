@@ -91,18 +91,20 @@ class Sequencer(wiring.Component):
         starts = [Signal.like(self.pc, name=f"loop_start{k}") for k in range(LOOP_DEPTH)]
         ends = [Signal.like(self.pc, name=f"loop_end{k}") for k in range(LOOP_DEPTH)]
         counts = [Signal(32, name=f"loop_count{k}") for k in range(LOOP_DEPTH)]
-        closing = Signal()
-        closes = Signal()  # the instruction is the last of the innermost loop
-        leaves = Signal()  # which is in its last round
+        closing = Signal()  # the instruction is the last of the innermost loop
+        # What its end does to the loops.
+        enters = Signal()
+        leaves = Signal()
+        repeats = Signal()  # not for ever
         m.d.sync += first.eq(self.fetch)
         with m.If(self.fetch):
-            m.d.comb += closing.eq(
-                (depth != 0) & (self.pc == ends[0]) & (self.coming[: OPCODE.width] != Opcode.LOOP)
-            )
+            is_loop = self.coming[: OPCODE.width] == Opcode.LOOP
+            m.d.comb += closing.eq((depth != 0) & (self.pc == ends[0]) & ~is_loop)
             m.d.sync += [
                 self.word.eq(self.coming),
-                closes.eq(closing),
-                leaves.eq(counts[0] == 1),
+                enters.eq(is_loop),
+                leaves.eq(closing & (counts[0] == 1)),
+                repeats.eq(closing & (counts[0] > 1)),
                 following.eq(Mux(closing & (counts[0] != 1), starts[0], self.pc + 1)),
             ]
 
@@ -112,11 +114,11 @@ class Sequencer(wiring.Component):
             self.word[fields[name].lsb : fields[name].lsb + fields[name].width]
             for name in ("body", "count")
         )
-        m.d.comb += self.bad_loop.eq((op == Opcode.LOOP) & ((body == 0) | (depth == LOOP_DEPTH)))
+        m.d.comb += self.bad_loop.eq(enters & ((body == 0) | (depth == LOOP_DEPTH)))
         with m.If(self.finish):
             with m.If(op != Opcode.HALT):
                 m.d.sync += self.pc.eq(following)
-            with m.If(op == Opcode.LOOP):
+            with m.If(enters):
                 m.d.sync += depth.eq(depth + 1)
                 for stack in (starts, ends, counts):
                     m.d.sync += [b.eq(a) for a, b in pairwise(stack)]
@@ -125,11 +127,11 @@ class Sequencer(wiring.Component):
                     ends[0].eq(self.pc + body),
                     counts[0].eq(count),
                 ]
-            with m.Elif(closes & leaves):
+            with m.Elif(leaves):
                 m.d.sync += depth.eq(depth - 1)
                 for stack in (starts, ends, counts):
                     m.d.sync += [a.eq(b) for a, b in pairwise(stack)]
-            with m.Elif(closes & (counts[0] != 0)):  # 0 is for ever
+            with m.Elif(repeats):
                 m.d.sync += counts[0].eq(counts[0] - 1)
         with m.If(self.begin):
             m.d.sync += self.pc.eq(0)

@@ -84,6 +84,7 @@ class Tile(wiring.Component):
             wiring.connect(m, core.cmd, macro.cmd)
             wiring.connect(m, macro.codes, core.codes)
             m.d.comb += [
+                core.offer.eq(controller.offer[number]),
                 core.start.eq(controller.start[number]),
                 core.rows.eq(controller.rows),
                 core.beats.eq(controller.beats),
@@ -115,7 +116,7 @@ class Tile(wiring.Component):
             controller.write_addr.eq(bridge.addr),
             controller.write_data.eq(bridge.word),
             controller.in_level.eq(inputs.level),
-            controller.out_free.eq(chip.fifo_words - outputs.level),
+            controller.out_free.eq(outputs.free),
             vector.issue.eq(controller.issue),
             vector.issue_sum.eq(controller.issue_sum),
             vector.command.eq(controller.command),

@@ -25,6 +25,7 @@ def test_fifo_keeps_order_and_what_it_is_told_to() -> None:
     async def bench(ctx: SimulatorContext) -> None:
         for _ in range(2000):
             assert ctx.get(fifo.level) == len(queue)
+            assert ctx.get(fifo.free) == 8 - len(queue)
             push = len(queue) < 8 and rng.random() < 0.6
             pop = bool(queue) and rng.random() < 0.5
             clear = rng.random() < 0.05
