@@ -133,6 +133,8 @@ def estimate(
         lut = 1900 + 2 * chip.rows + 75 * bits + (1500 if noisy else 150)
         ff = 1000 + 3 * chip.rows + 60 * bits + (900 if noisy else 100)
         dsp = 6 if config.noise is Noise.PIPELINED else 0
+        if family == "ice40":
+            lut += ff // 2  # about half of the flip-flops find no LUT to share a cell with
     elif family == "ice40":
         # No RAM in LUTs: the vector accumulators and those of the cores become flip-flops.
         ff += 256 * 32 + chip.cores * chip.acc_words * lanes * 32

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
@@ -67,7 +67,7 @@ def ecp5_divisors(source_hz: int, wanted_hz: int) -> Ecp5Divisors:
 
 
 class Ecp5Clock(wiring.Component):
-    """The domain ``sync`` out of an ECP5's PLL, in reset until the PLL has locked.
+    """Drives the domain ``sync`` of its parent out of an ECP5's PLL, in reset until the PLL has locked.
 
     Parameters
     ----------
@@ -89,7 +89,6 @@ class Ecp5Clock(wiring.Component):
         m = Module()
         d = self._divisors
         locked = Signal()
-        m.domains += ClockDomain("sync")
         m.submodules.pll = Instance(
             "EHXPLLL",
             p_CLKI_DIV=d.reference,

@@ -3,11 +3,11 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import ClockDomain, Module
+from amaranth.lib import io, wiring
 
 from ..top import BoardFabric
-from .common import Board, Light
+from .common import Board
 from .pll import Ecp5Clock, Ecp5Divisors, ecp5_divisors
 
 __all__ = ["BoardTop"]
@@ -42,22 +42,25 @@ class BoardTop(wiring.Component):
         m = Module()
         self._clock(m, platform)
         m.submodules.fabric = fabric = self._fabric
-        uart = platform.request("uart", 0)
-        m.d.comb += [fabric.rx.eq(uart.rx.i), uart.tx.o.eq(fabric.tx)]
+        uart = platform.request("uart", 0, dir="-")
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.d.comb += [fabric.rx.eq(rx.i), tx.o.eq(fabric.tx)]
         bits = (fabric.alive, fabric.connected, fabric.working)
-        for light, bit in zip(self._board.lights, bits, strict=False):
-            m.d.comb += _pin(platform, light).eq(bit)
+        for number, (light, bit) in enumerate(zip(self._board.lights, bits, strict=False)):
+            port = platform.request(light.resource, light.number, dir="-")
+            if light.colour is not None:
+                port = getattr(port, light.colour)
+            m.submodules[f"light{number}"] = buffer = io.Buffer("o", port)
+            m.d.comb += buffer.o.eq(bit)
         return m
 
     def _clock(self, m: Module, platform: Any) -> None:
         if self._divisors is None:
             return  # Amaranth makes the domain of the oscillator, with its reset
-        source = platform.request(platform.default_clk, 0).i
+        port = platform.request(platform.default_clk, 0, dir="-")
+        m.submodules.oscillator = oscillator = io.Buffer("i", port)
+        m.domains += ClockDomain("sync")
         m.submodules.clock = clock = Ecp5Clock(divisors=self._divisors)
-        m.d.comb += clock.source.eq(source)
+        m.d.comb += clock.source.eq(oscillator.i)
         # nextpnr derives the constraint of its output from that of the oscillator.
-
-
-def _pin(platform: Any, light: Light) -> Signal:
-    resource = platform.request(light.resource, light.number)
-    return (resource if light.colour is None else getattr(resource, light.colour)).o

@@ -3,6 +3,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,11 +14,14 @@ from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import CapacityError, ConfigError, InputError
 from ohmtwin.fpga.boards import find_board
 from ohmtwin.fpga.build import REPORT, build_bitstream
+from ohmtwin.fpga.crossbar.image import EmulatorConfig, Noise
 from ohmtwin.fpga.resources import KINDS, count_cells, group
 from ohmtwin.host.cli import app
 from ohmtwin.host.commands import boards
 
-BOARD = find_board("icebreaker")
+# Without noise, so that it takes a minute.
+QUIET = EmulatorConfig(columns=1, noise=Noise.NONE, cell_variance=False, adc_table=False)
+BOARD = replace(find_board("icebreaker"), config=QUIET)
 CHIP = Chip(cores=1, rows=8, cols=8, lanes=2, adc_bits=5, rows_per_read=8, name="smallest")
 
 
