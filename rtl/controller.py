@@ -73,8 +73,8 @@ class Controller(wiring.Component):
         For the vector ALU.
     receive, send : Out(1)
         The word asked for goes to data memory at ``read_addr``, or to the output FIFO.
-    cores, offer, start, rows, beats : Out(cores), Out(cores), Out(cores), Out(9), Out(10)
-        Cores of the instruction; their products may start, and do.
+    cores, start, rows, beats : Out(cores), Out(cores), Out(9), Out(10)
+        Cores of the instruction; their products start.
     zero_skip, rows_per_read, planes : Out(1), Out(9), Out(4)
         Registers that products use.
     issue, issue_sum, command : Out(1), Out(1), Out(drain_layout(chip))
@@ -115,7 +115,6 @@ class Controller(wiring.Component):
                 "receive": Out(1),
                 "send": Out(1),
                 "cores": Out(chip.cores),
-                "offer": Out(chip.cores),
                 "start": Out(chip.cores),
                 "rows": Out(9),
                 "beats": Out(10),
@@ -140,8 +139,10 @@ class Controller(wiring.Component):
         self._wait_vector = Signal()
         self._wait_host = Signal()
         self._gathers = Signal()
+        self._go = Signal()  # it waits for nothing, the host apart
+        self._synced = Signal()  # nor for the host
+        self._moves = Signal()  # a cycle of execution, without SYNC's
         self._finish = Signal()
-        self._go = Signal()
         self._begin = Signal()  # a program starts
         self._left = Signal(_COUNT_BITS)
         self._addresses = Array(
@@ -172,7 +173,9 @@ class Controller(wiring.Component):
             self.running.eq(self._state != _State.IDLE),
             # The field has the same place in every instruction that has it.
             self.cores.eq(self._field(Opcode.LOAD, "cores")),
-            self.offer.eq(Mux(self._word[: OPCODE.width] == Opcode.MVM, self.cores, 0)),
+            self.start.eq(
+                Mux(self._go & (self._word[: OPCODE.width] == Opcode.MVM), self.cores, 0)
+            ),
             self.rows.eq(self._field(Opcode.MVM, "rows")),
             self.beats.eq(self._field(Opcode.MVM, "beats")),
         ]
@@ -181,14 +184,11 @@ class Controller(wiring.Component):
             self._prepare(m)
         self._count(m)
         self._wait(m)
-        self._execute(m, sequencer.bad_loop)
+        self._change_register(m)
         self._step_address(m)
-        self._move(m, self._gather(m))
-        self._drain(m)
-        with m.If(self._finish):
-            m.d.sync += self._state.eq(_State.FETCH)
-            with m.If(self._word[: OPCODE.width] == Opcode.HALT):
-                m.d.sync += self._state.eq(_State.IDLE)
+        reader = self._gather(m)
+        self._move(m, reader)
+        self._end(m, reader, self._drain(m), sequencer.bad_loop)
         self._control(m)
         return m
 
@@ -255,32 +255,46 @@ class Controller(wiring.Component):
                 m.d.comb += self.waiting.eq(1)
                 m.d.sync += self.host_out_stalls.eq(self.host_out_stalls + 1)
             with m.Else():
-                m.d.comb += self._finish.eq(1)  # what others order does not hang on the FIFOs
+                m.d.comb += self._synced.eq(1)
 
-    def _execute(self, m: Module, bad_loop: Signal) -> None:
-        """The first cycle of an instruction that does not move words."""
-        with m.If(self._go), m.Switch(self._word[: OPCODE.width]):
-            with m.Case(Opcode.NOP, Opcode.HALT):
-                m.d.comb += self._finish.eq(1)
-            with m.Case(Opcode.SET, Opcode.ADD):
-                m.d.comb += self._finish.eq(1)
-                self._change_register(m)
-            with m.Case(Opcode.MVM):
-                m.d.comb += [self._finish.eq(1), self.start.eq(self.cores)]
+    def _end(self, m: Module, reader: RunReader, drained: Value, bad_loop: Signal) -> None:
+        """What comes after this cycle. All but whether the instruction moves is known early."""
+        again = self._state == _State.REPEAT
+        over = Signal()  # it is the last cycle, if it is one
+        wrong = Signal()  # there is no such instruction
+        with m.Switch(self._word[: OPCODE.width]):
+            with m.Case(Opcode.NOP, Opcode.HALT, Opcode.SET, Opcode.ADD, Opcode.MVM):
+                m.d.comb += over.eq(1)
+            with m.Case(Opcode.SYNC):
+                pass
             with m.Case(Opcode.LOOP):
-                with m.If(bad_loop):
-                    m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
-                with m.Else():
-                    m.d.comb += self._finish.eq(1)
-            with m.Case(Opcode.LOAD, Opcode.VEC, Opcode.RECV, Opcode.SEND, Opcode.REQ):
-                pass  # in the blocks that follow
+                m.d.comb += [over.eq(~bad_loop), wrong.eq(bad_loop)]
+            with m.Case(Opcode.LOAD, Opcode.VEC):
+                m.d.comb += over.eq(reader.done)
+            with m.Case(Opcode.RECV, Opcode.SEND):
+                m.d.comb += over.eq(self._left <= 1)
+            with m.Case(Opcode.REQ):
+                m.d.comb += over.eq(Mux(again, drained, self._left == 0))
             with m.Default():
-                m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
+                m.d.comb += wrong.eq(1)
+        m.d.comb += [
+            self._moves.eq(self._go | (again & ~self.stop)),
+            self._finish.eq((self._moves & over) | self._synced),
+        ]
+        with m.If(self._moves & ~over):
+            m.d.sync += self._state.eq(_State.REPEAT)
+        with m.If(self._go & wrong):
+            m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
+        with m.If(self._finish):
+            m.d.sync += self._state.eq(_State.FETCH)
+            with m.If(self._word[: OPCODE.width] == Opcode.HALT):
+                m.d.sync += self._state.eq(_State.IDLE)
 
     def _change_register(self, m: Module) -> None:
         """Those that are no address registers."""
         value = self._field(Opcode.SET, "value")
-        add = self._word[: OPCODE.width] == Opcode.ADD
+        op = self._word[: OPCODE.width]
+        add = op == Opcode.ADD
         targets: dict[int, Value] = {
             Reg.SCHEDULE: self.zero_skip,
             Reg.ROWS_PER_READ: self.rows_per_read,
@@ -290,7 +304,8 @@ class Controller(wiring.Component):
             Reg.SCALE: self.scale,
             Reg.OFFSET: self.offset,
         }
-        with m.Switch(self._field(Opcode.SET, "reg")):
+        changes = self._go & (add | (op == Opcode.SET))
+        with m.If(changes), m.Switch(self._field(Opcode.SET, "reg")):
             for reg, target in targets.items():
                 with m.Case(reg):
                     m.d.sync += target.eq(Mux(add, target, 0) + value[: len(target)])
@@ -331,11 +346,10 @@ class Controller(wiring.Component):
     def _gather(self, m: Module) -> RunReader:
         """LOAD and VEC: a word a cycle, and a cycle for what goes beyond the last one."""
         m.submodules.reader = reader = RunReader()
-        coming_vec = self._coming[: OPCODE.width] == Opcode.VEC
         stream = self._field(Opcode.LOAD, "source", coming=True) == Source.HOST
         with m.If(self._state == _State.FETCH):
             m.d.comb += [reader.take.eq(1), reader.start.eq(self._coming_first)]
-            with m.If(coming_vec):
+            with m.If(self._coming[: OPCODE.width] == Opcode.VEC):
                 m.d.comb += [
                     reader.bytes.eq(self._field(Opcode.VEC, "bytes", coming=True)),
                     reader.repeats.eq(self._field(Opcode.VEC, "repeats", coming=True)),
@@ -354,7 +368,7 @@ class Controller(wiring.Component):
         m.d.comb += [
             reader.pitch.eq(self._pitch),
             reader.show.eq(self._gathers & ((self._state == _State.EXECUTE) | again)),
-            on.eq(reader.show & (self._go | again) & ~self.stop),
+            on.eq(self._gathers & self._moves),
             reader.on.eq(on),
             self.begin.eq(~again),
             self.byte.eq(reader.byte),
@@ -378,20 +392,15 @@ class Controller(wiring.Component):
                 self.pop.eq(~reader.done & from_host),
                 self.read_data.eq(~reader.done & ~from_host),
             ]
-            with m.If(reader.done):
-                m.d.comb += self._finish.eq(1)
-            with m.Else():
-                m.d.sync += self._state.eq(_State.REPEAT)
         return reader
 
     def _move(self, m: Module, reader: RunReader) -> None:
         """RECV and SEND: a word a cycle, from the cycle of execution on."""
         op = self._word[: OPCODE.width]
-        again = self._state == _State.REPEAT
         on = Signal()
         some = Signal()  # a move of no words does nothing, in one cycle
         m.d.comb += [
-            on.eq((self._go | again) & ~self.stop & ((op == Opcode.RECV) | (op == Opcode.SEND))),
+            on.eq(self._moves & ((op == Opcode.RECV) | (op == Opcode.SEND))),
             # Another instruction that names a word of data memory gathers.
             self.read_addr.eq(Mux(reader.show, reader.addr[3:], self._first[3:])),
         ]
@@ -405,13 +414,9 @@ class Controller(wiring.Component):
                 self._left.eq(self._left - 1),
                 self._first.eq(self._first + _WORD_BYTES),
             ]
-            with m.If(self._left <= 1):
-                m.d.comb += self._finish.eq(1)
-            with m.Else():
-                m.d.sync += self._state.eq(_State.REPEAT)
 
-    def _drain(self, m: Module) -> None:
-        """REQ: the sum of activations, then the accumulator words."""
+    def _drain(self, m: Module) -> Value:
+        """REQ: the sum of activations, then the accumulator words; whether the last one leaves."""
         lanes = self._chip.outputs_per_beat
         group = lanes.bit_length() - 1
         outputs = self._field(Opcode.REQ, "outputs")
@@ -426,6 +431,7 @@ class Controller(wiring.Component):
         last = Signal()
         gap = Signal(range(max(2, -(-lanes // 2))))
         gaps = -(-lanes // 2) - 1  # cycles between two words with tap
+        gap_over = gap == Mux(tap, gaps, 0)
         with m.If(self._go & is_req):
             m.d.comb += self.issue_sum.eq(1)
             m.d.sync += [
@@ -434,13 +440,8 @@ class Controller(wiring.Component):
                 addr.eq(self._first),
                 gap.eq(0),
             ]
-            with m.If(self._left == 0):
-                m.d.comb += self._finish.eq(1)
-            with m.Else():
-                m.d.sync += [
-                    self._step_param.eq(self._field(Opcode.REQ, "param_step")),
-                    self._state.eq(_State.REPEAT),
-                ]
+            with m.If(self._left != 0):
+                m.d.sync += self._step_param.eq(self._field(Opcode.REQ, "param_step"))
         # A cycle later, so that an address register has a single adder.
         with m.If(self._step_param):
             m.d.sync += [
@@ -457,10 +458,8 @@ class Controller(wiring.Component):
                     param.eq(Mux(same, param, param + 1)),
                     addr.eq(addr + lanes),
                 ]
-            with m.If(gap == Mux(tap, gaps, 0)):
+            with m.If(gap_over):
                 m.d.sync += [gap.eq(0), self._left.eq(self._left - lanes)]
-                with m.If(last):
-                    m.d.comb += self._finish.eq(1)
             with m.Else():
                 m.d.sync += gap.eq(gap + 1)
         with m.If(self.issue | self.issue_sum):
@@ -478,6 +477,7 @@ class Controller(wiring.Component):
                 pipe.table.eq(self._field(Opcode.REQ, "table")),
                 Cat(pipe.zero_point, pipe.low, pipe.high).eq(self._quant),
             ]
+        return last & gap_over
 
     def _control(self, m: Module) -> None:
         """CONTROL comes last: it overrides what the program does in the same cycle."""

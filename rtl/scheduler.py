@@ -41,9 +41,6 @@ class RowScheduler(wiring.Component):
 
     Members
     -------
-    offer : In(1)
-        A product may begin in this cycle: known before ``start``, which may come late in a cycle.
-        ``rows`` is looked at under it alone.
     start : In(1)
         Begin a product; only while ``busy`` is 0 and ``o`` is not valid. The four inputs below
         are taken in this cycle.
@@ -78,7 +75,6 @@ class RowScheduler(wiring.Component):
         self._chip = check_chip(chip)
         super().__init__(
             {
-                "offer": In(1, init=1),
                 "start": In(1),
                 "rows": In(9),
                 "zero_skip": In(1),
@@ -113,10 +109,6 @@ class RowScheduler(wiring.Component):
         in_use = Signal(rows, reset_less=True)  # rows of the product
         bits = Signal(rows, reset_less=True)  # the current plane
         left = Signal(rows, reset_less=True)  # candidates of the plane not yet taken
-        flags = Signal(len(spans), reset_less=True)  # groups that hold some
-        # How many a group holds, up to the end of each of its nibbles: counted when the plane is
-        # taken over and kept up to date, so that a step need not begin by counting.
-        uptos = [_counters(span, f"upto{k}") for k, span in enumerate(spans)]
         taken = Signal(rows, reset_less=True)  # rows driven by the read in the making
         zero_skip = Signal(reset_less=True)
         per_read = Signal(9, reset_less=True)
@@ -133,16 +125,15 @@ class RowScheduler(wiring.Component):
         # One step: the lowest group with candidates, and as many of them as the read lacks. What
         # only a step needs is computed in a step only; that is what makes a simulation fast.
         step = Signal()
+        flags = Signal(len(spans))  # groups that hold candidates
         which = Signal(range(len(spans)))
         chosen = Signal(group)  # its candidates
         here = Signal(group)  # its bits of the plane
         none = Signal()  # no group has any
         more = Signal()  # another group has some too
         pick = Signal(group)
-        sums = _counters(slice(0, group), "sum")  # of the group
-        fewer = _counters(slice(0, group), "fewer")  # what a cut leaves of them
-        everything = Signal()  # all of them are wanted
-        enough = Signal()  # no more are wanted
+        count = Signal(range(group + 1))
+        everything = Signal()
         rest = Signal(group)
         driven = Signal(group)
         complete = Signal()
@@ -150,28 +141,20 @@ class RowScheduler(wiring.Component):
         m.d.comb += step.eq(self.busy & ~held)
         with m.If(step):
             m.d.comb += [
+                flags.eq(Cat(left[span].any() for span in spans)),
                 none.eq(flags == 0),
                 more.eq((flags & (flags - 1)) != 0),
-                everything.eq(1),  # of nothing, too
             ]
             with m.Switch(flags):
                 for k, span in enumerate(spans):
                     with m.Case("1".rjust(len(spans) - k, "-") + "0" * k):
                         m.d.comb += [which.eq(k), chosen.eq(left[span]), here.eq(bits[span])]
-                        m.d.comb += [a.eq(b) for a, b in zip(sums, uptos[k], strict=False)]
-                        # Compared before the choice, which takes as long.
-                        m.d.comb += [
-                            everything.eq(uptos[k][-1] <= need),
-                            enough.eq(uptos[k][-1] >= need),
-                        ]
-                        # A last group may be short.
-                        m.d.comb += [a.eq(uptos[k][-1]) for a in sums[len(uptos[k]) :]]
-            _pick(m, chosen, need, sums, everything, pick=pick, fewer=fewer)
+            _pick(m, chosen, need, pick=pick, count=count, everything=everything)
             m.d.comb += [
                 rest.eq(chosen & ~pick),
                 driven.eq(pick & here),
                 over.eq(everything & ~more),
-                complete.eq(~none & (enough | ~more)),
+                complete.eq(~none & (~everything | (count == need) | ~more)),
             ]
 
         free = Signal()
@@ -185,25 +168,18 @@ class RowScheduler(wiring.Component):
             last_plane.eq(upcoming == planes),
             # Also at the end of the last plane: so that plane 0 shows again.
             self.take.eq((self.start & (self.planes != 0)) | end_plane),
-            # Between products plane 1 is next: what starts one comes late in a cycle.
-            self.next.eq(Mux(self.busy, Mux(last_plane, 0, upcoming + 1), 1)),
+            self.next.eq(Mux(self.start, 1, Mux(last_plane, 0, upcoming + 1))),
         ]
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
-            m.d.sync += [
-                need.eq(Mux(everything, need - sums[-1], 0)),
-                held.eq(complete & ~free),
-                held_over.eq(over),
-            ]
+            m.d.sync += [need.eq(need - count), held.eq(complete & ~free), held_over.eq(over)]
             with m.Switch(which):
                 for k, span in enumerate(spans):
                     with m.Case(k):
                         # A read takes from a group but once: `taken` holds nothing of it yet.
                         m.d.sync += [left[span].eq(rest), taken[span].eq(driven)]
-                        m.d.sync += flags[k].eq(~everything)
-                        m.d.sync += [a.eq(b) for a, b in zip(uptos[k], fewer, strict=False)]
         with m.If(emit):
             m.d.sync += [
                 planned.rows.eq(taken),
@@ -225,30 +201,12 @@ class RowScheduler(wiring.Component):
                     upcoming.eq(upcoming + 1),
                     number.eq(upcoming),
                     bits.eq(self.plane),
-                ]
-
-        # Another plane, of a product under way (its last group is looked at, if any) or of one that
-        # begins: that much shows early.
-        used = Signal(rows)
-        candidates = Signal(rows)
-        with m.If(self.busy & ~more):
-            m.d.comb += candidates.eq(Mux(zero_skip, self.plane & in_use, in_use))
-        with m.Elif(self.offer):
-            m.d.comb += [
-                used.eq(Cat(_below(self.rows, span.start, span.stop) for span in spans)),
-                candidates.eq(Mux(self.zero_skip, self.plane & used, used)),
-            ]
-        with m.If(self.start | end_plane):
-            m.d.sync += [
-                left.eq(candidates),
-                flags.eq(Cat(candidates[span].any() for span in spans)),
-            ]
-            for span, counters in zip(spans, uptos, strict=True):
-                m.d.sync += [
-                    a.eq(b) for a, b in zip(counters, _counts(candidates[span]), strict=True)
+                    left.eq(Mux(zero_skip, self.plane & in_use, in_use)),
                 ]
 
         with m.If(self.start):
+            used = Signal(rows)
+            m.d.comb += used.eq(Cat(_below(self.rows, span.start, span.stop) for span in spans))
             per_read_in = Mux(self.rows_per_read == 0, 1, self.rows_per_read)
             m.d.sync += [
                 self.busy.eq(self.planes != 0),
@@ -261,6 +219,7 @@ class RowScheduler(wiring.Component):
                 held.eq(0),
                 in_use.eq(used),
                 bits.eq(self.plane),
+                left.eq(Mux(self.zero_skip, self.plane & used, used)),
                 taken.eq(0),
             ]
         with m.If(self.stop):
@@ -271,71 +230,46 @@ class RowScheduler(wiring.Component):
 def _below(limit: Any, start: int, stop: int) -> Any:
     """Bit r is ``start + r < limit``; start is a multiple of a power of two above stop - start."""
     width = stop - start
-    low = max(1, (width - 1).bit_length())
-    here = limit[low:] == start >> low
-    beyond = limit[low:] > start >> low
-    return Cat(beyond | (here & (limit[:low] > r)) for r in range(width))
-
-
-def _counters(span: slice, name: str) -> list[Signal]:
-    """A count for each nibble of a group, of its set bits and those of the nibbles below."""
-    ends = range(_NIBBLE, span.stop - span.start + _NIBBLE, _NIBBLE)
-    return [Signal(range(end + 1), name=f"{name}_{end}", reset_less=True) for end in ends]
-
-
-def _counts(value: Any) -> list[Any]:
-    """What :func:`_counters` counts; in pairs, so that no sum is deep."""
-    nibbles = [_ones(value[i : i + _NIBBLE]) for i in range(0, len(value), _NIBBLE)]
-
-    def total(first: int, last: int) -> Any:
-        if last - first == 1:
-            return nibbles[first]
-        half = (last - first).bit_length() - 1
-        half = 1 << (half - (last - first == 1 << half))
-        return total(first, first + half) + total(first + half, last)
-
-    return [total(0, k + 1) for k in range(len(nibbles))]
-
-
-def _ones(nibble: Any) -> Any:
-    """Bits that are set in four: one LUT a bit of the result, where adders would be slower."""
-    a, b, c, d = nibble
-    pairs = (a & b) | (c & d) | ((a ^ b) & (c ^ d))
-    return Cat(a ^ b ^ c ^ d, pairs & ~(a & b & c & d), a & b & c & d)
+    partly = ((Const(1) << limit[: max(1, (width - 1).bit_length())]) - 1)[:width]
+    return Mux(limit >= stop, (1 << width) - 1, Mux(limit <= start, 0, partly))[:width]
 
 
 def _pick(
-    m: Module,
-    chosen: Signal,
-    need: Signal,
-    sums: list[Signal],
-    everything: Signal,
-    *,
-    pick: Signal,
-    fewer: list[Signal],
+    m: Module, chosen: Signal, need: Signal, *, pick: Signal, count: Signal, everything: Signal
 ) -> None:
-    """The lowest ``need`` set bits of ``chosen``, and the counts of what stays.
+    """The lowest ``need`` set bits of ``chosen``, how many they are, and if that is all of them.
 
-    Only the nibble in which the need is met is resolved to bits.
+    Prefix sums run over nibbles; only the nibble in which the need is met is resolved to bits.
     """
+    nibbles = [chosen[i : i + _NIBBLE] for i in range(0, len(chosen), _NIBBLE)]
+    sums = []
+    total: Any = Const(0)
+    for k, nibble in enumerate(nibbles):
+        total = total + sum(nibble, Const(0))
+        upto = Signal(range((k + 1) * _NIBBLE + 1), name=f"upto{k}")
+        m.d.comb += upto.eq(total)
+        sums.append(upto)
+        total = upto
+    m.d.comb += everything.eq(sums[-1] <= need)
     with m.If(everything):
-        m.d.comb += pick.eq(chosen)
+        m.d.comb += [pick.eq(chosen), count.eq(sums[-1])]
     with m.Else():
+        m.d.comb += count.eq(need)
         cut = Signal(_NIBBLE)
         want = Signal(2)  # a nibble that is cut has more bits than are wanted, so at most 3
         first = Signal(_NIBBLE)
-        nibbles = [chosen[i : i + _NIBBLE] for i in range(0, len(chosen), _NIBBLE)]
-        met = Signal(len(sums))  # there are more than enough up to here
-        m.d.comb += met.eq(Cat(need < upto for upto in sums))
-        for k in range(len(sums)):
-            before = sums[k - 1] if k else Const(0)
-            with m.If(met[k]) if k == 0 else m.Elif(met[k]):
-                m.d.comb += [cut.eq(nibbles[k]), want.eq(need - before)]
-        for bit in range(_NIBBLE):
-            below = sum(cut[:bit], Const(0))
-            m.d.comb += first[bit].eq(cut[bit] & (below < want))
+        rest = [Signal(_NIBBLE, name=f"without{k}") for k in range(1, 4)]
         for k, upto in enumerate(sums):
-            with m.If(met[k]) if k == 0 else m.Elif(met[k]):
+            before = sums[k - 1] if k else Const(0)
+            with m.If(need < upto) if k == 0 else m.Elif(need < upto):
+                m.d.comb += [cut.eq(nibbles[k]), want.eq(need - before)]
+        for source, without in zip([cut, *rest], rest, strict=False):
+            m.d.comb += without.eq(source & (source - 1))
+        m.d.comb += first.eq(cut)
+        with m.Switch(want):
+            for k, without in enumerate([cut, *rest]):
+                with m.Case(k):
+                    m.d.comb += first.eq(cut & ~without)
+        for k, upto in enumerate(sums):
+            with m.If(need < upto) if k == 0 else m.Elif(need < upto):
                 m.d.comb += pick.eq(Cat(chosen[: k * _NIBBLE], first))
-            with m.If(met[k]):
-                m.d.comb += fewer[k].eq(upto - need)
