@@ -67,7 +67,7 @@ def ecp5_divisors(source_hz: int, wanted_hz: int) -> Ecp5Divisors:
 
 
 class Ecp5Clock(wiring.Component):
-    """Drives the domain ``sync`` of its parent out of an ECP5's PLL, in reset until the PLL has locked.
+    """Drives the domain ``sync`` of its parent from an ECP5's PLL, in reset until it has locked.
 
     Parameters
     ----------

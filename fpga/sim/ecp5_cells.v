@@ -30,7 +30,8 @@ module DP16KD (
   parameter CSDECODE_A = "0b000", CSDECODE_B = "0b000";
   parameter CLKAMUX = "CLKA", CLKBMUX = "CLKB";
   parameter [127:0] WRITEMODE_A = "NORMAL", WRITEMODE_B = "NORMAL";
-  parameter [319:0] INITVAL_00 = 320'd0, INITVAL_01 = 320'd0, INITVAL_02 = 320'd0, INITVAL_03 = 320'd0,
+  parameter [319:0] INITVAL_00 = 320'd0, INITVAL_01 = 320'd0, INITVAL_02 = 320'd0,
+  INITVAL_03 = 320'd0,
   INITVAL_04 = 320'd0, INITVAL_05 = 320'd0, INITVAL_06 = 320'd0, INITVAL_07 = 320'd0,
   INITVAL_08 = 320'd0, INITVAL_09 = 320'd0, INITVAL_0A = 320'd0, INITVAL_0B = 320'd0,
   INITVAL_0C = 320'd0, INITVAL_0D = 320'd0, INITVAL_0E = 320'd0, INITVAL_0F = 320'd0,
@@ -144,8 +145,8 @@ module DP16KD (
     load(61, INITVAL_3D);
     load(62, INITVAL_3E);
     load(63, INITVAL_3F);
-    if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || RESETMODE != "SYNC" || CLKAMUX != "CLKA"
-        || CLKBMUX != "CLKB") $fatal(1, "DP16KD: a mode that this model does not know");
+    if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || CLKAMUX != "CLKA" || CLKBMUX != "CLKB")
+      $fatal(1, "DP16KD: a mode that this model does not know");
   end
 
   function [35:0] look(input integer width, input [13:0] a);
@@ -156,7 +157,9 @@ module DP16KD (
       9: look = {27'd0, mem[a[13:3]]};
       18: look = {18'd0, mem[{a[13:4], 1'b1}], mem[{a[13:4], 1'b0}]};
       default:
-      look = {mem[{a[13:5], 2'd3}], mem[{a[13:5], 2'd2}], mem[{a[13:5], 2'd1}], mem[{a[13:5], 2'd0}]};
+      look = {
+        mem[{a[13:5], 2'd3}], mem[{a[13:5], 2'd2}], mem[{a[13:5], 2'd1}], mem[{a[13:5], 2'd0}]
+      };
     endcase
   endfunction
 
@@ -184,6 +187,7 @@ module DP16KD (
       endcase
     end
     if (RSTA) qa <= 0;
+    if (RSTA && RESETMODE != "SYNC") $fatal(1, "DP16KD: no asynchronous reset in this model");
   end
   wire [35:0] db = DATA_WIDTH_B == 36 ? {dia, dib} : {18'd0, dib};
   always @(posedge CLKB) begin
@@ -209,6 +213,7 @@ module DP16KD (
       endcase
     end
     if (RSTB) qb <= 0;
+    if (RSTB && RESETMODE != "SYNC") $fatal(1, "DP16KD: no asynchronous reset in this model");
   end
 endmodule
 

@@ -116,7 +116,7 @@ class Held(wiring.Component):
     """A seam whose clock a register holds, as in an emulated tile: no beat is due while it runs."""
 
     def __init__(self, seam: type[CrossbarSeam] = CrossbarSeam) -> None:
-        self.seam = seam(chip=CHIP)
+        self.seam = seam(chip=CHIP, held=True)
         self.store = BeatStore(chip=CHIP, columns=COLUMNS)
         super().__init__({})
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bitstream with the real tools, small enough for every run of the tests; and what is refused."""
 
+import gc
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +25,13 @@ from ohmtwin.host.commands import boards
 QUIET = EmulatorConfig(columns=1, noise=Noise.NONE, cell_variance=False, adc_table=False)
 BOARD = replace(find_board("icebreaker"), config=QUIET)
 CHIP = Chip(cores=1, rows=8, cols=8, lanes=2, adc_bits=5, rows_per_read=8, name="smallest")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Amaranth warns of modules that a refused build has left, when they are collected."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
