@@ -18,16 +18,17 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo boards networks test mutate prove soak lint format clean
+.PHONY: help demo boards fpga networks test mutate prove soak lint format clean
 
 help:
 	@echo "make demo      the main job: two networks on the Verilated chip, every tensor compared"
 	@echo "make networks  every shipped network: against ONNX Runtime, noisy arrays, LeNet and LSTM in RTL"
-	@echo "make test      all tests but the next two"
+	@echo "make test      all tests but the next three"
 	@echo "make mutate    bugs planted in the RTL, each of which its tests must catch"
 	@echo "make prove     formal proofs of the small hard parts"
 	@echo "make soak      NumPy, C and RTL with every effect on, a million reads each (for the night)"
-	@echo "make boards  a bitstream for every board, five placements each (an hour or so)"
+	@echo "make fpga      tests of boards, link and emulated arrays, through synthesis and simulation"
+	@echo "make boards    a bitstream for every board, five placements each (an hour or so)"
 	@echo "make lint      ruff and mypy"
 	@echo "make format    rewrite the sources in house style"
 	@echo "make clean     remove the virtual environment and what was built here"
@@ -45,7 +46,7 @@ networks: $(VENV)/.demo
 PYTEST = OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
 
 test: $(VENV)/.dev
-	$(PYTEST) --ignore=tests/mutations --ignore=tests/formal
+	$(PYTEST) --ignore=tests/mutations --ignore=tests/formal --ignore=tests/fpga
 
 mutate: $(VENV)/.dev
 	$(PYTEST) tests/mutations
@@ -57,6 +58,9 @@ prove: $(VENV)/.dev
 soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/behavioral/soak.py --reads $(SOAK_READS)
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/behavioral "$(BIN)/python" tests/host/soak_verilator.py --reads $(SOAK_READS)
+
+fpga: $(VENV)/.dev
+	$(PYTEST) tests/fpga
 
 boards: $(VENV)/.dev
 	for board in $(BOARDS); do \
