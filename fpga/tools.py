@@ -59,6 +59,6 @@ def run_tool(name: str, arguments: Sequence[str], folder: Path, *, log: str | No
         file = None if log is None else folder / log
         said = done.stdout
         if file is not None and file.is_file():
-            said = file.read_text(encoding="utf-8", errors="replace") + said
+            said = file.read_text(encoding="utf-8", errors="replace") + "\n" + said
         lines = said.strip().splitlines()[-_LAST_LINES:] or ["(it printed nothing)"]
         raise ToolError("\n".join([f"{name} failed; the end of what it said:", *lines]))

@@ -15,6 +15,7 @@ from ohmtwin.arch.isa import (
     Opcode,
     Reg,
     Source,
+    VecOp,
     assemble,
     disassemble,
 )
@@ -56,7 +57,11 @@ def test_fields_do_not_overlap(op: Opcode) -> None:
 def test_encodings_worked_by_hand() -> None:
     # A program in a memory, a bitstream or a dump outlives this table: these words are fixed.
     load = Instruction.make(Opcode.LOAD, source=Source.HOST, bytes=112, cores=0xF)
-    assert load.encode() == 6 | 1 << 9 | 112 << 16 | 0xF << 32
+    assert load.encode() == 6 | 1 << 9 | 112 << 18 | 0xF << 32
+    vec = Instruction.make(Opcode.VEC, op=VecOp.MAX, element=8, bytes=84, repeats=13)
+    assert vec.encode() == 11 | 3 << 9 | 8 << 12 | 84 << 20 | 13 << 32
+    req = Instruction.make(Opcode.REQ, outputs=84, vector=1, same_param=1, table_on=1, table=9)
+    assert req.encode() == 10 | 1 << 14 | 9 << 15 | 84 << 19 | 1 << 29 | 1 << 30
     assert Instruction.make(Opcode.SET, reg=Reg.QUANT, value=-1).encode() == (
         3 | 11 << 5 | 0xFFFFFFFF << 32
     )
