@@ -57,14 +57,14 @@ REQUANTIZER = _named(
     Mutation(
         "the last rounding takes ties away from zero",
         "ohmtwin.rtl.requantizer",
-        "up = spread[_ZERO_SHIFT - 1] & (spread[: _ZERO_SHIFT - 1].any() | spread[_ZERO_SHIFT])",
-        "up = spread[_ZERO_SHIFT - 1]",
+        "up.eq(spread[_ZERO_SHIFT - 1] & (lost | spread[_ZERO_SHIFT]))",
+        "up.eq(spread[_ZERO_SHIFT - 1])",
     ),
     Mutation(
         "the product is cut to 24 bits, not rounded",
         "ohmtwin.rtl.requantizer",
-        "& (aligned[: MANTISSA_BITS - 1].any() | aligned[MANTISSA_BITS])",
-        "& 0",
+        "(aligned[MANTISSA_BITS - 1] & low)",
+        "0",
     ),
 )
 
@@ -72,20 +72,20 @@ GATHER = _named(
     Mutation(
         "a run that ends with its word goes on in the next one",
         "ohmtwin.rtl.gather",
-        "self.byte + left <= _WORD_BYTES",
-        "self.byte + left < _WORD_BYTES",
+        "self.byte + left[:4] <= _WORD_BYTES",
+        "self.byte + left[:4] < _WORD_BYTES",
     ),
     Mutation(
         "the third run begins where the second one did",
         "ohmtwin.rtl.gather",
-        "next_run.eq(following)",
-        "next_run.eq(run)",
+        "run.eq(following)",
+        "run.eq(run)",
     ),
     Mutation(
         "a word begins with the byte after the first one",
         "ohmtwin.rtl.gather",
-        "Mux(self.stream, 0, self.addr[:3])",
-        "Mux(self.stream, 0, self.addr[:3] | (self.addr[:3] == 6))",
+        "Mux(self.stream, 0, self.start[:3])",
+        "Mux(self.stream, 0, self.start[:3] | (self.start[:3] == 6))",
     ),
     Mutation(
         "the last run is left out",
@@ -168,8 +168,8 @@ ELEMENTS = _named(
     Mutation(
         "bytes beyond the word act on the same word",
         "ohmtwin.rtl.elements",
-        "high.eq(low + 1)",
-        "high.eq(low)",
+        "second.next[k] & ~self.drain, behind, low",
+        "second.next[k] & ~self.drain, low, low",
     ),
     Mutation(
         "bytes that are not new act too",
@@ -234,9 +234,10 @@ CONTROLLER = _named(
     Mutation(
         "a VEC waits for the vector unit",
         "ohmtwin.rtl.controller",
-        "with m.Case(Opcode.RECV, Opcode.SEND):\n                    m.d.comb += vector.eq(1)",
+        "with m.Case(Opcode.RECV, Opcode.SEND):\n"
+        "                m.d.sync += self._wait_vector.eq(1)",
         "with m.Case(Opcode.RECV, Opcode.SEND, Opcode.VEC):\n"
-        "                    m.d.comb += vector.eq(1)",
+        "                m.d.sync += self._wait_vector.eq(1)",
     ),
 )
 
