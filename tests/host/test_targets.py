@@ -204,8 +204,8 @@ def test_names_of_levels(level: str) -> None:
             target,
             {"golden": GoldenTarget, "fast": FastTarget, "verilator": VerilatorTarget}[level],
         )
-    with pytest.raises(InputError, match="no target 'netlist'; choose one of golden, fast"):
-        connect("netlist", compiled())
+    with pytest.raises(InputError, match="no target 'vhdl'; choose one of golden, fast"):
+        connect("vhdl", compiled())
 
 
 # Between targets.

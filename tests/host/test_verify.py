@@ -315,8 +315,8 @@ def test_ideal_is_seen_in_the_images_not_in_the_name(ideal: ot.CompiledNetwork) 
 
 
 def test_arguments_are_checked(ideal: ot.CompiledNetwork, pictures: NDArray[np.float32]) -> None:
-    with pytest.raises(ot.InputError, match=r"no level 'netlist'; choose from golden"):
-        ot.verify(ideal, pictures, levels=("netlist",))
+    with pytest.raises(ot.InputError, match=r"no level 'vhdl'; choose from golden"):
+        ot.verify(ideal, pictures, levels=("vhdl",))
     with pytest.raises(ot.InputError, match=r"takes samples of shape \['n', 64\], not \[3, 63\]"):
         ot.verify(ideal, np.zeros((3, 63)), levels=("golden",))
     with pytest.raises(ot.InputError, match=r"Sample 2 holds NaN"):
