@@ -8,13 +8,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .errors import ConfigError
 from .formats import WEIGHT_BITS, adc_bits_needed
 from .tomlconfig import load_model
 
-__all__ = ["Chip", "RowSchedule", "board_chip_names", "chip_names", "load_chip"]
+__all__ = ["MAX_MESH", "Chip", "RowSchedule", "board_chip_names", "chip_names", "load_chip"]
+
+MAX_MESH = 16
+"""Columns and rows of the largest mesh."""
+
+_NETWORK = ("channels", "routes", "slot_words", "packet_words", "buffer_flits")
+"""Fields that shape routers and network interfaces."""
 
 
 class RowSchedule(StrEnum):
@@ -82,6 +88,34 @@ class Chip(BaseModel):
     fifo_words: int = Field(default=512, ge=16, le=4096)
     """Depth of each of the host FIFOs, 64-bit words."""
 
+    mesh: tuple[int, int] = (1, 1)
+    """Columns and rows of tiles. (1, 1): a tile alone, the host at its word streams."""
+
+    channels: int = Field(default=8, ge=1, le=15)
+    """Receive channels of a tile in a mesh, each with two slots for messages."""
+
+    routes: int = Field(default=8, ge=1, le=15)
+    """Routes on which a tile in a mesh sends."""
+
+    slot_words: int = Field(default=128, ge=16, le=256)
+    """Words of the longest message between tiles."""
+
+    packet_words: int = Field(default=16, ge=1, le=32)
+    """Payload words of a packet of the mesh."""
+
+    buffer_flits: int = Field(default=8, ge=2, le=64)
+    """Flits that a router buffers, a message class at each port."""
+
+    @field_validator("mesh")
+    @classmethod
+    def _check_mesh(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not all(1 <= size <= MAX_MESH for size in value):
+            raise ValueError(
+                f"a mesh has 1 to {MAX_MESH} columns and 1 to {MAX_MESH} rows of tiles, not "
+                f"{value[0]} x {value[1]}"
+            )
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.cell_bits not in (1, 2, 4):
@@ -113,7 +147,8 @@ class Chip(BaseModel):
                 f"bits, {self.adc_bits} were given; raise adc_bits to {needed}"
                 + (f" or lower rows_per_read to {fits}" if fits else "")
             )
-        for key in ("program_words", "data_words", "param_words", "tables", "fifo_words"):
+        words = ("program_words", "data_words", "param_words", "tables", "fifo_words", "slot_words")
+        for key in (*words, "packet_words"):
             if not _power_of_two(getattr(self, key)):
                 raise ValueError(f"{key} must be a power of two, not {getattr(self, key)}")
         return self
@@ -164,9 +199,19 @@ class Chip(BaseModel):
 
     @property
     def structure(self) -> dict[str, int]:
-        """The fields that shape the RTL."""
-        free = {"name", "rows_per_read", "row_schedule"}
+        """The fields that shape the RTL of a tile."""
+        free = {"name", "rows_per_read", "row_schedule", "mesh", *_NETWORK}
         return {k: v for k, v in self.model_dump().items() if k not in free}
+
+    @property
+    def network(self) -> dict[str, int]:
+        """The fields that shape routers and network interfaces; a tile alone has neither."""
+        return {k: v for k, v in self.model_dump().items() if k in _NETWORK}
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of the mesh."""
+        return self.mesh[0] * self.mesh[1]
 
     @property
     def structure_hash(self) -> int:

@@ -44,6 +44,13 @@ class Kind(IntEnum):
     """Payload is the beats that a board has asked for, one a word, the first lane lowest, of the
     array ``address``."""
 
+    WRITE_ROUTE = 11
+    """Payload to the routes of a tile's network interface from word ``address`` on
+    (``arch/noc.py``); a tile without one takes it for a wrong message."""
+    WRITE_LIST = 12
+    """Payload to the lists of a tile's network interface: what the words of its input and output
+    FIFO are (``arch/noc.py``)."""
+
     REPLY = 16
     """Registers that were asked for."""
     OUTPUT = 17
