@@ -94,6 +94,21 @@ class InputLayout:
         """64-bit words of a sample."""
         return self.order.size // 8
 
+    def pack(self, codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+        """Lay out samples as words: see :meth:`TileProgram.pack_inputs`."""
+        flat = codes.reshape(len(codes), -1) if codes.ndim and codes.size else codes
+        if codes.ndim < 2 or codes.dtype != np.uint8 or flat.shape[1] != self.inputs:
+            raise InputError(
+                f"Input codes must be uint8 with {self.inputs} elements a sample, "
+                f"not {codes.dtype} {list(codes.shape)}"
+            )
+        # Index -1 takes the last column, which is overwritten.
+        padded = np.concatenate([flat, np.zeros((len(flat), 1), dtype=np.uint8)], axis=1)
+        data = np.take(padded, self.order, axis=1)
+        pads = np.flatnonzero(self.order < 0)
+        data[:, pads] = np.broadcast_to(self.fill, self.order.shape)[pads]
+        return data.view("<u8").astype(np.uint64, copy=False)
+
     @classmethod
     def plain(cls, inputs: int) -> "InputLayout":
         """Elements in order; the last word is filled up with zeros."""
@@ -298,18 +313,7 @@ class TileProgram:
         InputError
             If type or number of elements do not fit.
         """
-        flat = codes.reshape(len(codes), -1) if codes.ndim and codes.size else codes
-        if codes.ndim < 2 or codes.dtype != np.uint8 or flat.shape[1] != self.input.inputs:
-            raise InputError(
-                f"Input codes must be uint8 with {self.input.inputs} elements a sample, "
-                f"not {codes.dtype} {list(codes.shape)}"
-            )
-        # Index -1 takes the last column, which is overwritten.
-        padded = np.concatenate([flat, np.zeros((len(flat), 1), dtype=np.uint8)], axis=1)
-        data = np.take(padded, self.input.order, axis=1)
-        pads = np.flatnonzero(self.input.order < 0)
-        data[:, pads] = np.broadcast_to(self.input.fill, self.input.order.shape)[pads]
-        return data.view("<u8").astype(np.uint64, copy=False)
+        return self.input.pack(codes)
 
     def unpack_outputs(self, words: NDArray[np.uint64]) -> dict[str, NDArray[Any]]:
         """Gather tensors from output words.

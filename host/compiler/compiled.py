@@ -20,6 +20,7 @@ from .codegen import sent_layers
 from .listing import listing
 from .mapping import LayerMap, reads_bound
 from .mapping import Mapping as LayerMapping
+from .mesh_plan import MeshPlan
 from .partition import Partition
 from .tensors import is_view
 from .values import Tensors, tensor_codes
@@ -84,6 +85,8 @@ class CompiledNetwork:
         Words of data memory in use.
     trace : bool
         Whether runs return every tensor.
+    mesh : MeshPlan or None
+        Where the tiles of a mesh stand and what they send each other.
     """
 
     network: Network
@@ -99,6 +102,7 @@ class CompiledNetwork:
     tiles: "tuple[CompiledNetwork, ...]" = ()
     data_words: int = 0
     trace: bool = True
+    mesh: MeshPlan | None = None
 
     @property
     def chip(self) -> Chip:
