@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Row scheduler: which rows a read drives."""
 
+from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -41,6 +42,9 @@ class RowScheduler(wiring.Component):
 
     Members
     -------
+    offer : In(1)
+        A product may begin in this cycle: known before ``start``, which may come late in a cycle.
+        ``rows`` is looked at under it alone.
     start : In(1)
         Begin a product; only while ``busy`` is 0 and ``o`` is not valid. The four inputs below
         are taken in this cycle.
@@ -75,6 +79,7 @@ class RowScheduler(wiring.Component):
         self._chip = check_chip(chip)
         super().__init__(
             {
+                "offer": In(1, init=1),
                 "start": In(1),
                 "rows": In(9),
                 "zero_skip": In(1),
@@ -108,7 +113,16 @@ class RowScheduler(wiring.Component):
         # All of these are written at the start of a product: they need no reset.
         in_use = Signal(rows, reset_less=True)  # rows of the product
         bits = Signal(rows, reset_less=True)  # the current plane
-        left = Signal(rows, reset_less=True)  # candidates of the plane not yet taken
+        left = Signal(rows, reset_less=True)  # its candidates
+        # The lowest group that holds candidates, and what of them is not yet taken, by nibbles: a
+        # register, so that a step need not begin by looking for it.
+        which = Signal(range(len(spans)), reset_less=True)
+        chosen = Signal(group, reset_less=True)
+        here = Signal(group, reset_less=True)  # its bits of the plane
+        nibbles = range(0, group, _NIBBLE)
+        counts = [Signal(3, name=f"count{i}", reset_less=True) for i in nibbles]
+        some = Signal(reset_less=True)  # it holds any: there is one
+        flags = Signal(len(spans), reset_less=True)  # groups above it that do
         taken = Signal(rows, reset_less=True)  # rows driven by the read in the making
         zero_skip = Signal(reset_less=True)
         per_read = Signal(9, reset_less=True)
@@ -125,37 +139,49 @@ class RowScheduler(wiring.Component):
         # One step: the lowest group with candidates, and as many of them as the read lacks. What
         # only a step needs is computed in a step only; that is what makes a simulation fast.
         step = Signal()
-        flags = Signal(len(spans))  # groups that hold candidates
-        which = Signal(range(len(spans)))
-        chosen = Signal(group)  # its candidates
-        here = Signal(group)  # its bits of the plane
-        none = Signal()  # no group has any
-        more = Signal()  # another group has some too
+        following = Signal.like(which)  # the next group
+        before = [Signal(range(i + 1), name=f"before{i}") for i in (*nibbles, group)]
+        lacks = [Signal(signed(10), name=f"lacks{i}") for i in (*nibbles, group)]
+        everything = Signal()  # all that the group holds is taken
         pick = Signal(group)
-        count = Signal(range(group + 1))
-        everything = Signal()
         rest = Signal(group)
         driven = Signal(group)
         complete = Signal()
         over = Signal()  # nothing is left in the plane after this step
         m.d.comb += step.eq(self.busy & ~held)
         with m.If(step):
-            m.d.comb += [
-                flags.eq(Cat(left[span].any() for span in spans)),
-                none.eq(flags == 0),
-                more.eq((flags & (flags - 1)) != 0),
-            ]
-            with m.Switch(flags):
-                for k, span in enumerate(spans):
-                    with m.Case("1".rjust(len(spans) - k, "-") + "0" * k):
-                        m.d.comb += [which.eq(k), chosen.eq(left[span]), here.eq(bits[span])]
-            _pick(m, chosen, need, pick=pick, count=count, everything=everything)
+            # Candidates below each nibble, and how many of it the read lacks.
+            m.d.comb += [total.eq(_sum(counts[:k])) for k, total in enumerate(before)]
+            m.d.comb += [lack.eq(need - total) for lack, total in zip(lacks, before, strict=True)]
+            m.d.comb += everything.eq(~lacks[-1][-1])
+            with m.If(everything):
+                m.d.comb += pick.eq(chosen)
+            with m.Else():
+                for i, lack in zip(nibbles, lacks, strict=False):
+                    nibble = chosen[i : i + _NIBBLE]
+                    with m.If(lack[2:].any() & ~lack[-1]):
+                        m.d.comb += pick[i : i + _NIBBLE].eq(nibble)
+                    with m.Elif(~lack[-1]), m.Switch(lack[:2]):
+                        for wanted in range(1, _NIBBLE):
+                            with m.Case(wanted):
+                                first = _look_up(nibble, lambda n, k=wanted: _first(n, k))
+                                m.d.comb += pick[i : i + _NIBBLE].eq(first)
             m.d.comb += [
                 rest.eq(chosen & ~pick),
                 driven.eq(pick & here),
-                over.eq(everything & ~more),
-                complete.eq(~none & (~everything | (count == need) | ~more)),
+                over.eq(everything & (flags == 0)),
+                complete.eq(some & (~everything | (before[-1] == need) | (flags == 0))),
+                following.eq(_lowest(flags)),
             ]
+
+        def choose(candidates: Any, plane: Any = None) -> None:
+            """The candidates of a group, and its bits, if they are others."""
+            m.d.sync += chosen.eq(candidates)
+            for count, i in zip(counts, nibbles, strict=True):
+                ones = _look_up(candidates[i : i + _NIBBLE], int.bit_count)
+                m.d.sync += count.eq(ones)
+            if plane is not None:
+                m.d.sync += here.eq(plane)
 
         free = Signal()
         emit = Signal()
@@ -164,22 +190,36 @@ class RowScheduler(wiring.Component):
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
             emit.eq(free & (held | complete)),
-            end_plane.eq(Mux(held, free & held_over, over & (free | none))),
+            end_plane.eq(Mux(held, free & held_over, over & (free | ~some))),
             last_plane.eq(upcoming == planes),
             # Also at the end of the last plane: so that plane 0 shows again.
             self.take.eq((self.start & (self.planes != 0)) | end_plane),
-            self.next.eq(Mux(self.start, 1, Mux(last_plane, 0, upcoming + 1))),
+            # Between products plane 1 is next: what starts one comes late in a cycle.
+            self.next.eq(Mux(self.busy, Mux(last_plane, 0, upcoming + 1), 1)),
         ]
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
-            m.d.sync += [need.eq(need - count), held.eq(complete & ~free), held_over.eq(over)]
+            m.d.sync += [
+                need.eq(Mux(everything, lacks[-1], 0)),
+                held.eq(complete & ~free),
+                held_over.eq(over),
+            ]
             with m.Switch(which):
                 for k, span in enumerate(spans):
                     with m.Case(k):
                         # A read takes from a group but once: `taken` holds nothing of it yet.
-                        m.d.sync += [left[span].eq(rest), taken[span].eq(driven)]
+                        m.d.sync += taken[span].eq(driven)
+            with m.If(~everything):
+                choose(rest)
+            with m.Else():
+                m.d.sync += which.eq(following)
+                with m.Switch(following):
+                    for k, span in enumerate(spans):
+                        with m.Case(k):
+                            m.d.sync += flags[k].eq(0)
+                            choose(left[span], bits[span])
         with m.If(emit):
             m.d.sync += [
                 planned.rows.eq(taken),
@@ -200,13 +240,42 @@ class RowScheduler(wiring.Component):
                 m.d.sync += [
                     upcoming.eq(upcoming + 1),
                     number.eq(upcoming),
-                    bits.eq(self.plane),
-                    left.eq(Mux(zero_skip, self.plane & in_use, in_use)),
                 ]
 
+        # Another plane, of a product under way or of one that begins: that much shows early.
+        used = Signal(rows)
+        candidates = Signal(rows)
+        filled = Signal(len(spans))
+        lowest = Signal.like(which)
+        soon = Signal()
+        m.d.comb += soon.eq(Mux(self.busy, Mux(held, held_over & free, flags == 0), self.offer))
+        with m.If(soon):
+            with m.If(self.busy):
+                m.d.comb += candidates.eq(Mux(zero_skip, self.plane & in_use, in_use))
+            with m.Else():
+                m.d.comb += [
+                    used.eq(Cat(_below(self.rows, span.start, span.stop) for span in spans)),
+                    candidates.eq(Mux(self.zero_skip, self.plane & used, used)),
+                ]
+            m.d.comb += [
+                filled.eq(Cat(candidates[span].any() for span in spans)),
+                lowest.eq(_lowest(filled)),
+            ]
+        with m.If(self.start | end_plane):
+            m.d.sync += [
+                bits.eq(self.plane),
+                left.eq(candidates),
+                which.eq(lowest),
+                some.eq(filled.any()),
+                flags.eq(filled),
+            ]
+            with m.Switch(lowest):
+                for k, span in enumerate(spans):
+                    with m.Case(k):
+                        m.d.sync += flags[k].eq(0)
+                        choose(candidates[span], self.plane[span])
+
         with m.If(self.start):
-            used = Signal(rows)
-            m.d.comb += used.eq(Cat(_below(self.rows, span.start, span.stop) for span in spans))
             per_read_in = Mux(self.rows_per_read == 0, 1, self.rows_per_read)
             m.d.sync += [
                 self.busy.eq(self.planes != 0),
@@ -218,8 +287,6 @@ class RowScheduler(wiring.Component):
                 number.eq(0),
                 held.eq(0),
                 in_use.eq(used),
-                bits.eq(self.plane),
-                left.eq(Mux(self.zero_skip, self.plane & used, used)),
                 taken.eq(0),
             ]
         with m.If(self.stop):
@@ -230,46 +297,37 @@ class RowScheduler(wiring.Component):
 def _below(limit: Any, start: int, stop: int) -> Any:
     """Bit r is ``start + r < limit``; start is a multiple of a power of two above stop - start."""
     width = stop - start
-    partly = ((Const(1) << limit[: max(1, (width - 1).bit_length())]) - 1)[:width]
-    return Mux(limit >= stop, (1 << width) - 1, Mux(limit <= start, 0, partly))[:width]
+    low = max(1, (width - 1).bit_length())
+    here = limit[low:] == start >> low
+    beyond = limit[low:] > start >> low
+    return Mux(beyond, (1 << width) - 1, Mux(here, ((Const(1) << limit[:low]) - 1)[:width], 0))
 
 
-def _pick(
-    m: Module, chosen: Signal, need: Signal, *, pick: Signal, count: Signal, everything: Signal
-) -> None:
-    """The lowest ``need`` set bits of ``chosen``, how many they are, and if that is all of them.
+def _lowest(flags: Any) -> Any:
+    """Number of the lowest bit that is set, or of the last one."""
+    number: Any = Const(len(flags) - 1)
+    for k in reversed(range(len(flags) - 1)):
+        number = Mux(flags[k], k, number)
+    return number
 
-    Prefix sums run over nibbles; only the nibble in which the need is met is resolved to bits.
-    """
-    nibbles = [chosen[i : i + _NIBBLE] for i in range(0, len(chosen), _NIBBLE)]
-    sums = []
-    total: Any = Const(0)
-    for k, nibble in enumerate(nibbles):
-        total = total + sum(nibble, Const(0))
-        upto = Signal(range((k + 1) * _NIBBLE + 1), name=f"upto{k}")
-        m.d.comb += upto.eq(total)
-        sums.append(upto)
-        total = upto
-    m.d.comb += everything.eq(sums[-1] <= need)
-    with m.If(everything):
-        m.d.comb += [pick.eq(chosen), count.eq(sums[-1])]
-    with m.Else():
-        m.d.comb += count.eq(need)
-        cut = Signal(_NIBBLE)
-        want = Signal(2)  # a nibble that is cut has more bits than are wanted, so at most 3
-        first = Signal(_NIBBLE)
-        rest = [Signal(_NIBBLE, name=f"without{k}") for k in range(1, 4)]
-        for k, upto in enumerate(sums):
-            before = sums[k - 1] if k else Const(0)
-            with m.If(need < upto) if k == 0 else m.Elif(need < upto):
-                m.d.comb += [cut.eq(nibbles[k]), want.eq(need - before)]
-        for source, without in zip([cut, *rest], rest, strict=False):
-            m.d.comb += without.eq(source & (source - 1))
-        m.d.comb += first.eq(cut)
-        with m.Switch(want):
-            for k, without in enumerate([cut, *rest]):
-                with m.Case(k):
-                    m.d.comb += first.eq(cut & ~without)
-        for k, upto in enumerate(sums):
-            with m.If(need < upto) if k == 0 else m.Elif(need < upto):
-                m.d.comb += pick.eq(Cat(chosen[: k * _NIBBLE], first))
+
+def _sum(counts: list[Signal]) -> Any:
+    """In pairs, so that it is not deep."""
+    if not counts:
+        return Const(0)
+    half = (len(counts) + 1) // 2
+    return counts[0] if len(counts) == 1 else _sum(counts[:half]) + _sum(counts[half:])
+
+
+def _first(nibble: int, number: int) -> int:
+    """The lowest set bits of a nibble, so many."""
+    rest = nibble
+    for _ in range(number):
+        rest &= rest - 1
+    return nibble ^ rest
+
+
+def _look_up(nibble: Any, of: Callable[[int], int]) -> Any:
+    """A function of four bits as a table: a LUT a bit of the result, and one shift to simulate."""
+    table = sum(of(n) << 4 * n for n in range(16))
+    return (Const(table, 64) >> Cat(Const(0, 2), nibble))[:4]

@@ -84,6 +84,7 @@ class Tile(wiring.Component):
             wiring.connect(m, core.cmd, macro.cmd)
             wiring.connect(m, macro.codes, core.codes)
             m.d.comb += [
+                core.offer.eq(controller.offer[number]),
                 core.start.eq(controller.start[number]),
                 core.rows.eq(controller.rows),
                 core.beats.eq(controller.beats),
