@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller: fetches and executes the program of a tile."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,8 +10,10 @@ from ..arch.formats import ACC_BITS
 from ..arch.isa import ADDRESS_REGISTERS, FORMATS, OPCODE, Opcode, Reg, Source
 from ..arch.timing import vector_latency
 from .checks import check_chip
+from .drain import QUANT_BITS, Drain
 from .elements import OP_BITS, SCALE_BITS
 from .gather import ADDRESS_BITS, RunReader
+from .idle import idle_skips
 from .sequencer import Sequencer
 from .vector_unit import drain_layout
 
@@ -73,7 +75,7 @@ class Controller(wiring.Component):
         For the vector ALU.
     receive, send : Out(1)
         The word asked for goes to data memory at ``read_addr``, or to the output FIFO.
-    cores, offer, start, rows, beats : Out(cores), Out(cores), Out(cores), Out(9), Out(10)
+    cores, offer, start, used, beats : Out(cores), Out(cores), Out(cores), Out(rows), Out(10)
         Cores of the instruction; their products may start, and do.
     zero_skip, rows_per_read, planes : Out(1), Out(9), Out(4)
         Registers that products use.
@@ -117,7 +119,7 @@ class Controller(wiring.Component):
                 "cores": Out(chip.cores),
                 "offer": Out(chip.cores),
                 "start": Out(chip.cores),
-                "rows": Out(9),
+                "used": Out(chip.rows),
                 "beats": Out(10),
                 "zero_skip": Out(1),
                 "rows_per_read": Out(9),
@@ -133,7 +135,7 @@ class Controller(wiring.Component):
         self._word = Signal(64)  # and that executes
         self._coming_first = Signal(ADDRESS_BITS)  # the address register in bits 7:5 of it
         self._first = Signal(ADDRESS_BITS)
-        self._quant = Signal(24, init=_QUANT_INIT)
+        self._quant = Signal(QUANT_BITS, init=_QUANT_INIT)
         self._pitch = Signal(ADDRESS_BITS)
         self._step_param = Signal()  # the parameter register of a REQ is still to be stepped
         self._wait_cores = Signal(chip.cores)
@@ -145,7 +147,8 @@ class Controller(wiring.Component):
         self._moves = Signal()  # a cycle of execution, without SYNC's
         self._finish = Signal()
         self._begin = Signal()  # a program starts
-        self._left = Signal(_COUNT_BITS)
+        # Words of a RECV or SEND still to come, less two: what ends it hangs on the sign.
+        self._behind = Signal(signed(_COUNT_BITS + 1))
         self._addresses = Array(
             Signal(ADDRESS_BITS, name=f"a{k}") for k in range(ADDRESS_REGISTERS)
         )
@@ -176,7 +179,6 @@ class Controller(wiring.Component):
             self.cores.eq(self._field(Opcode.LOAD, "cores")),
             self.offer.eq(Mux(self._word[: OPCODE.width] == Opcode.MVM, self.cores, 0)),
             self.start.eq(Mux(self._go, self.offer, 0)),
-            self.rows.eq(self._field(Opcode.MVM, "rows")),
             self.beats.eq(self._field(Opcode.MVM, "beats")),
         ]
         with m.If(fetch):
@@ -185,8 +187,8 @@ class Controller(wiring.Component):
         self._count(m)
         self._wait(m)
         self._change_register(m)
-        self._step_address(m)
-        reader = self._gather(m)
+        self._step_address(m, platform)
+        reader = self._gather(m, platform)
         self._move(m, reader)
         self._end(m, reader, self._drain(m), sequencer.bad_loop)
         self._control(m)
@@ -198,15 +200,12 @@ class Controller(wiring.Component):
         addr = self._field(Opcode.LOAD, "addr", coming=True)
         waits = Cat(self._wait_cores, self._wait_vector, self._wait_host)
         m.d.comb += self._coming_first.eq(self._addresses[addr])
+        rows = self._field(Opcode.MVM, "rows", coming=True)
+        with m.If(op == Opcode.MVM):
+            m.d.sync += self.used.eq(_below(rows, len(self.used)))
         m.d.sync += [
             self._first.eq(self._coming_first),
-            self._left.eq(
-                Mux(
-                    op == Opcode.REQ,
-                    self._field(Opcode.REQ, "outputs", coming=True),
-                    self._field(Opcode.RECV, "words", coming=True),
-                )
-            ),
+            self._behind.eq(self._field(Opcode.RECV, "words", coming=True) - 2),
             waits.eq(0),
             self._gathers.eq((op == Opcode.LOAD) | (op == Opcode.VEC)),
         ]
@@ -257,7 +256,7 @@ class Controller(wiring.Component):
             with m.Else():
                 m.d.comb += self._synced.eq(1)
 
-    def _end(self, m: Module, reader: RunReader, drained: Value, bad_loop: Signal) -> None:
+    def _end(self, m: Module, reader: RunReader, drain: Drain, bad_loop: Signal) -> None:
         """What comes after this cycle. All but whether the instruction moves is known early."""
         again = self._state == _State.REPEAT
         over = Signal()  # it is the last cycle, if it is one
@@ -272,9 +271,9 @@ class Controller(wiring.Component):
             with m.Case(Opcode.LOAD, Opcode.VEC):
                 m.d.comb += over.eq(reader.done)
             with m.Case(Opcode.RECV, Opcode.SEND):
-                m.d.comb += over.eq(self._left <= 1)
+                m.d.comb += over.eq(self._behind[-1])
             with m.Case(Opcode.REQ):
-                m.d.comb += over.eq(Mux(again, drained, self._left == 0))
+                m.d.comb += over.eq(Mux(again, drain.last, drain.nothing))
             with m.Default():
                 m.d.comb += wrong.eq(1)
         m.d.comb += [
@@ -310,7 +309,7 @@ class Controller(wiring.Component):
                 with m.Case(reg):
                     m.d.sync += target.eq(Mux(add, target, 0) + value[: len(target)])
 
-    def _step_address(self, m: Module) -> None:
+    def _step_address(self, m: Module, platform: object) -> None:
         """The address register in bits 7:5, by the step of an instruction, SET or ADD.
 
         What it becomes does not depend on ``_go``, only whether it does: the adder need not wait.
@@ -319,7 +318,7 @@ class Controller(wiring.Component):
         amount = Signal(ADDRESS_BITS)
         touches = Signal()
         value = Signal(ADDRESS_BITS)
-        with m.If(self._state == _State.EXECUTE):
+        with idle_skips(m, self._state == _State.EXECUTE, platform):
             m.d.comb += touches.eq(self._field(Opcode.LOAD, "addr_step"))
             with m.Switch(op):
                 with m.Case(Opcode.SET, Opcode.ADD):
@@ -343,12 +342,14 @@ class Controller(wiring.Component):
         with m.If(self._go & touches):
             m.d.sync += self._addresses[self._field(Opcode.LOAD, "addr")].eq(value)
 
-    def _gather(self, m: Module) -> RunReader:
+    def _gather(self, m: Module, platform: object) -> RunReader:
         """LOAD and VEC: a word a cycle, and a cycle for what goes beyond the last one."""
         m.submodules.reader = reader = RunReader()
         stream = self._field(Opcode.LOAD, "source", coming=True) == Source.HOST
-        with m.If(self._state == _State.FETCH):
-            m.d.comb += [reader.take.eq(1), reader.start.eq(self._coming_first)]
+        fetch = self._state == _State.FETCH
+        m.d.comb += reader.take.eq(fetch)
+        with idle_skips(m, fetch, platform):
+            m.d.comb += reader.start.eq(self._coming_first)
             with m.If(self._coming[: OPCODE.width] == Opcode.VEC):
                 m.d.comb += [
                     reader.bytes.eq(self._field(Opcode.VEC, "bytes", coming=True)),
@@ -402,82 +403,45 @@ class Controller(wiring.Component):
         m.d.comb += [
             on.eq(self._moves & ((op == Opcode.RECV) | (op == Opcode.SEND))),
             # Another instruction that names a word of data memory gathers.
-            self.read_addr.eq(Mux(reader.show, reader.addr[3:], self._first[3:])),
+            self.read_addr.eq(Mux(self._gathers, reader.addr[3:], self._first[3:])),
         ]
         with m.If(on):
-            m.d.comb += some.eq(self._left != 0)
+            m.d.comb += some.eq(~self._behind[-1] | self._behind[0])
             with m.If(op == Opcode.RECV):
                 m.d.comb += [self.receive.eq(some), self.pop.eq(some)]
             with m.Else():
                 m.d.comb += [self.send.eq(some), self.read_data.eq(some)]
             m.d.sync += [
-                self._left.eq(self._left - 1),
+                self._behind.eq(self._behind - 1),
                 self._first.eq(self._first + _WORD_BYTES),
             ]
 
-    def _drain(self, m: Module) -> Value:
-        """REQ: the sum of activations, then the accumulator words; whether the last one leaves."""
-        lanes = self._chip.outputs_per_beat
-        group = lanes.bit_length() - 1
-        outputs = self._field(Opcode.REQ, "outputs")
-        same = self._field(Opcode.REQ, "same_param")
-        tap = self._field(Opcode.REQ, "tap")
-        param_register = self._addresses[self._field(Opcode.REQ, "param")]
+    def _drain(self, m: Module) -> Drain:
+        """REQ."""
+        m.submodules.drain = drain = Drain(chip=self._chip)
         is_req = self._word[: OPCODE.width] == Opcode.REQ
-
-        word = Signal.like(self.command.word)
-        param = Signal.like(self.command.lanes.param)
-        addr = Signal.like(self.command.lanes.addr)
-        last = Signal()
-        gap = Signal(range(max(2, -(-lanes // 2))))
-        gaps = -(-lanes // 2) - 1  # cycles between two words with tap
-        gap_over = gap == Mux(tap, gaps, 0)
-        with m.If(self._go & is_req):
-            m.d.comb += self.issue_sum.eq(1)
-            m.d.sync += [
-                word.eq(0),
-                param.eq(param_register),
-                addr.eq(self._first),
-                gap.eq(0),
-            ]
-            with m.If(self._left != 0):
-                m.d.sync += self._step_param.eq(self._field(Opcode.REQ, "param_step"))
+        param_register = self._addresses[self._field(Opcode.REQ, "param")]
+        begin = self._go & is_req
+        m.d.comb += [
+            drain.take.eq(self._state == _State.FETCH),
+            drain.outputs.eq(self._field(Opcode.REQ, "outputs", coming=True)),
+            drain.word.eq(self._word),
+            drain.cores.eq(self.cores),
+            drain.begin.eq(begin),
+            drain.on.eq((self._state == _State.REPEAT) & is_req),
+            drain.addr.eq(self._first),
+            drain.param.eq(param_register),
+            drain.quant.eq(self._quant),
+            self.issue.eq(drain.issue),
+            self.issue_sum.eq(drain.issue_sum),
+            self.command.eq(drain.command),
+        ]
         # A cycle later, so that an address register has a single adder.
+        with m.If(begin & ~drain.nothing):
+            m.d.sync += self._step_param.eq(self._field(Opcode.REQ, "param_step"))
         with m.If(self._step_param):
-            m.d.sync += [
-                self._step_param.eq(0),
-                param_register.eq(param_register + Mux(same, 1, (outputs + (lanes - 1)) >> group)),
-            ]
-
-        with m.If((self._state == _State.REPEAT) & is_req):
-            m.d.comb += last.eq(self._left <= lanes)
-            with m.If(gap == 0):
-                m.d.comb += self.issue.eq(1)
-                m.d.sync += [
-                    word.eq(word + 1),
-                    param.eq(Mux(same, param, param + 1)),
-                    addr.eq(addr + lanes),
-                ]
-            with m.If(gap_over):
-                m.d.sync += [gap.eq(0), self._left.eq(self._left - lanes)]
-            with m.Else():
-                m.d.sync += gap.eq(gap + 1)
-        with m.If(self.issue | self.issue_sum):
-            pipe = self.command.lanes
-            m.d.comb += [
-                self.command.cores.eq(self.cores),
-                self.command.vector.eq(self._field(Opcode.REQ, "vector")),
-                self.command.word.eq(word),
-                pipe.param.eq(param),
-                pipe.addr.eq(addr),
-                pipe.count.eq(Mux(last, self._left, lanes)),
-                pipe.last.eq(last),
-                pipe.tap.eq(tap),
-                pipe.table_on.eq(self._field(Opcode.REQ, "table_on")),
-                pipe.table.eq(self._field(Opcode.REQ, "table")),
-                Cat(pipe.zero_point, pipe.low, pipe.high).eq(self._quant),
-            ]
-        return last & gap_over
+            m.d.sync += [self._step_param.eq(0), param_register.eq(param_register + drain.step)]
+        return drain
 
     def _control(self, m: Module) -> None:
         """CONTROL comes last: it overrides what the program does in the same cycle."""
@@ -498,3 +462,15 @@ class Controller(wiring.Component):
             ]
         with m.If(self.clear):
             m.d.sync += [getattr(self, name).eq(0) for name in COUNTERS]
+
+
+def _below(limit: Value, width: int) -> Value:
+    """Bit r is ``r < limit``: in parts of 16, that no shift is wide."""
+    low = 4
+    part = 1 << low
+    upto = ((Const(1) << limit[:low]) - 1)[:part]
+    parts = [
+        Mux(limit[low:] > k, (1 << part) - 1, Mux(limit[low:] == k, upto, 0))
+        for k in range(-(-width // part))
+    ]
+    return Cat(parts)[:width]

@@ -37,8 +37,8 @@ class Core(wiring.Component):
         A product may begin in this cycle, as in :class:`~.scheduler.RowScheduler`.
     start : In(1)
         Begin a product with the five inputs below, which are taken in this cycle.
-    rows : In(9)
-        Rows in use; more than the array has means all.
+    used : In(rows)
+        Rows in use.
     beats : In(10)
         Beats of a read, a multiple of ``beats_per_word``.
     zero_skip : In(1)
@@ -82,7 +82,7 @@ class Core(wiring.Component):
             {
                 "offer": In(1, init=1),
                 "start": In(1),
-                "rows": In(9),
+                "used": In(chip.rows),
                 "beats": In(BEAT_BITS),
                 "zero_skip": In(1),
                 "rows_per_read": In(9),
@@ -165,7 +165,7 @@ class Core(wiring.Component):
             registers.take.eq(scheduler.take),
             scheduler.offer.eq(self.offer),
             scheduler.start.eq(self.start),
-            scheduler.rows.eq(self.rows),
+            scheduler.used.eq(self.used),
             scheduler.zero_skip.eq(self.zero_skip),
             scheduler.rows_per_read.eq(self.rows_per_read),
             scheduler.planes.eq(self.planes),

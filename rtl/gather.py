@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.isa import FORMATS, Opcode
+from .idle import idle_skips
 
 __all__ = ["ADDRESS_BITS", "RunReader"]
 
@@ -65,17 +66,16 @@ class RunReader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         length = Signal.like(self.bytes)
-        left = Signal.like(self.bytes)  # bytes of this run; 0: all runs are read
+        left = Signal.like(self.bytes)  # bytes of this run
         runs = Signal.like(self.repeats)  # that follow
         run = Signal(ADDRESS_BITS)  # where this run begins
         following = Signal.like(run)
         ends = Signal()  # the run ends in this word
-        with m.If(self.show):
+        with idle_skips(m, self.show, platform):
             m.d.comb += [
                 self.byte.eq(self.addr[:3]),
                 ends.eq((left[4:] == 0) & (self.byte + left[:4] <= _WORD_BYTES)),
                 self.count.eq(Mux(ends, left, _WORD_BYTES - self.byte)),
-                self.done.eq(left == 0),
                 following.eq(run + self.pitch),
             ]
         with m.If(self.on):
@@ -88,13 +88,15 @@ class RunReader(wiring.Component):
                 ]
             with m.Else():
                 m.d.sync += [
-                    left.eq(Mux(ends, 0, left + self.byte - _WORD_BYTES)),
+                    self.done.eq(ends),
+                    left.eq(left + self.byte - _WORD_BYTES),
                     self.addr.eq(Cat(Const(0, 3), self.addr[3:] + 1)),
                 ]
         with m.If(self.take):
             m.d.sync += [
                 length.eq(self.bytes),
                 left.eq(self.bytes),
+                self.done.eq(self.bytes == 0),
                 runs.eq(self.repeats),
                 run.eq(self.start),
                 self.addr.eq(Cat(Mux(self.stream, 0, self.start[:3]), self.start[3:])),

@@ -2,6 +2,7 @@
 """Row scheduler: which rows a read drives."""
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
@@ -11,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..arch.chip import Chip
 from ..arch.formats import ACTIVATION_BITS
 from .checks import check_chip
+from .idle import idle_skips
 
 __all__ = ["RowScheduler", "plan_layout"]
 
@@ -44,12 +46,12 @@ class RowScheduler(wiring.Component):
     -------
     offer : In(1)
         A product may begin in this cycle: known before ``start``, which may come late in a cycle.
-        ``rows`` is looked at under it alone.
+        ``used`` is looked at under it alone.
     start : In(1)
         Begin a product; only while ``busy`` is 0 and ``o`` is not valid. The four inputs below
         are taken in this cycle.
-    rows : In(9)
-        Rows in use, from row 0 up. More than the array has means all.
+    used : In(rows)
+        Rows in use.
     zero_skip : In(1)
         Candidates are the set bits, not all rows in use.
     rows_per_read : In(9)
@@ -81,7 +83,7 @@ class RowScheduler(wiring.Component):
             {
                 "offer": In(1, init=1),
                 "start": In(1),
-                "rows": In(9),
+                "used": In(chip.rows),
                 "zero_skip": In(1),
                 "rows_per_read": In(9),
                 "planes": In(4),
@@ -114,13 +116,12 @@ class RowScheduler(wiring.Component):
         in_use = Signal(rows, reset_less=True)  # rows of the product
         bits = Signal(rows, reset_less=True)  # the current plane
         left = Signal(rows, reset_less=True)  # its candidates
-        # The lowest group that holds candidates, and what of them is not yet taken, by nibbles: a
-        # register, so that a step need not begin by looking for it.
+        # The lowest group that holds candidates, and what of them is not yet taken: a register, so
+        # that a step need not begin by looking for it.
         which = Signal(range(len(spans)), reset_less=True)
         chosen = Signal(group, reset_less=True)
         here = Signal(group, reset_less=True)  # its bits of the plane
-        nibbles = range(0, group, _NIBBLE)
-        counts = [Signal(3, name=f"count{i}", reset_less=True) for i in nibbles]
+        counts = _Counts(group)
         some = Signal(reset_less=True)  # it holds any: there is one
         flags = Signal(len(spans), reset_less=True)  # groups above it that do
         taken = Signal(rows, reset_less=True)  # rows driven by the read in the making
@@ -140,8 +141,9 @@ class RowScheduler(wiring.Component):
         # only a step needs is computed in a step only; that is what makes a simulation fast.
         step = Signal()
         following = Signal.like(which)  # the next group
-        before = [Signal(range(i + 1), name=f"before{i}") for i in (*nibbles, group)]
-        lacks = [Signal(signed(10), name=f"lacks{i}") for i in (*nibbles, group)]
+        totals = [Signal(range(i + 1), name=f"total{i}") for i in counts.ends]
+        lacks = [Signal(signed(10), name=f"lacks{i}") for i in counts.ends]
+        beyond = [Signal(signed(10), name=f"beyond{i}") for i in counts.ends]
         everything = Signal()  # all that the group holds is taken
         pick = Signal(group)
         rest = Signal(group)
@@ -149,39 +151,38 @@ class RowScheduler(wiring.Component):
         complete = Signal()
         over = Signal()  # nothing is left in the plane after this step
         m.d.comb += step.eq(self.busy & ~held)
-        with m.If(step):
-            # Candidates below each nibble, and how many of it the read lacks.
-            m.d.comb += [total.eq(_sum(counts[:k])) for k, total in enumerate(before)]
-            m.d.comb += [lack.eq(need - total) for lack, total in zip(lacks, before, strict=True)]
+        with idle_skips(m, step, platform):
+            # Candidates from the lowest up to the end of each nibble, and how many more of them the
+            # read lacks.
+            m.d.comb += [total.eq(counts.total(k)) for k, total in enumerate(totals)]
+            m.d.comb += [lack.eq(need - total) for lack, total in zip(lacks, totals, strict=True)]
             m.d.comb += everything.eq(~lacks[-1][-1])
-            with m.If(everything):
-                m.d.comb += pick.eq(chosen)
-            with m.Else():
-                for i, lack in zip(nibbles, lacks, strict=False):
-                    nibble = chosen[i : i + _NIBBLE]
-                    with m.If(lack[2:].any() & ~lack[-1]):
-                        m.d.comb += pick[i : i + _NIBBLE].eq(nibble)
-                    with m.Elif(~lack[-1]), m.Switch(lack[:2]):
-                        for wanted in range(1, _NIBBLE):
-                            with m.Case(wanted):
-                                first = _look_up(nibble, lambda n, k=wanted: _first(n, k))
-                                m.d.comb += pick[i : i + _NIBBLE].eq(first)
+            wanted: Any = need
+            for i, lack in zip(range(0, group, _NIBBLE), lacks, strict=True):
+                nibble = chosen[i : i + _NIBBLE]
+                with m.If(~lack[-1]):
+                    m.d.comb += pick[i : i + _NIBBLE].eq(nibble)
+                with m.Elif(~wanted[-1] if i else 1), m.Switch(wanted[:2]):
+                    for few in range(1, _NIBBLE):
+                        with m.Case(few):
+                            first = _look_up(nibble, lambda n, k=few: _first(n, k))
+                            m.d.comb += pick[i : i + _NIBBLE].eq(first)
+                wanted = lack
+            # The same difference the other way round: two carry chains side by side.
+            m.d.comb += [b.eq(total - need) for b, total in zip(beyond, totals, strict=True)]
             m.d.comb += [
                 rest.eq(chosen & ~pick),
                 driven.eq(pick & here),
-                over.eq(everything & (flags == 0)),
-                complete.eq(some & (~everything | (before[-1] == need) | (flags == 0))),
                 following.eq(_lowest(flags)),
             ]
+        m.d.comb += [
+            over.eq(step & everything & (flags == 0)),
+            complete.eq(step & some & (~beyond[-1][-1] | (flags == 0))),
+        ]
 
-        def choose(candidates: Any, plane: Any = None) -> None:
-            """The candidates of a group, and its bits, if they are others."""
-            m.d.sync += chosen.eq(candidates)
-            for count, i in zip(counts, nibbles, strict=True):
-                ones = _look_up(candidates[i : i + _NIBBLE], int.bit_count)
-                m.d.sync += count.eq(ones)
-            if plane is not None:
-                m.d.sync += here.eq(plane)
+        def choose(candidates: Any, plane: Any) -> None:
+            """The candidates of a group, and its bits."""
+            m.d.sync += [chosen.eq(candidates), here.eq(plane), *counts.of(candidates)]
 
         free = Signal()
         emit = Signal()
@@ -202,7 +203,8 @@ class RowScheduler(wiring.Component):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
             m.d.sync += [
-                need.eq(Mux(everything, lacks[-1], 0)),
+                # What a complete read lacks means nothing.
+                need.eq(lacks[-1]),
                 held.eq(complete & ~free),
                 held_over.eq(over),
             ]
@@ -212,7 +214,7 @@ class RowScheduler(wiring.Component):
                         # A read takes from a group but once: `taken` holds nothing of it yet.
                         m.d.sync += taken[span].eq(driven)
             with m.If(~everything):
-                choose(rest)
+                m.d.sync += [chosen.eq(rest), *counts.of_rest(beyond)]
             with m.Else():
                 m.d.sync += which.eq(following)
                 with m.Switch(following):
@@ -243,20 +245,16 @@ class RowScheduler(wiring.Component):
                 ]
 
         # Another plane, of a product under way or of one that begins: that much shows early.
-        used = Signal(rows)
         candidates = Signal(rows)
         filled = Signal(len(spans))
         lowest = Signal.like(which)
         soon = Signal()
         m.d.comb += soon.eq(Mux(self.busy, Mux(held, held_over & free, flags == 0), self.offer))
-        with m.If(soon):
+        with idle_skips(m, soon, platform):
             with m.If(self.busy):
                 m.d.comb += candidates.eq(Mux(zero_skip, self.plane & in_use, in_use))
             with m.Else():
-                m.d.comb += [
-                    used.eq(Cat(_below(self.rows, span.start, span.stop) for span in spans)),
-                    candidates.eq(Mux(self.zero_skip, self.plane & used, used)),
-                ]
+                m.d.comb += candidates.eq(Mux(self.zero_skip, self.plane & self.used, self.used))
             m.d.comb += [
                 filled.eq(Cat(candidates[span].any() for span in spans)),
                 lowest.eq(_lowest(filled)),
@@ -286,7 +284,7 @@ class RowScheduler(wiring.Component):
                 upcoming.eq(self.planes != 0),
                 number.eq(0),
                 held.eq(0),
-                in_use.eq(used),
+                in_use.eq(self.used),
                 taken.eq(0),
             ]
         with m.If(self.stop):
@@ -294,13 +292,46 @@ class RowScheduler(wiring.Component):
         return m
 
 
-def _below(limit: Any, start: int, stop: int) -> Any:
-    """Bit r is ``start + r < limit``; start is a multiple of a power of two above stop - start."""
-    width = stop - start
-    low = max(1, (width - 1).bit_length())
-    here = limit[low:] == start >> low
-    beyond = limit[low:] > start >> low
-    return Mux(beyond, (1 << width) - 1, Mux(here, ((Const(1) << limit[:low]) - 1)[:width], 0))
+class _Counts:
+    """How many candidates a group has up to the end of each of its nibbles.
+
+    As two numbers each, whose sum it is: neither the candidates of another group nor what a step
+    leaves of this one need a long carry, which is where a step begins and ends.
+    """
+
+    def __init__(self, group: int) -> None:
+        self.ends = range(_NIBBLE, group + 1, _NIBBLE)
+        self._blocks = range(2 * _NIBBLE, group, 2 * _NIBBLE)
+        self._below = {i: Signal(range(i + 1), name=f"below{i}", reset_less=True) for i in self._blocks}
+        self._upto = [Signal(range(i + 1), name=f"upto{i}", reset_less=True) for i in self.ends]
+
+    def total(self, k: int) -> Any:
+        """Up to the end of nibble k."""
+        block = self._block(k)
+        return self._upto[k] + self._below[block] if block else self._upto[k]
+
+    def of(self, candidates: Any) -> list[Any]:
+        """All of a group."""
+        nibbles = [_look_up(candidates[i - _NIBBLE : i], int.bit_count) for i in self.ends]
+        pairs = [
+            nibbles[k] if k % 2 == 0 else nibbles[k - 1] + nibbles[k] for k in range(len(nibbles))
+        ]
+        blocks = accumulate(pairs[1::2])
+        return [
+            *(upto.eq(pair) for upto, pair in zip(self._upto, pairs, strict=True)),
+            *(below.eq(total) for below, total in zip(self._below.values(), blocks, strict=False)),
+        ]
+
+    def of_rest(self, beyond: list[Signal]) -> list[Any]:
+        """What is left of them, if those ``beyond`` the need of a read are left."""
+        return [
+            *(upto.eq(Mux(b[-1], 0, b)) for upto, b in zip(self._upto, beyond, strict=True)),
+            *(below.eq(0) for below in self._below.values()),
+        ]
+
+    def _block(self, k: int) -> int:
+        """Where the pair of nibbles begins that nibble k is in."""
+        return k // 2 * 2 * _NIBBLE
 
 
 def _lowest(flags: Any) -> Any:
@@ -309,14 +340,6 @@ def _lowest(flags: Any) -> Any:
     for k in reversed(range(len(flags) - 1)):
         number = Mux(flags[k], k, number)
     return number
-
-
-def _sum(counts: list[Signal]) -> Any:
-    """In pairs, so that it is not deep."""
-    if not counts:
-        return Const(0)
-    half = (len(counts) + 1) // 2
-    return counts[0] if len(counts) == 1 else _sum(counts[:half]) + _sum(counts[half:])
 
 
 def _first(nibble: int, number: int) -> int:

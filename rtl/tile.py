@@ -86,7 +86,7 @@ class Tile(wiring.Component):
             m.d.comb += [
                 core.offer.eq(controller.offer[number]),
                 core.start.eq(controller.start[number]),
-                core.rows.eq(controller.rows),
+                core.used.eq(controller.used),
                 core.beats.eq(controller.beats),
                 core.zero_skip.eq(controller.zero_skip),
                 core.rows_per_read.eq(controller.rows_per_read),

@@ -179,7 +179,7 @@ async def product(
         ctx.set(core.load_planes, planes)
         await ctx.tick()
     ctx.set(core.load_valid, 0)
-    ctx.set(core.rows, mvm.rows_used)
+    ctx.set(core.used, (1 << mvm.rows_used) - 1)
     ctx.set(core.beats, mvm.beats)
     ctx.set(core.zero_skip, mvm.zero_skip)
     ctx.set(core.rows_per_read, mvm.rows_per_read)

@@ -27,8 +27,8 @@ SCHEDULER = _named(
     Mutation(
         "a read that goes on in another group takes a row too many",
         "ohmtwin.rtl.scheduler",
-        "need.eq(need - count)",
-        "need.eq(need - count + 1)",
+        "need.eq(lacks[-1])",
+        "need.eq(lacks[-1] + 1)",
     ),
     Mutation(
         "the row behind a full read gets lost",

@@ -65,7 +65,7 @@ int main() {
             model->sum_valid = 0;
         } else if (std::strcmp(op, "start") == 0) {
             if (std::scanf("%u%u%u%u%u", &a, &b, &c, &d, &e) != 5) return 1;
-            model->rows = a;
+            model->used = (uint64_t{1} << a) - 1;
             model->beats = b;
             model->zero_skip = c;
             model->rows_per_read = d;

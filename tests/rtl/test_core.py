@@ -94,7 +94,7 @@ async def product(
 ) -> int:
     """Start a product and return for how many cycles the core was busy."""
     core = dut.core
-    ctx.set(core.rows, config.rows_used)
+    ctx.set(core.used, (1 << config.rows_used) - 1)
     ctx.set(core.beats, config.beats)
     ctx.set(core.zero_skip, config.zero_skip)
     ctx.set(core.rows_per_read, config.rows_per_read)
@@ -103,7 +103,7 @@ async def product(
     assert not ctx.get(core.busy)
     await ctx.tick()
     ctx.set(core.start, 0)
-    for port in (core.rows, core.beats, core.zero_skip, core.rows_per_read, core.planes):
+    for port in (core.used, core.beats, core.zero_skip, core.rows_per_read, core.planes):
         ctx.set(port, rng.getrandbits(len(port)))
     cycles = 0
     while ctx.get(core.busy):
@@ -236,7 +236,7 @@ def test_stop() -> None:
         caught = 0
         for after in range(1, 24):
             await load(ctx, core, x)
-            ctx.set(core.rows, config.rows_used)
+            ctx.set(core.used, (1 << config.rows_used) - 1)
             ctx.set(core.beats, config.beats)
             ctx.set(core.zero_skip, 1)
             ctx.set(core.rows_per_read, 16)

@@ -89,7 +89,7 @@ def test_reads_and_cycles(rows: int, group: int, stall: float) -> None:
             product = random_product(rng, rows)
             reads, trailing = expected(product, group)
             ctx.set(dut.start, 1)
-            ctx.set(dut.rows, product.rows)
+            ctx.set(dut.used, (1 << product.rows) - 1)
             ctx.set(dut.zero_skip, product.zero_skip)
             ctx.set(dut.rows_per_read, product.rows_per_read)
             ctx.set(dut.planes, len(product.planes))
@@ -97,7 +97,7 @@ def test_reads_and_cycles(rows: int, group: int, stall: float) -> None:
             await tick(ctx, dut, product)
             ctx.set(dut.start, 0)
             # The inputs are taken in the start cycle: afterwards they may be anything.
-            for port in (dut.rows, dut.zero_skip, dut.rows_per_read, dut.planes):
+            for port in (dut.used, dut.zero_skip, dut.rows_per_read, dut.planes):
                 ctx.set(port, rng.getrandbits(len(port)))
 
             cycle = 1  # T = 0
@@ -140,7 +140,7 @@ def test_reads_and_cycles(rows: int, group: int, stall: float) -> None:
 def start(ctx: SimulatorContext, dut: RowScheduler, product: Product) -> None:
     """Set the inputs of the start cycle; the caller ticks."""
     ctx.set(dut.start, 1)
-    ctx.set(dut.rows, product.rows)
+    ctx.set(dut.used, (1 << product.rows) - 1)
     ctx.set(dut.zero_skip, product.zero_skip)
     ctx.set(dut.rows_per_read, product.rows_per_read)
     ctx.set(dut.planes, len(product.planes))

@@ -143,14 +143,15 @@ class TB:
         dut = self.dut
         await self.load(product.x)
         await self.pulse("clear")
-        for name in ("rows", "beats", "zero_skip", "rows_per_read", "planes"):
+        dut.used.value = (1 << product.rows) - 1
+        for name in ("beats", "zero_skip", "rows_per_read", "planes"):
             getattr(dut, name).value = int(getattr(product, name))
         before = len(self.reads)
         self.last_beat = -1
         self.product = product
         await self.pulse("start")
         # What is not registered at the start shows up.
-        for name in ("rows", "beats", "zero_skip", "rows_per_read", "planes"):
+        for name in ("used", "beats", "zero_skip", "rows_per_read", "planes"):
             getattr(dut, name).value = rng(name).getrandbits(len(getattr(dut, name)))
         await RisingEdge(dut.clk)
         await within(dut.clk, 40_000, self.idle(), "the end of a product")
