@@ -90,16 +90,17 @@ class LinkEndpoint(wiring.Component):
         wiring.connect(m, transmitter.o, wiring.flipped(self.tx))
 
         header = receiver.header
-        stream_frame = Signal()  # a DATA or ACK of this session
+        stream_frame = Signal()  # a DATA or ACK of this session has come, a cycle ago
+        opened = Signal()  # there is one
         is_data = header.kind == FrameKind.DATA
+        m.d.sync += [
+            opened.eq(self.session != 0),
+            stream_frame.eq(
+                receiver.good & opened & ~self.reset & (is_data | (header.kind == FrameKind.ACK))
+            ),
+        ]
         m.d.comb += [
             receiver.session.eq(self.session),
-            stream_frame.eq(
-                receiver.good
-                & (self.session != 0)
-                & ~self.reset
-                & (is_data | (header.kind == FrameKind.ACK))
-            ),
             inbox.word.eq(receiver.word),
             inbox.index.eq(receiver.index),
             inbox.word_valid.eq(receiver.word_valid),
@@ -111,8 +112,8 @@ class LinkEndpoint(wiring.Component):
             self.o.valid.eq(inbox.o.valid & ~self.reset),
             inbox.o.ready.eq(self.o.ready & ~self.reset),
             outbox.i.payload.eq(self.i.payload),
-            outbox.i.valid.eq(self.i.valid & (self.session != 0) & ~self.reset),
-            self.i.ready.eq(outbox.i.ready & (self.session != 0) & ~self.reset),
+            outbox.i.valid.eq(self.i.valid & opened & ~self.reset),
+            self.i.ready.eq(outbox.i.ready & opened & ~self.reset),
             outbox.heard.eq(stream_frame),
             outbox.ack.eq(header.ack),
             outbox.gap.eq(header.gap),
@@ -120,7 +121,7 @@ class LinkEndpoint(wiring.Component):
         ]
         greeted = Signal()
         self._greet(m, receiver, greeted)
-        self._answer(m, receiver, inbox, transmitter, stream_frame, greeted)
+        self._answer(m, receiver, inbox, transmitter, stream_frame, greeted, opened)
         return m
 
     def _greet(self, m: Module, receiver: Receiver, greeted: Signal) -> None:
@@ -155,6 +156,7 @@ class LinkEndpoint(wiring.Component):
         transmitter: Transmitter,
         stream_frame: Signal,
         greeted: Signal,
+        opened: Signal,
     ) -> None:
         """What is sent next: who we are, then words, then acknowledgements alone."""
         outbox = self._outbox
@@ -200,7 +202,7 @@ class LinkEndpoint(wiring.Component):
             m.d.sync += [ack_due.eq(0), told.eq(WINDOW)]
         with m.Elif(
             (stream_frame & ((receiver.header.kind == FrameKind.DATA) | receiver.header.poll))
-            | (receiver.damaged & (self.session != 0))
+            | (receiver.damaged & opened)
             | ((told < WINDOW // 2) & (inbox.credit >= WINDOW // 2))
         ):
             m.d.sync += ack_due.eq(1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words of the tile to numbered frames, kept until the host has them."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -116,42 +116,64 @@ class Outbox(wiring.Component):
     def _send(self, m: Module, base: Signal, top: Signal, high: Signal) -> None:
         """Which frame is next."""
         timer = Signal(range(self._timeout + 1))
+        due = Signal()  # it stands at its end
         tries = Signal(range(QUIET_AFTER + 1))
         settled = Signal()  # `length` is that of `seq`
-        new = Signal(16)
-        known = Signal()
         expired = Signal()
+        # What a frame of the host tells is looked at in the cycle after it: differences first.
+        judged = Signal()
+        ack = Signal(16)
+        new = Signal(16)  # frames that it acknowledges
+        sent = Signal(16)  # that were sent this time
+        most = Signal(16)  # and that were ever sent
+        again = Signal()  # it asks for this round's frames again
         m.d.comb += [
-            new.eq(self.ack - base),
-            # Not one that is late, of frames acknowledged long ago.
-            known.eq(self.heard & (new <= (high - base)[:16])),
-            expired.eq((timer == self._timeout) & (tries != QUIET_AFTER)),
+            expired.eq(due & (tries != QUIET_AFTER)),
             # Acknowledgements and repetitions go first.
-            self.pending.eq((self.seq != top) & settled & ~self.heard & ~expired),
+            self.pending.eq((self.seq != top) & settled & ~self.heard & ~judged & ~expired),
         ]
-        m.d.sync += settled.eq(~self.take & ~self.heard & ~expired & (self.seq != top))
+        m.d.sync += [
+            settled.eq(~self.take & ~self.heard & ~judged & ~expired & (self.seq != top)),
+            judged.eq(self.heard),
+        ]
 
         with m.If(base == self.seq):
-            m.d.sync += timer.eq(0)
-        with m.Elif(timer != self._timeout):
-            m.d.sync += timer.eq(timer + 1)
+            self._restart(m, timer, due)
+        with m.Else():
+            m.d.sync += due.eq(timer == self._timeout)
+            with m.If(timer != self._timeout):
+                m.d.sync += timer.eq(timer + 1)
 
         with m.If(self.heard):
-            m.d.sync += tries.eq(0)
-            with m.If(known):
-                ahead = Mux((self.seq - base)[:16] < new, self.ack, self.seq)
-                m.d.sync += [base.eq(self.ack), self.seq.eq(ahead)]
+            m.d.sync += [
+                ack.eq(self.ack),
+                new.eq(self.ack - base),
+                sent.eq(self.seq - base),
+                most.eq(high - base),
+                again.eq(self.gap & (self.gap_round == self.round)),
+                tries.eq(0),
+            ]
+        with m.Elif(judged):
+            # Not one that is late, of frames acknowledged long ago.
+            with m.If(new <= most):
+                m.d.sync += base.eq(ack)
                 with m.If(new != 0):
-                    m.d.sync += timer.eq(0)
-                with m.If(self.gap & (self.gap_round == self.round) & (ahead != self.ack)):
-                    self._go_back(m, timer, self.ack)
+                    self._restart(m, timer, due)
+                with m.If(sent < new):
+                    m.d.sync += self.seq.eq(ack)
+                with m.Elif(again & (sent != new)):
+                    m.d.sync += self.seq.eq(ack)
+                    self._restart(m, timer, due, another=True)
         with m.Elif(expired):
-            m.d.sync += tries.eq(tries + 1)
-            self._go_back(m, timer, base)
+            m.d.sync += [tries.eq(tries + 1), self.seq.eq(base)]
+            self._restart(m, timer, due, another=True)
         with m.Elif(self.take):
             m.d.sync += self.seq.eq(self.seq + 1)
             with m.If(self.seq == high):
                 m.d.sync += high.eq(high + 1)
 
-    def _go_back(self, m: Module, timer: Signal, to: Signal) -> None:
-        m.d.sync += [self.seq.eq(to), self.round.eq(self.round + 1), timer.eq(0)]
+    def _restart(self, m: Module, timer: Signal, due: Signal, *, another: bool = False) -> None:
+        """The timer, and with ``another`` a new round."""
+        m.d.sync += [timer.eq(0), due.eq(0)]
+        if another:
+            m.d.sync += self.round.eq(self.round + 1)
