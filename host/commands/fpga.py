@@ -86,6 +86,23 @@ def read(
 
 
 @fpga_app.command()
+def axi(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.v", help="Where to.")],
+    chip: Annotated[
+        str, typer.Option("--chip", metavar="NAME|FILE.toml", help="Chip with its arrays emulated.")
+    ] = "ulx3s",
+    columns: Annotated[
+        int, typer.Option("--columns", help="Columns of an array that are summed at once.")
+    ] = 16,
+    host_arrays: _HostedOption = False,
+) -> None:
+    """Write a tile behind AXI4-Lite and AXI4-Stream as Verilog, for Zynq and alike."""
+    from .axi import write_axi
+
+    write_axi(output, chip, columns, host_arrays)
+
+
+@fpga_app.command()
 def simulate(
     board: _BoardOption,
     chip: _ChipOption = None,
