@@ -25,10 +25,19 @@ from .loader import Loader
 from .macro import CrossbarMacro
 from .vector_unit import VectorUnit
 
-__all__ = ["MacroFactory", "Tile"]
+__all__ = ["MacroFactory", "Tile", "network_members"]
 
 MacroFactory = Callable[[int], wiring.Component]
 """The macro of a core, by its number: ports as :class:`~.macro.MacroSignature`."""
+
+
+def network_members(chip: Chip) -> dict[str, Out]:
+    """What a network interface needs to know of its tile."""
+    return {
+        "in_free": Out(range(chip.fifo_words + 1), init=chip.fifo_words),
+        **{name: Out(1) for name in ("start", "stop", "clear")},
+        **{name: Out(1) for name in ("running", "waiting", "fault", "link_fault")},
+    }
 
 
 class Tile(wiring.Component):
@@ -41,11 +50,19 @@ class Tile(wiring.Component):
     macros : callable of core number to Component, optional
         What stands behind the seam of each core; by default the Verilog module ``crossbar_macro``
         with the core's number as ID.
+    network : bool
+        Whether it is to stand behind a network interface, and has the members that one needs.
 
     Members
     -------
     i, o : In(stream of 64), Out(stream of 64)
         Messages from and to the host (``arch/messages.py``).
+    in_free : Out(range(fifo_words + 1))
+        With ``network``: words that the input FIFO has room for.
+    start, stop, clear : Out(1)
+        With ``network``: strobes; the program starts, stops, counters are cleared.
+    running, waiting, fault, link_fault : Out(1)
+        With ``network``: bits of STATUS.
 
     Raises
     ------
@@ -53,10 +70,14 @@ class Tile(wiring.Component):
         If ``chip`` is no Chip.
     """
 
-    def __init__(self, *, chip: Chip, macros: MacroFactory | None = None) -> None:
+    def __init__(
+        self, *, chip: Chip, macros: MacroFactory | None = None, network: bool = False
+    ) -> None:
         self._chip = check_chip(chip)
+        self._network = network
         self._macros = macros or (lambda core: CrossbarMacro(chip=chip, id=core))
-        super().__init__({"i": In(stream.Signature(64)), "o": Out(stream.Signature(64))})
+        members = {"i": In(stream.Signature(64)), "o": Out(stream.Signature(64))}
+        super().__init__({**members, **(network_members(chip) if network else {})})
 
     @property
     def chip(self) -> Chip:
@@ -137,6 +158,17 @@ class Tile(wiring.Component):
         ]
         self._move(m, bridge, controller, vector, loader, data_memory, inputs, outputs)
         self._read_registers(m, bridge, controller, cores)
+        if self._network:
+            m.d.comb += [
+                self.in_free.eq(inputs.free),
+                self.start.eq(bridge.run & (~controller.running | bridge.stop)),
+                self.stop.eq(bridge.stop),
+                self.clear.eq(bridge.clear),
+                self.running.eq(controller.running),
+                self.waiting.eq(controller.waiting),
+                self.fault.eq(controller.fault),
+                self.link_fault.eq(bridge.link_fault),
+            ]
         return m
 
     def _move(
