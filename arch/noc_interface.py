@@ -257,8 +257,9 @@ def legs_to(src: Node, targets: Collection[Node]) -> tuple[Leg, ...]:
 class Route:
     """A way out of a tile.
 
-    ``consumers`` is how many acknowledgments a message gets: one from each tile that takes it, none
-    from a host.
+    ``consumers`` is how many acknowledgments a message gets: one from each tile that takes it; none
+    from a host, but in a network in which packets may overtake each other, where it could not tell
+    a message from the next but one.
     """
 
     number: int
@@ -383,15 +384,13 @@ def check_route(chip: Chip, route: Route, at: Node) -> None:
             f"{where} leads to channel {route.channel}; a tile of this chip has channels 1 to "
             f"{chip.channels} (channels)"
         )
-    most = (1 << ROUTE_CONFIG["consumers"]) - 1
-    if not int(to_tiles) <= route.consumers <= (most if to_tiles else 0):
+    tiles = sum(1 + leg.absorb.bit_count() for leg in route.legs if not leg.host)
+    hosts = sum(leg.host for leg in route.legs)
+    if route.consumers not in (tiles, tiles + hosts):
+        also = f", or {tiles + hosts} if hosts acknowledge too" if hosts else ""
         raise ConfigError(
-            f"{where} counts {route.consumers} consumers; "
-            + (
-                f"it must be 1 to {most}"
-                if to_tiles
-                else "a host acknowledges nothing: it must be 0"
-            )
+            f"{where} counts {route.consumers} consumers, and leads to {tiles} tiles: it must "
+            f"count {tiles}{also}"
         )
     for leg in route.legs:
         if not (leg.dst_x < columns and leg.dst_y < rows) or (leg.host and leg.dst_x != 0):
