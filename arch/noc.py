@@ -253,7 +253,10 @@ def parse_mesh(text: str, **more: object) -> MeshShape:
     try:
         return MeshShape.model_validate({"width": width, "height": height, **more})
     except ValidationError as error:
-        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        first = error.errors()[0]
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        if first["loc"]:
+            reason = f"{first['loc'][0]}: {reason[:1].lower()}{reason[1:]}, not {first['input']!r}"
         raise ConfigError(f"Mesh {text}: {reason}") from error
 
 
