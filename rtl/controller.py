@@ -75,7 +75,7 @@ class Controller(wiring.Component):
         For the vector ALU.
     receive, send : Out(1)
         The word asked for goes to data memory at ``read_addr``, or to the output FIFO.
-    cores, offer, start, used, beats : Out(cores), Out(cores), Out(cores), Out(rows), Out(10)
+    cores, start, used, beats : Out(cores), Out(cores), Out(rows), Out(10)
         Cores of the instruction; their products may start, and do.
     zero_skip, rows_per_read, planes : Out(1), Out(9), Out(4)
         Registers that products use.
@@ -117,7 +117,6 @@ class Controller(wiring.Component):
                 "receive": Out(1),
                 "send": Out(1),
                 "cores": Out(chip.cores),
-                "offer": Out(chip.cores),
                 "start": Out(chip.cores),
                 "used": Out(chip.rows),
                 "beats": Out(10),
@@ -177,8 +176,9 @@ class Controller(wiring.Component):
             self.running.eq(self._state != _State.IDLE),
             # The field has the same place in every instruction that has it.
             self.cores.eq(self._field(Opcode.LOAD, "cores")),
-            self.offer.eq(Mux(self._word[: OPCODE.width] == Opcode.MVM, self.cores, 0)),
-            self.start.eq(Mux(self._go, self.offer, 0)),
+            self.start.eq(
+                Mux(self._go & (self._word[: OPCODE.width] == Opcode.MVM), self.cores, 0)
+            ),
             self.beats.eq(self._field(Opcode.MVM, "beats")),
         ]
         with m.If(fetch):

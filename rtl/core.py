@@ -33,8 +33,6 @@ class Core(wiring.Component):
 
     Members
     -------
-    offer : In(1)
-        A product may begin in this cycle, as in :class:`~.scheduler.RowScheduler`.
     start : In(1)
         Begin a product with the five inputs below, which are taken in this cycle.
     used : In(rows)
@@ -80,7 +78,6 @@ class Core(wiring.Component):
         self._chip = check_chip(chip)
         super().__init__(
             {
-                "offer": In(1, init=1),
                 "start": In(1),
                 "used": In(chip.rows),
                 "beats": In(BEAT_BITS),
@@ -163,7 +160,6 @@ class Core(wiring.Component):
             registers.clear.eq(self.stop),
             registers.next.eq(scheduler.next),
             registers.take.eq(scheduler.take),
-            scheduler.offer.eq(self.offer),
             scheduler.start.eq(self.start),
             scheduler.used.eq(self.used),
             scheduler.zero_skip.eq(self.zero_skip),

@@ -23,4 +23,5 @@ def idle_skips(m: Module, used: ValueLike, platform: object) -> AbstractContextM
     platform : object
         As ``elaborate`` has it: None for a simulation.
     """
-    return m.If(used if platform is None else 1)
+    block: AbstractContextManager[Any] = m.If(used if platform is None else 1)
+    return block

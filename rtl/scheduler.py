@@ -2,6 +2,7 @@
 """Row scheduler: which rows a read drives."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -44,9 +45,6 @@ class RowScheduler(wiring.Component):
 
     Members
     -------
-    offer : In(1)
-        A product may begin in this cycle: known before ``start``, which may come late in a cycle.
-        ``used`` is looked at under it alone.
     start : In(1)
         Begin a product; only while ``busy`` is 0 and ``o`` is not valid. The four inputs below
         are taken in this cycle.
@@ -81,7 +79,6 @@ class RowScheduler(wiring.Component):
         self._chip = check_chip(chip)
         super().__init__(
             {
-                "offer": In(1, init=1),
                 "start": In(1),
                 "used": In(chip.rows),
                 "zero_skip": In(1),
@@ -165,7 +162,7 @@ class RowScheduler(wiring.Component):
                 with m.Elif(~wanted[-1] if i else 1), m.Switch(wanted[:2]):
                     for few in range(1, _NIBBLE):
                         with m.Case(few):
-                            first = _look_up(nibble, lambda n, k=few: _first(n, k))
+                            first = _look_up(nibble, partial(_first, number=few))
                             m.d.comb += pick[i : i + _NIBBLE].eq(first)
                 wanted = lack
             # The same difference the other way round: two carry chains side by side.
@@ -244,12 +241,12 @@ class RowScheduler(wiring.Component):
                     number.eq(upcoming),
                 ]
 
-        # Another plane, of a product under way or of one that begins: that much shows early.
+        # Another plane, of a product under way or of one that begins.
         candidates = Signal(rows)
         filled = Signal(len(spans))
         lowest = Signal.like(which)
         soon = Signal()
-        m.d.comb += soon.eq(Mux(self.busy, Mux(held, held_over & free, flags == 0), self.offer))
+        m.d.comb += soon.eq(Mux(self.busy, Mux(held, held_over & free, flags == 0), self.start))
         with idle_skips(m, soon, platform):
             with m.If(self.busy):
                 m.d.comb += candidates.eq(Mux(zero_skip, self.plane & in_use, in_use))
@@ -302,8 +299,12 @@ class _Counts:
     def __init__(self, group: int) -> None:
         self.ends = range(_NIBBLE, group + 1, _NIBBLE)
         self._blocks = range(2 * _NIBBLE, group, 2 * _NIBBLE)
-        self._below = {i: Signal(range(i + 1), name=f"below{i}", reset_less=True) for i in self._blocks}
-        self._upto = [Signal(range(i + 1), name=f"upto{i}", reset_less=True) for i in self.ends]
+        below, upto = (
+            {i: Signal(range(i + 1), name=f"{name}{i}", reset_less=True) for i in ends}
+            for name, ends in (("below", self._blocks), ("upto", self.ends))
+        )
+        self._below = below
+        self._upto = list(upto.values())
 
     def total(self, k: int) -> Any:
         """Up to the end of nibble k."""

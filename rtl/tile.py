@@ -105,7 +105,6 @@ class Tile(wiring.Component):
             wiring.connect(m, core.cmd, macro.cmd)
             wiring.connect(m, macro.codes, core.codes)
             m.d.comb += [
-                core.offer.eq(controller.offer[number]),
                 core.start.eq(controller.start[number]),
                 core.used.eq(controller.used),
                 core.beats.eq(controller.beats),

@@ -153,17 +153,16 @@ class Outbox(wiring.Component):
                 again.eq(self.gap & (self.gap_round == self.round)),
                 tries.eq(0),
             ]
-        with m.Elif(judged):
-            # Not one that is late, of frames acknowledged long ago.
-            with m.If(new <= most):
-                m.d.sync += base.eq(ack)
-                with m.If(new != 0):
-                    self._restart(m, timer, due)
-                with m.If(sent < new):
-                    m.d.sync += self.seq.eq(ack)
-                with m.Elif(again & (sent != new)):
-                    m.d.sync += self.seq.eq(ack)
-                    self._restart(m, timer, due, another=True)
+        # Not one that is late, of frames acknowledged long ago.
+        with m.Elif(judged), m.If(new <= most):
+            m.d.sync += base.eq(ack)
+            with m.If(new != 0):
+                self._restart(m, timer, due)
+            with m.If(sent < new):
+                m.d.sync += self.seq.eq(ack)
+            with m.Elif(again & (sent != new)):
+                m.d.sync += self.seq.eq(ack)
+                self._restart(m, timer, due, another=True)
         with m.Elif(expired):
             m.d.sync += [tries.eq(tries + 1), self.seq.eq(base)]
             self._restart(m, timer, due, another=True)

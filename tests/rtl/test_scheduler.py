@@ -76,7 +76,15 @@ async def tick(ctx: SimulatorContext, dut: RowScheduler, product: Product) -> No
 
 @pytest.mark.parametrize(
     ("rows", "group", "stall"),
-    [(8, 16, 0.0), (16, 16, 0.5), (24, 16, 0.0), (40, 16, 0.7), (64, 16, 0.0), (72, 32, 0.9)],
+    [
+        (8, 16, 0.0),
+        (16, 16, 0.5),
+        (24, 16, 0.0),
+        (40, 16, 0.7),
+        (64, 16, 0.0),
+        (40, 32, 0.3),
+        (72, 32, 0.9),
+    ],
 )
 def test_reads_and_cycles(rows: int, group: int, stall: float) -> None:
     """Rows, planes and the cycle of each offer, whatever the macro's pace."""
