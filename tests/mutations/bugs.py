@@ -215,13 +215,13 @@ STORE = _named(
 CONTROLLER = _named(
     Mutation(
         "same_param is ignored",
-        "ohmtwin.rtl.controller",
+        "ohmtwin.rtl.drain",
         "Mux(same, param, param + 1)",
         "param + 1",
     ),
     Mutation(
         "same_param steps the register by all words",
-        "ohmtwin.rtl.controller",
+        "ohmtwin.rtl.drain",
         "Mux(same, 1, (outputs + (lanes - 1)) >> group)",
         "(outputs + (lanes - 1)) >> group",
     ),
