@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interfaces, what they talk to, and a clock for all of it."""
 
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.noc import MeshShape, Node
 from ohmtwin.rtl.noc.interface import COUNTERS, NetworkInterface
 from ohmtwin.rtl.noc.mesh import Mesh
+from ohmtwin.rtl.noc.mesh_tile import MeshTile
 
 __all__ = ["Interfaces", "World", "network_chip"]
 
@@ -28,15 +30,19 @@ def network_chip(**changes: object) -> Chip:
 
 
 class Interfaces(wiring.Component):
-    """One at each tile, on a mesh or with nothing between them."""
+    """One at each tile, on a mesh or with nothing between them; or tiles with theirs on a mesh."""
 
-    def __init__(self, chip: Chip, *, mesh: bool) -> None:
+    def __init__(
+        self, chip: Chip, *, mesh: bool, tiles: Mapping[Node, MeshTile] | None = None
+    ) -> None:
         columns, rows = chip.mesh
         shape = MeshShape(width=columns, height=rows, depth=chip.buffer_flits)
         self.mesh = Mesh(shape=shape) if mesh else None
-        self.parts = {
-            Node(*shape.position(k)): NetworkInterface(chip=chip) for k in range(shape.tiles)
+        nodes = [Node(*shape.position(k)) for k in range(shape.tiles)]
+        self.parts: Mapping[Node, Any] = tiles or {
+            node: NetworkInterface(chip=chip) for node in nodes
         }
+        self.has_tiles = tiles is not None
         super().__init__({})
 
     def elaborate(self, platform: object) -> Module:
@@ -47,8 +53,9 @@ class Interfaces(wiring.Component):
             m.submodules[f"interface_{tile.x}_{tile.y}"] = part
             m.d.comb += [part.x.eq(tile.x), part.y.eq(tile.y)]
             if self.mesh is not None:
-                wiring.connect(m, part.link_o, self.mesh.i[index])
-                wiring.connect(m, self.mesh.o[index], part.link_i)
+                i, o = (part.i, part.o) if self.has_tiles else (part.link_i, part.link_o)
+                wiring.connect(m, o, self.mesh.i[index])
+                wiring.connect(m, self.mesh.o[index], i)
         return m
 
 
@@ -84,9 +91,10 @@ class World:
             host = LinkEnd(dut.mesh.host_i[0], dut.mesh.host_o[0], rng, idle, idle)
             self.links.append(host)
         self.host = HostEnd(host, chip, plan, confirm=reorder)
+        fakes = {} if dut.has_tiles else dut.parts
         self.tiles = {
             tile: FakeTile(part, chip, plan.words.get(tile, []), rng, pace)
-            for tile, part in dut.parts.items()
+            for tile, part in fakes.items()
         }
 
     async def tick(self) -> None:
@@ -109,6 +117,9 @@ class World:
             busy = not self.host.quiet or (self.network is not None and not self.network.quiet)
             busy |= any(not link.quiet for link in self.links)
             busy |= any(not self.ctx.get(part.idle) for part in self.dut.parts.values())
+            if self.dut.has_tiles:
+                parts = self.dut.parts.values()
+                busy |= any(self.ctx.get(p.running & ~p.waiting) for p in parts)
             busy |= self.dut.mesh is not None and not self.ctx.get(self.dut.mesh.idle)
             still = 0 if busy else still + 1
 
