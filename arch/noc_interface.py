@@ -139,9 +139,9 @@ WORD_SEEN = 1
 PACKET_HEADER = 1
 """From the sender's decision to the header offered on the link; its words follow, one a cycle."""
 
-HALF_FREE = 2
-"""From the cycle before that in which a message's last flit is offered, to the first word of the
-message after the next, taken from the tile's output: the sender holds two messages."""
+HALF_FREE = 1
+"""From when the last flit of a message's last leg is first offered on the link, to when the first
+word of the message after the next may be taken from the tile's output: the sender holds two."""
 
 
 def feed_cycles(words: int) -> int:
