@@ -9,6 +9,7 @@ VENV := .venv
 PYTHON :=
 PYTEST_FLAGS :=
 SOAK_READS := 1000000
+SOAK_FRAMES := 10000
 SEEDS := 5
 BOARDS := ulx3s-85f ecpix5-85f icebreaker
 PACKAGES := arch behavioral bench fpga host rtl tb
@@ -26,7 +27,7 @@ help:
 	@echo "make test      all tests but the next three"
 	@echo "make mutate    bugs planted in the RTL, each of which its tests must catch"
 	@echo "make prove     formal proofs of the small hard parts"
-	@echo "make soak      NumPy, C and RTL with every effect on, a million reads each (for the night)"
+	@echo "make soak      NumPy, C and RTL with every effect on, a million reads each, and the link (for the night)"
 	@echo "make fpga      tests of boards, link and emulated arrays, through synthesis and simulation"
 	@echo "make boards    a bitstream for every board, five placements each (an hour or so)"
 	@echo "make lint      ruff and mypy"
@@ -54,10 +55,11 @@ mutate: $(VENV)/.dev
 prove: $(VENV)/.dev
 	$(PYTEST) tests/formal
 
-# First wide arrays in NumPy and C, then small chips in NumPy, C and RTL.
+# First wide arrays in NumPy and C, then small chips in NumPy, C and RTL; then the link.
 soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/behavioral/soak.py --reads $(SOAK_READS)
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/behavioral "$(BIN)/python" tests/host/soak_verilator.py --reads $(SOAK_READS)
+	OMP_NUM_THREADS=1 "$(BIN)/python" tests/host/soak_link.py --frames $(SOAK_FRAMES)
 
 fpga: $(VENV)/.dev
 	$(PYTEST) tests/fpga

@@ -2,6 +2,7 @@
 """The figures of ``ohmtwin bench``: each function gives ``{key: {"value", "unit", "how"}}``."""
 
 from ..arch.chip import RowSchedule
+from ..host.link.line import goodput
 from . import behavioral, compiling, fabric, simulation, wires
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "image_derivation",
     "irdrop",
     "lenet_images",
+    "link_goodput",
     "sim_images",
     "sim_speed",
     "zero_skip",
@@ -187,3 +189,16 @@ def irdrop() -> Figures:
             "transfer matrix of 128x128 cells, one processor, median of 5 runs",
         )
     )
+
+
+def link_goodput() -> Figures:
+    """Payload over what the line could carry, between both ends of the link."""
+    frames = 4000
+    how = (
+        f"{frames} full frames one way over a line of 3 Mbaud whose ends answer at once, byte "
+        "errors of {} both ways; in virtual time, so the same on every machine"
+    )
+    return {
+        **_figure("link.goodput_clean", goodput(0.0, frames), "of the line", how.format("none")),
+        **_figure("link.goodput_1e-3", goodput(1e-3, frames), "of the line", how.format("0.1 %")),
+    }

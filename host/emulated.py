@@ -6,7 +6,9 @@ each array, with the number of its next read taken from the counters, so that ti
 work as with arrays of its own.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +20,24 @@ from ..behavioral.cengine import CCrossbar
 from ..behavioral.machine import Counters
 from ..fpga.crossbar.image import EmulatorConfig, image_words
 from ..fpga.loading import emulator_config, image_messages
+from .board_sim import SIMULATED_BAUD, BoardSimulation, build_board
 from .codes import Codes
 from .compiler.network import CompiledNetwork
 from .driver import Port, TileDriver
 from .link.answers import AnsweringPort
 from .link.errors import ForeignDeviceError
 from .link.port import SerialPort
+from .link.pty import PtyBoard
 from .link.resume import ResumeError, ResumingDriver
 from .netlist_build import NETLIST_CONFIG, build_netlist
 from .simulation import Simulation, SimulationPort
 from .targets import SerialAddress, Target
 from .toolchain import Progress
 
-__all__ = ["EmulatedTarget", "NetlistTarget", "SerialTarget"]
+__all__ = ["EmulatedTarget", "NetlistTarget", "SerialTarget", "SimulatedTarget"]
+
+_COLUMNS = 16
+"""Columns of an array that a simulated board sums at once, as the boards do."""
 
 
 class EmulatedTarget(Target):
@@ -222,3 +229,34 @@ class SerialTarget(EmulatedTarget):
             return port, None if bits & Feature.HOST_CROSSBARS else emulator_config(bits)
 
         super().__init__(compiled, open_port, resume=resume)
+
+
+class SimulatedTarget(SerialTarget):
+    """A simulated board on a pseudo-terminal of its own, switched off when this is closed.
+
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+    progress : callable, optional
+        Told how the build goes, if there is one to do.
+
+    Raises
+    ------
+    ToolError
+        If the model cannot be built, or the system has no pseudo-terminals.
+    """
+
+    def __init__(self, compiled: CompiledNetwork, progress: Progress | None = None) -> None:
+        config = EmulatorConfig(columns=math.gcd(_COLUMNS, compiled.chip.cols))
+        with ExitStack() as made:
+            simulation = BoardSimulation(build_board(compiled.chip, config, progress))
+            made.callback(simulation.close)
+            line = made.enter_context(PtyBoard(simulation))
+            super().__init__(compiled, SerialAddress(line.device, SIMULATED_BAUD))
+            self._board = made.pop_all()
+
+    def _close(self) -> None:
+        try:
+            super()._close()
+        finally:
+            self._board.close()

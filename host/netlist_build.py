@@ -65,7 +65,9 @@ def simulate_netlist(netlist: str, family: Family, progress: Progress | None = N
         If a tool is missing or fails.
     """
     own = [path for path in (_SIM / f"{family}_cells.v",) if path.is_file()]
-    return build_verilog(vendor_cells(family) + netlist, own, progress or _silent, dpi=False)
+    return build_verilog(
+        vendor_cells(family) + netlist, own, progress or _silent, dpi=False, gates=True
+    )
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -257,6 +257,8 @@ class Report:
     reference: FloatResult | None = None
     reference_missing: str = ""
     counters: CounterReport | None = None
+    more_counters: tuple[CounterReport, ...] = ()
+    """Of the other clocked levels."""
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -276,13 +278,17 @@ class Report:
                     f"{level.name} differs from {level.against} in {level.mismatches:,} of "
                     f"{level.values:,} values, first in {level.first_divergence}"
                 )
-        if self.counters is not None and self.counters.differing:
-            name, predicted, counted = self.counters.differing[0]
-            found.append(
-                f"{len(self.counters.differing)} counters of {self.counters.level} differ from "
-                f"what fast predicts, first {name}: predicted {predicted}, counted {counted}"
-            )
+        for counters in self._all_counters:
+            for name, predicted, counted in counters.differing[:1]:
+                found.append(
+                    f"{len(counters.differing)} counters of {counters.level} differ from what "
+                    f"fast predicts, first {name}: predicted {predicted}, counted {counted}"
+                )
         return found
+
+    @property
+    def _all_counters(self) -> tuple[CounterReport, ...]:
+        return (() if self.counters is None else (self.counters,)) + self.more_counters
 
     @property
     def agree(self) -> bool:
@@ -317,6 +323,7 @@ class Report:
                 "unmatched": list(ref.unmatched),
             },
             "counters": None if self.counters is None else self.counters.to_json(),
+            "more_counters": [counters.to_json() for counters in self.more_counters],
             "notes": list(self.notes),
             "problems": self.problems,
             "agree": self.agree,
@@ -400,12 +407,12 @@ class Report:
                 line += f"   simulated {count(c.cycles / level.seconds)} cycles/s"
             parts.append(Text(line + ("" if c.level != "fast" else "   (predicted by fast)")))
             if c.predicted and c.level != "fast":
-                parts.append(
-                    Text(
-                        f"counters predicted by fast: "
-                        f"{'all equal' if not c.differing else f'{len(c.differing)} differ'}"
-                    )
-                )
+                found = {one.level: len(one.differing) for one in self._all_counters}
+                told = [
+                    (f"{wrong} of {level} differ" if wrong else f"all of {level} equal")
+                    for level, wrong in found.items()
+                ]
+                parts.append(Text(f"counters predicted by fast: {', '.join(told)}"))
         parts += [Text(f"note: {note}") for note in self.notes]
         if self.agree:
             parts.append(Text(self._verdict(), style="green"))

@@ -32,6 +32,7 @@ from .verilator_build import build_model
 
 __all__ = [
     "DEFAULT_BAUD",
+    "SIMULATED",
     "TARGETS",
     "ClosedTargetError",
     "FastTarget",
@@ -44,9 +45,11 @@ __all__ = [
     "parse_target",
 ]
 
-
 DEFAULT_BAUD = 3_000_000
 """What the boards of :mod:`ohmtwin.fpga.boards` are built with."""
+
+
+SIMULATED = "simulated"  # in the place of a device
 
 
 @dataclass(frozen=True)
@@ -439,7 +442,8 @@ def connect(level: str, compiled: CompiledNetwork, progress: Progress | None = N
     ----------
     level : str
         ``"golden"``, ``"fast"``, ``"verilator"``, ``"netlist"``, or a board on a serial port as
-        ``"serial:/dev/ttyUSB0"``, with its rate behind an @ if need be.
+        ``"serial:/dev/ttyUSB0"``, with its rate behind an @ if need be; ``"serial:simulated"``
+        is a board that is simulated as long as it is connected.
     compiled : CompiledNetwork
     progress : callable, optional
         Told how a build goes, if the level needs one.
@@ -456,11 +460,14 @@ def connect(level: str, compiled: CompiledNetwork, progress: Progress | None = N
     if level in TARGETS:
         return TARGETS[level](compiled)
     # They build on this module.
-    from .emulated import NetlistTarget, SerialTarget
+    from .emulated import NetlistTarget, SerialTarget, SimulatedTarget
 
     if level == NetlistTarget.name:
         return NetlistTarget(compiled, progress)
-    return SerialTarget(compiled, parse_target(level))
+    address = parse_target(level)
+    if address.device == SIMULATED:
+        return SimulatedTarget(compiled, progress)
+    return SerialTarget(compiled, address)
 
 
 def parse_target(text: str) -> SerialAddress:

@@ -84,7 +84,8 @@ def check_target(levels: Sequence[str], target: str | None) -> None:
         parse_target(target)
     if (target is None) == ("serial" in levels):
         raise InputError(
-            "Level serial needs to be told its board, as --target serial:/dev/ttyUSB0"
+            "Level serial needs to be told its board, as --target serial:/dev/ttyUSB0, or "
+            "--target serial:simulated"
             if target is None
             else f"The target {target} is only used by level serial: add it to the levels"
         )
@@ -265,7 +266,7 @@ def verify(
         A folder: every tensor of every level is saved there, and the first difference that there
         must not be is replayed, explained and shown as waves (:mod:`.cause`).
     target : str, optional
-        The board of level serial, as ``serial:/dev/ttyUSB0``.
+        The board of level serial, as ``serial:/dev/ttyUSB0``; or ``serial:simulated``.
 
     Raises
     ------
@@ -342,9 +343,15 @@ def verify(
             if counting is not None:
                 bound += compiled.reads_bound(codes, counting.current)
         counters: CounterReport | None = None
+        more: list[CounterReport] = []
+        fast = by_name["fast"].target.counters if "fast" in by_name else None
         if counting is not None and (found := counting.target.counters) is not None:
-            fast = by_name["fast"].target.counters if "fast" in by_name else None
             counters = compare_counters(counting.name, found, fast, bound)
+            for level in running:
+                if level.name in CLOCKED and level is not counting:
+                    found = level.target.counters
+                    if found is not None:
+                        more.append(compare_counters(level.name, found, fast, bound))
     marks = None if labels is None else labels.size
     return Report(
         model=network.name,
@@ -358,5 +365,6 @@ def verify(
         reference=None if reference is None else reference.result(marks),
         reference_missing=missing,
         counters=counters,
+        more_counters=tuple(more),
         notes=tuple(notes),
     )

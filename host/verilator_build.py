@@ -42,6 +42,10 @@ _TOP = "Vohmtwin_top"
 _LIBRARY = "libtile.so"
 _TEXT = "tile.v"
 
+# rtl/emit.py writes conditions as branches; these two would make expressions of them again, to be
+# evaluated in every cycle.
+_BRANCHES = ("-fno-dfg", "-fno-table")
+
 _VERILATE = (
     "--cc",
     "-O3",
@@ -52,10 +56,7 @@ _VERILATE = (
     "fast",
     "--no-assert",
     "--no-timing",
-    # rtl/emit.py writes conditions as branches; these two would make expressions of them again,
-    # to be evaluated in every cycle.
-    "-fno-dfg",
-    "-fno-table",
+    *_BRANCHES,
     # Generated Verilog; what Verilator would say of it is the RTL tests' to find.
     "-Wno-fatal",
     "-Wno-lint",
@@ -86,6 +87,7 @@ _LINK = ("-Wl,-Bsymbolic",) if sys.platform == "linux" else ("-undefined", "dyna
 _FAST = "-O2"
 """-O3 makes generated code larger and a tenth slower."""
 
+_GATES = "-O1"
 _CROSSBAR = "-O3"
 _SLOW = "-O0"
 """Constructors and the first settling of the model run once."""
@@ -194,6 +196,7 @@ def build_verilog(
     dpi: bool,
     trace: bool = False,
     single_eval: bool = True,
+    gates: bool = False,
 ) -> Path:
     """Build a simulation of any module ``tile`` that has the ports of the word stream.
 
@@ -208,6 +211,8 @@ def build_verilog(
         Whether it asks C crossbars (``crossbar_macro_dpi.sv``).
     trace, single_eval : bool
         See :func:`build_model`.
+    gates : bool
+        It is a netlist: much code that runs little, so compiled in less time.
 
     Raises
     ------
@@ -217,7 +222,7 @@ def build_verilog(
     tools = find_tools()
     harness = [_SV / "sim_harness.cpp", _SV / "sim_harness.h", _SV / "ohmtwin_top.sv"]
     glue = [_SV / "ohm_dpi.c", _SV / "ohm_dpi.h"] if dpi else []
-    options = [f"trace={trace}", f"single_eval={single_eval}", f"dpi={dpi}"]
+    options = [f"trace={trace}", f"single_eval={single_eval}", f"dpi={dpi}", f"gates={gates}"]
     common = tools.versions()
     key: list[str | bytes] = ["model", verilog, *options, *common]
     key += [*file_parts([*extra, *_C_SOURCES, *harness, *glue, *_RECIPE])]
@@ -231,12 +236,14 @@ def build_verilog(
         progress("verilating", 0, 1)
         inputs = [str(_SV / "ohmtwin_top.sv"), *map(str, extra), "tile.v"]
         flags = [*_VERILATE, *(["--trace-vcd"] if trace else [])]
+        if gates:
+            flags = [flag for flag in flags if flag not in _BRANCHES]
         verilate = (str(tools.verilator), *flags, "--top-module", "ohmtwin_top")
         verilate += ("--prefix", _TOP, "-Mdir", ".", *inputs)
         run_jobs([Job("verilator", verilate)], tools, work, log, lambda _: None)
         defines = _defines(work, dpi=dpi, trace=trace, single_eval=single_eval)
         jobs = [
-            _compile_job(tools, source, defines)
+            _compile_job(tools, source, defines, _GATES if gates else _FAST)
             for source in [*sorted(work.glob("*.cpp")), harness[0], *glue[:1]]
         ]
         _run_counted("compiling", jobs, tools, work, log, progress)
@@ -257,18 +264,18 @@ def _build_runtime(tools: Tools, common: Sequence[str], trace: bool, progress: P
 
     def build(folder: Path) -> None:
         log = Log(folder.name)
-        jobs = [_compile_job(tools, path, ()) for path in sources]
+        jobs = [_compile_job(tools, path, (), _FAST) for path in sources]
         _run_counted("compiling the runtime", jobs, tools, folder, log, progress)
 
     names = (path.name for path in sources)
     return _locked(["runtime", *names, *common, *file_parts([*_C_SOURCES, *_RECIPE])], build)
 
 
-def _compile_job(tools: Tools, source: Path, defines: Sequence[str]) -> Job:
+def _compile_job(tools: Tools, source: Path, defines: Sequence[str], fast: str) -> Job:
     is_c = source.suffix == ".c"
     # Constructors, the first settling and Verilator's runtime do not run every cycle.
     slow = "__Slow" in source.name or source.name.startswith("verilated")
-    flags = [*_CXXFLAGS, _SLOW if slow else _FAST]
+    flags = [*_CXXFLAGS, _SLOW if slow else fast]
     if is_c:
         flags[-1] = _CROSSBAR
         # The crossbar keeps its exports: Python programs the arrays through them.
