@@ -408,11 +408,11 @@ class Report:
             parts.append(Text(line + ("" if c.level != "fast" else "   (predicted by fast)")))
             if c.predicted and c.level != "fast":
                 found = {one.level: len(one.differing) for one in self._all_counters}
-                told = [
-                    (f"{wrong} of {level} differ" if wrong else f"all of {level} equal")
-                    for level, wrong in found.items()
-                ]
-                parts.append(Text(f"counters predicted by fast: {', '.join(told)}"))
+                told = [f"{wrong} of {level} differ" for level, wrong in found.items() if wrong]
+                where = f" ({', '.join(found)})" if len(found) > 1 else ""
+                parts.append(
+                    Text(f"counters predicted by fast: {', '.join(told) or f'all equal{where}'}")
+                )
         parts += [Text(f"note: {note}") for note in self.notes]
         if self.agree:
             parts.append(Text(self._verdict(), style="green"))
