@@ -42,6 +42,9 @@ class Bridge(wiring.Component):
     Parameters
     ----------
     chip : Chip
+    network : bool
+        A READ_REG holds up nothing but the next READ_REG: before its REPLY words may have to leave
+        that wait for other tiles, and those for the INPUT behind it.
 
     Members
     -------
@@ -68,8 +71,9 @@ class Bridge(wiring.Component):
     link_fault : Out(1)
     """
 
-    def __init__(self, *, chip: Chip) -> None:
+    def __init__(self, *, chip: Chip, network: bool = False) -> None:
         self._chip = check_chip(chip)
+        self._network = network
         level = range(chip.fifo_words + 1)
         super().__init__(
             {
@@ -120,9 +124,13 @@ class Bridge(wiring.Component):
         m.d.comb += self.word.eq(self.i.payload)
         m.d.sync += [self.run.eq(0), self.stop.eq(0), self.clear.eq(0)]
 
+        held_up = self._reply
+        if self._network:
+            held_up = held_up & (header_kind == Kind.READ_REG)
+
         with m.If(left == 0):
-            m.d.comb += self.i.ready.eq(~self._reply)
-            with m.If(self.i.valid & ~self._reply):
+            m.d.comb += self.i.ready.eq(~held_up)
+            with m.If(self.i.valid & ~held_up):
                 m.d.sync += [
                     kind.eq(header_kind),
                     left.eq(header_length),

@@ -51,7 +51,8 @@ class Tile(wiring.Component):
         What stands behind the seam of each core; by default the Verilog module ``crossbar_macro``
         with the core's number as ID.
     network : bool
-        Whether it is to stand behind a network interface, and has the members that one needs.
+        Whether it is to stand behind a network interface: it has the members that one needs, and
+        a READ_REG does not hold up INPUT.
 
     Members
     -------
@@ -86,7 +87,7 @@ class Tile(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         chip = self._chip
-        m.submodules.bridge = bridge = Bridge(chip=chip)
+        m.submodules.bridge = bridge = Bridge(chip=chip, network=self._network)
         m.submodules.controller = controller = Controller(chip=chip)
         m.submodules.vector_unit = vector = VectorUnit(chip=chip)
         m.submodules.elements = elements = VectorElements(chip=chip)

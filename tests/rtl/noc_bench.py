@@ -244,8 +244,9 @@ class FakeTile:
         ctx.set(dut.tile_o.valid, self._valid)
         if self._valid:
             ctx.set(dut.tile_o.payload, self._out[0])
-        header_next = not self._taken
-        self._ready = not (header_next and self._replies)
+        # One READ_REG holds up the next.
+        is_read = not self._taken and ctx.get(dut.tile_i.payload) & 0xFF == MessageKind.READ_REG
+        self._ready = not (is_read and self._replies)
         ctx.set(dut.tile_i.ready, self._ready)
 
     def sample(self, ctx: SimulatorContext) -> None:
@@ -327,10 +328,17 @@ class HostEnd:
         """Write CONTROL."""
         self.words(tile, message(MessageKind.WRITE_REG, [bits], TileRegister.CONTROL))
 
-    def start(self) -> None:
-        """Start all tiles, and queue all messages of the host."""
+    def forget(self) -> None:
+        """Forget all messages, as tiles that are stopped do."""
+        for table in (self._queue, self._sent, self._missing, self._slots, self.results):
+            table.clear()
+        self.end.to_send[0].clear()
+
+    def start(self, without: Node | None = None) -> None:
+        """Start all tiles but one, and queue all messages of the host."""
         for tile in self.plan.tiles:
-            self.control(tile, Control.RUN)
+            if tile != without:
+                self.control(tile, Control.RUN)
         if HOST in self.plan.words:
             for number, words in self.plan.messages(HOST):
                 self._queue[number].append(words)
