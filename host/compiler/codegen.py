@@ -3,7 +3,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +18,13 @@ from ..graph import Network
 from .emit_host import receive, send
 from .emit_linear import LinearEmitter
 from .emit_vector import VectorEmitter
-from .flatten import Flat, flatten, host_input, host_outputs, place_syncs
+from .flatten import Flat, flatten, host_input, host_order, host_outputs, place_syncs
+from .gather import Gather
 from .layout import Layout, Work
 from .mapping import Mapping
 from .memories import Memories
 from .memory import Life, check_memory, plan_memory
+from .neighbours import Form, Neighbours
 from .peephole import optimise
 from .tasks import Linear, Task, Term, Vector
 from .tensors import Ints, elements, is_view
@@ -51,6 +53,10 @@ class Code:
         Of the tensors in ``outputs``, of a sample.
     data_words : int
         Words of data memory in use.
+    forms : dict
+        The words as which tensors leave, by tensor.
+    takes : tuple of (str, int)
+        Inputs and how many words of each a sample takes, in order.
     """
 
     flat: Flat
@@ -60,12 +66,14 @@ class Code:
     outputs: tuple[OutputSegment, ...]
     shapes: dict[str, tuple[int, ...]]
     data_words: int
+    forms: dict[str, Form]
+    takes: tuple[tuple[str, int], ...]
 
 
 def sent_layers(network: Network, trace: bool) -> set[str]:
     """Layers whose codes a run returns: all with a trace, else those that make the outputs."""
     if trace:
-        return {layer.name for layer in network.layers}
+        return {layer.name for layer in network.layers if not isinstance(layer, Gather)}
     makers = {layer.output: layer for layer in network.layers}
     found = set()
     for output in network.outputs:
@@ -76,7 +84,14 @@ def sent_layers(network: Network, trace: bool) -> set[str]:
     return found
 
 
-def generate(mapping: Mapping, layout: Layout, *, trace: bool, steps: int | None = None) -> Code:
+def generate(
+    mapping: Mapping,
+    layout: Layout,
+    *,
+    trace: bool,
+    steps: int | None = None,
+    neighbours: Neighbours | None = None,
+) -> Code:
     """The program of one tile: an endless loop, a sample a pass.
 
     Parameters
@@ -88,17 +103,26 @@ def generate(mapping: Mapping, layout: Layout, *, trace: bool, steps: int | None
         Also send every layer's sums and codes, not only the codes of the outputs.
     steps : int, optional
         Steps of a sample, for networks with states.
+    neighbours : Neighbours, optional
+        Of a tile in a mesh; the layout has been planned with them.
 
     Raises
     ------
     CapacityError
         If a memory of the tile is too small.
     """
-    return _Generator(mapping, layout, trace, steps).generate()
+    return _Generator(mapping, layout, trace, steps, neighbours).generate()
 
 
 class _Generator:
-    def __init__(self, mapping: Mapping, layout: Layout, trace: bool, steps: int | None) -> None:
+    def __init__(
+        self,
+        mapping: Mapping,
+        layout: Layout,
+        trace: bool,
+        steps: int | None,
+        neighbours: Neighbours | None,
+    ) -> None:
         self.mapping, self.layout = mapping, layout
         self.chip = mapping.chip
         self.network = layout.network
@@ -106,6 +130,9 @@ class _Generator:
         self.sent = sent_layers(layout.network, trace)
         self.memories = Memories(self.chip)
         self.builder = Builder(self.chip)
+        self.neighbours = neighbours or Neighbours(0)
+        self.builder.stretch -= self.neighbours.message_words
+        self.forms: dict[str, Form] = {}
         self.waiting: list[Work] = []
         """Layers whose codes are still to be sent."""
         self.bases: list[int] = []
@@ -129,6 +156,11 @@ class _Generator:
         for buffer in buffers.all:
             if buffer.kind == "input":
                 first[buffer.number] = last[buffer.number] = 0
+        for number, needed in enumerate(self.arrivals()):
+            for tensor in needed:
+                # It may come while the codes of the work before are still to be sent.
+                for buffer in buffers.of(layout.views[tensor]):
+                    first[buffer.number] = last[buffer.number] = number
         for number, work in enumerate(layout.work, start=1):
             for task in work.tasks:
                 if not (isinstance(task, Linear) and task.direct):
@@ -227,15 +259,22 @@ class _Generator:
             tap=self.trace,
             reads=() if task.direct else self.regions(task.reads),
             writes=self.regions(task.writes),
+            source=self.root(task.layer.input) if task.direct else "",
         ).emit(self.send_waiting)
 
     def host_elements(self, task: Linear) -> Ints:
         """Numbers of the elements that products take from the host, among those of all inputs."""
-        tensor = task.layer.input
+        tensor = self.root(task.layer.input)
+        form = self.neighbours.given.get(tensor)
+        source = task.source if form is None else form.index[task.source]
+        return source + self.first_element(tensor)
+
+    def root(self, tensor: str) -> str:
+        """The input that a tensor is a view of."""
         makers = {layer.output: layer for layer in self.network.layers}
         while tensor in makers:
             tensor = makers[tensor].sources[0]
-        return task.source + self.first_element(tensor)
+        return tensor
 
     def first_element(self, tensor: str) -> int:
         """Number of an input's first element among those of all inputs that are fed."""
@@ -257,9 +296,45 @@ class _Generator:
                 still = np.full(where.size, self.zero.base)
                 self.vector(Vector(task.name, where, (Term(VecOp.PUT, 0, code, still),)))
 
-    def receive(self) -> None:
-        """Bring in all inputs that are not loaded straight into row registers."""
+    def arrivals(self) -> list[list[str]]:
+        """In a mesh, the inputs to be received before each work: what it reads, and whatever is
+        produced before that. Inputs that are loaded straight into row registers come by themselves.
+        """
+        if not self.neighbours.message_words:
+            return []
+        fed = [entry.tensor for entry in self.network.fed]
+        numbers = {
+            buffer.number: at
+            for at, tensor in enumerate(fed)
+            for buffer in self.layout.buffers.of(self.layout.views[tensor])
+        }
+        direct = {n for n in numbers if self.layout.buffers.all[n].kind == "host"}
+        found: list[list[str]] = []
+        done = 0
+        for work in self.layout.work:
+            read: set[int] = set()
+            for task in work.tasks:
+                if isinstance(task, Linear) and task.direct:
+                    view = self.layout.views[self.root(task.layer.input)]
+                    read |= {b.number for b in self.layout.buffers.of(view)}
+                else:
+                    read |= {b.number for b in self.layout.buffers.of(task.reads)}
+            until = max((numbers[n] + 1 for n in read if n in numbers), default=0)
+            wanted = [t for t in fed[done:until] if not self.is_direct(t, direct)]
+            found.append(wanted)
+            done = max(done, until)
+        found[-1] += [t for t in fed[done:] if not self.is_direct(t, direct)]
+        return found
+
+    def is_direct(self, tensor: str, direct: set[int]) -> bool:
+        buffers = self.layout.buffers.of(self.layout.views[tensor])
+        return any(buffer.number in direct for buffer in buffers)
+
+    def receive(self, tensors: Collection[str]) -> None:
+        """Bring in inputs that are not loaded straight into row registers."""
         for entry in self.network.fed:
+            if entry.tensor not in tensors:
+                continue
             view = self.layout.views[entry.tensor]
             (buffer,) = self.layout.buffers.of(view)
             if buffer.kind == "host":
@@ -271,21 +346,30 @@ class _Generator:
             index[offsets] = elements((offsets.size,)) + self.first_element(entry.tensor)
             fill = np.zeros(words * _WORD, np.uint8)
             fill[: buffer.size] = np.maximum(buffer.fill, 0)
-            receive(self.builder, self.bases[buffer.number], index, fill)
+            receive(self.builder, self.bases[buffer.number], index, fill, entry.tensor)
 
     def send(self, work: Work) -> None:
         """Send a layer's codes: all words that hold some of them."""
         self.builder.note = f"layer {work.layer.name}: send codes"
         view = self.layout.views[work.tensor].ravel()
+        forms = []
         for buffer in self.layout.buffers.of(view):
             inside = np.flatnonzero(view >> 32 == buffer.number)
             offsets = view[inside] - buffer.base
             first = int(offsets.min()) // _WORD
             words = int(offsets.max()) // _WORD + 1 - first
+            if work.tensor in self.neighbours.leaving and buffer.has_halo:
+                # Whoever takes it needs the halo too.
+                first, words = 0, math.ceil(buffer.size / _WORD)
             index = np.full(words * _WORD, -1, np.int64)
             index[offsets - _WORD * first] = inside
+            fill = np.full(words * _WORD, -1, np.int16)
+            part = buffer.fill[_WORD * first : _WORD * (first + words)]
+            fill[: part.size] = part
+            forms.append((index, np.where(index < 0, fill, -1).astype(np.int16)))
             address = self.bases[buffer.number] + _WORD * first
             send(self.builder, address, index, work.layer.name)
+        self.forms[work.tensor] = Form(*(np.concatenate(part) for part in zip(*forms, strict=True)))
 
     def send_waiting(self) -> None:
         """Send the codes of the layers before, while products run."""
@@ -297,9 +381,13 @@ class _Generator:
 
     def pass_over(self) -> None:
         """One pass over a sample, or over a step of it."""
-        self.receive()
+        arrivals = self.arrivals()
+        if not arrivals:
+            self.receive([entry.tensor for entry in self.network.fed])
         done: set[int] = set()
-        for work in self.layout.work:
+        for at, work in enumerate(self.layout.work):
+            if arrivals and arrivals[at]:
+                self.receive(arrivals[at])
             for number, task in enumerate(work.tasks):
                 single = isinstance(task, Linear) and len(task.source_steps) == 1
                 if number or not single:
@@ -343,7 +431,7 @@ class _Generator:
         if not isinstance(sample, Loop):
             raise TypeError("A program ends in its endless loop")
         sample.note = "every sample"
-        sample.body = place_syncs(sample.body, chip)
+        sample.body = place_syncs(sample.body, chip, self.neighbours.message_words)
         flat = flatten(root)
         if len(flat.instructions) > chip.program_words:
             raise CapacityError(
@@ -357,6 +445,8 @@ class _Generator:
             self.input_layout(sample.body),
             *self.outputs(sample.body),
             words,
+            self.forms,
+            host_order(sample.body),
         )
 
     def input_layout(self, body: Sequence[Node]) -> InputLayout:

@@ -17,12 +17,15 @@ __all__ = ["receive", "send"]
 _WORD = 8
 
 
-def receive(builder: Builder, address: int, index: Ints, fill: NDArray[np.uint8]) -> None:
-    """RECV of bytes, whole words: elements ``index``, ``fill`` where that is -1."""
+def receive(
+    builder: Builder, address: int, index: Ints, fill: NDArray[np.uint8], tensor: str
+) -> None:
+    """RECV of bytes, whole words: elements ``index``, ``fill`` where that is -1, of an input."""
 
     def taken(operation: Operation, part: slice, times: int) -> None:
         operation.in_words = operation.fields["words"]
-        operation.received = Received(_rows(index[part], times), _rows(fill[part], times))
+        rows = _rows(index[part], times), _rows(fill[part], times)
+        operation.received = Received(*rows, tensor)
 
     _move(builder, Opcode.RECV, address, index.size // _WORD, taken)
 
@@ -53,8 +56,8 @@ def _move(
 ) -> None:
     """A loop over stretches of the length of a FIFO, and what is left."""
     pointer = Pointer(builder, Reg.A0, address)
-    full, rest = divmod(words, builder.chip.fifo_words)
-    stretches = [(full, builder.chip.fifo_words)] if full else []
+    full, rest = divmod(words, builder.stretch)
+    stretches = [(full, builder.stretch)] if full else []
     stretches += [(1, rest)] if rest else []
     begin = 0
     for times, count in stretches:

@@ -65,6 +65,8 @@ class LinearEmitter:
         Also send the sums.
     reads, writes : tuple of Region
         Bytes of the buffers that are read and written.
+    source : str
+        The input whose elements come straight from the FIFO, if they do.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class LinearEmitter:
         tap: bool,
         reads: tuple[Region, ...],
         writes: tuple[Region, ...],
+        source: str = "",
     ) -> None:
         self.builder = builder
         self.memories = memories
@@ -84,6 +87,7 @@ class LinearEmitter:
         self.task = task
         self.tap = tap
         self.reads, self.writes = reads, writes
+        self.source = source
         self.gathers = [self._gather(part) for part in range(len(mapped.row_parts))]
         self.sums = self._sums()
 
@@ -187,7 +191,7 @@ class LinearEmitter:
         load.in_words = words
         index = np.full(words * _WORD, -1, np.int64)
         index[: gather.rows] = gather.received
-        load.received = Received(index, np.zeros(index.size, np.uint8))
+        load.received = Received(index, np.zeros(index.size, np.uint8), self.source)
 
     def _drain(self, target: Pointer, table: int | None, positions: Ints) -> None:
         builder, memories = self.builder, self.memories

@@ -14,7 +14,15 @@ from ...arch.isa import FORMATS, Instruction, Opcode
 from ...behavioral.program import OutputSegment
 from .tree import Loop, Node, Operation, Region
 
-__all__ = ["Flat", "flatten", "host_input", "host_outputs", "place_syncs", "words_of"]
+__all__ = [
+    "Flat",
+    "flatten",
+    "host_input",
+    "host_order",
+    "host_outputs",
+    "place_syncs",
+    "words_of",
+]
 
 _SLOTS = {"int32": 2, "uint8": 8}
 
@@ -92,15 +100,24 @@ def words_of(node: Node) -> tuple[int, int]:
     return node.count * sum(i for i, _ in inner), node.count * sum(o for _, o in inner)
 
 
-def _reserve(nodes: Sequence[Node], chip: Chip) -> list[Node]:
+def _sources(node: Node) -> set[str]:
+    """The inputs that a node takes words of."""
+    if isinstance(node, Operation):
+        return set() if node.received is None else {node.received.tensor}
+    return set().union(*(_sources(n) for n in node.body)) if node.body else set()
+
+
+def _reserve(nodes: Sequence[Node], chip: Chip, message_words: int) -> list[Node]:
     """Put a SYNC before each stretch whose words fit the host FIFOs."""
-    limit = chip.fifo_words
+    # An interface fills and empties a FIFO by whole messages.
+    limit = chip.fifo_words - message_words
+    sources: set[str] = set()
     out: list[Node] = []
     group: list[Node] = []
     received = sent = 0
 
     def close() -> None:
-        nonlocal received, sent
+        nonlocal received, sent, sources
         if received or sent:
             fields = {"in_words": received, "out_words": sent}
             first = group[0] if group else None
@@ -110,6 +127,7 @@ def _reserve(nodes: Sequence[Node], chip: Chip) -> list[Node]:
         out.extend(group)
         group.clear()
         received = sent = 0
+        sources = set()
 
     for node in nodes:
         taken, given = words_of(node)
@@ -117,14 +135,20 @@ def _reserve(nodes: Sequence[Node], chip: Chip) -> list[Node]:
             if isinstance(node, Operation):
                 raise CapacityError(
                     f"'{node.instruction}' moves {max(taken, given)} words at once, the host FIFOs "
-                    f"of chip '{chip.name}' hold {limit}; raise fifo_words"
+                    f"of chip '{chip.name}' hold {limit}"
+                    + (f" beside a message of {message_words}" if message_words else "")
+                    + "; raise fifo_words"
                 )
             close()
-            node.body = _reserve(node.body, chip)
+            node.body = _reserve(node.body, chip, message_words)
             out.append(node)
             continue
-        if received + taken > limit or sent + given > limit:
+        own = _sources(node)
+        # In a mesh, what is there already must not wait for what another tile makes.
+        mixed = message_words and own and sources and own != sources
+        if received + taken > limit or sent + given > limit or mixed:
             close()
+        sources |= own
         group.append(node)
         received += taken
         sent += given
@@ -132,8 +156,10 @@ def _reserve(nodes: Sequence[Node], chip: Chip) -> list[Node]:
     return out
 
 
-def place_syncs(nodes: list[Node], chip: Chip) -> list[Node]:
+def place_syncs(nodes: list[Node], chip: Chip, message_words: int = 0) -> list[Node]:
     """All SYNCs that a program needs: for what REQs have stored, and for the host's words.
+
+    ``message_words``: of the longest message of a tile in a mesh, 0 without one.
 
     Raises
     ------
@@ -144,7 +170,7 @@ def place_syncs(nodes: list[Node], chip: Chip) -> list[Node]:
     guarded, dirty = _guard(nodes, [])
     if _meet(_reads_before_sync(guarded), dirty):
         guarded = [_sync(guarded[0]), *guarded]
-    placed = _reserve(guarded, chip)
+    placed = _reserve(guarded, chip, message_words)
     first = next(_waits(placed))
     if placed[0] is not first:
         # A sample begins where its words are waited for, and with nothing else.
@@ -266,6 +292,25 @@ def host_input(
         np.concatenate([index.ravel() for index, _ in taken]),
         np.concatenate([fill.ravel() for _, fill in taken]),
     )
+
+
+def host_order(nodes: Sequence[Node]) -> tuple[tuple[str, int], ...]:
+    """Inputs and how many words of each a sample takes, in the order of its words."""
+    found: list[tuple[str, int]] = []
+
+    def walk(nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            if isinstance(node, Loop):
+                if _sources(node):
+                    for _ in range(node.count):
+                        walk(node.body)
+            elif node.received is not None:
+                name = node.received.tensor
+                before = found.pop()[1] if found and found[-1][0] == name else 0
+                found.append((name, before + node.in_words))
+
+    walk(nodes)
+    return tuple(found)
 
 
 _Taken = tuple[NDArray[np.int64], NDArray[np.uint8]]

@@ -7,6 +7,7 @@ sources of a Concat are made side by side where they can be. Whoever cannot read
 a copy.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +29,7 @@ from ..graph import (
     Shape,
     Sum,
 )
+from .neighbours import Neighbours
 from .tasks import Linear, Task, Term, Vector
 from .tensors import (
     Buffer,
@@ -44,7 +46,7 @@ from .tensors import (
     padded,
 )
 from .vectors import average_tasks, combine_task, max_task, multiply_task, sum_task
-from .wishes import Halo, halo_of, joins, readers, wishes
+from .wishes import Halo, Wish, halo_of, joins, readers, wishes
 
 __all__ = ["Layout", "Work", "plan_layout"]
 
@@ -95,7 +97,11 @@ class Layout:
         )
 
 
-def plan_layout(network: Network, stored: Mapping[str, Ints] | None = None) -> Layout:
+def plan_layout(
+    network: Network,
+    stored: Mapping[str, Ints] | None = None,
+    neighbours: Neighbours | None = None,
+) -> Layout:
     """Decide where tensors lie.
 
     Parameters
@@ -104,14 +110,19 @@ def plan_layout(network: Network, stored: Mapping[str, Ints] | None = None) -> L
         Without Softmax (:func:`~ohmtwin.host.graph.lower_softmax`).
     stored : mapping of str to int64 [n], optional
         For some layers of the kind Dense, the output that each byte they store holds, -1 for none.
+    neighbours : Neighbours, optional
+        Of a tile in a mesh.
     """
-    return _Planner(network, stored or {}).plan()
+    return _Planner(network, stored or {}, neighbours).plan()
 
 
 class _Planner:
-    def __init__(self, network: Network, stored: Mapping[str, Ints]) -> None:
+    def __init__(
+        self, network: Network, stored: Mapping[str, Ints], neighbours: Neighbours | None
+    ) -> None:
         self.network = network
         self.stored = stored
+        self.neighbours = neighbours or Neighbours(0)
         self.layout = Layout(network)
         self.buffers = self.layout.buffers
         self.views = self.layout.views
@@ -130,7 +141,9 @@ class _Planner:
                 made.content = content
             elif self.goes_direct(entry.tensor):
                 made = self.buffers.new(entry.tensor, "host", int(np.prod(entry.shape)))
-                self.views[entry.tensor] = made.base + elements(entry.shape)
+                self.views[entry.tensor] = made.base + self.arriving(entry.tensor, entry.shape)
+            elif entry.tensor in self.neighbours.given:
+                self.take(entry.tensor)
             else:
                 self.place(entry.tensor, "input")
         for layer in self.network.layers:
@@ -184,7 +197,51 @@ class _Planner:
             and seen.size == users[0].inputs
             and len(np.unique(seen)) == np.prod(network.shape(tensor))
             and tensor not in network.outputs
+            and self.comes_in_time(tensor)
         )
+
+    def comes_in_time(self, tensor: str) -> bool:
+        """Whether a tensor that other tiles make may stay in the FIFO until it is read."""
+        form = self.neighbours.given.get(tensor)
+        if form is None:
+            return True
+        # What is produced later must not be needed earlier.
+        order = [entry.tensor for entry in self.network.inputs]
+        later = set(order[order.index(tensor) + 1 :])
+        carried = {tensor}
+        for layer in self.network.layers:
+            if carried & set(layer.sources):
+                if not is_view(layer):
+                    return form.whole
+                carried.add(layer.output)
+            elif later & set(layer.sources):
+                return False
+        return False
+
+    def arriving(self, tensor: str, shape: Shape) -> Ints:
+        """Where in an input's words its elements are, of the shape of the tensor."""
+        form = self.neighbours.given.get(tensor)
+        if form is None:
+            return elements(shape)
+        at = np.empty(int(np.prod(shape)), np.int64)
+        used = np.flatnonzero(form.index >= 0)
+        at[form.index[used]] = used
+        return at.reshape(shape)
+
+    def take(self, tensor: str) -> None:
+        """Room for a tensor that other tiles make, as its words come."""
+        form = self.neighbours.given[tensor]
+        made = self.place(tensor, "input")
+        view = self.views[tensor]
+        index = np.full(8 * math.ceil(made.size / 8), -1, np.int64)
+        index[(view - made.base).ravel()] = elements((view.size,))
+        halo = np.flatnonzero(made.fill >= 0)
+        if np.array_equal(index, form.index) and (form.fill[halo] == made.fill[halo]).all():
+            return
+        # They lie in another way than this tile would like: whoever minds makes a copy.
+        made.fill = np.full(form.index.size, -1, np.int16)
+        made.pitch = made.pixel = 0
+        self.views[tensor] = made.base + self.arriving(tensor, view.shape)
 
     def place(self, tensor: str, kind: Kind, follow: Ints | None = None) -> Buffer:
         """Make a buffer for a tensor, as its readers like it; ``follow`` is a tensor like it."""
@@ -207,13 +264,18 @@ class _Planner:
         return made
 
     def image_of(self, tensor: str, shape: Shape) -> tuple[Image, Ints] | None:
-        found = wishes(self.network, tensor)
+        found = self.wishes(tensor)
         for strong in (True, False):
             for wish in found:
                 whole = wish.ids.size == np.prod(shape) == len(np.unique(wish.ids))
                 if wish.strong == strong and whole and wish.ids.ndim == 3:
                     return _haloed(wish.ids.shape, halo_of(found, wish.ids)), wish.ids
         return None
+
+    def wishes(self, tensor: str) -> list[Wish]:
+        """What readers of a tensor want, on this tile and on others."""
+        wanted = self.neighbours.wanted.get(tensor)
+        return wishes(self.network, tensor) if wanted is None else list(wanted)
 
     def target(self, layer: Operator, follow: Ints | None = None) -> Ints:
         """Room for the output of a layer."""
@@ -229,6 +291,8 @@ class _Planner:
         """If a Concat reads this layer, let its sources be made in its own output."""
         if layer.output in self.joint or isinstance(layer, Concat | Pad | Sum | Dense):
             return
+        if layer.output in self.neighbours.leaving:
+            return
         for reader in readers(self.network, layer.output):
             if joins(self.network, reader):
                 self.join(reader)
@@ -240,7 +304,7 @@ class _Planner:
             return
         shape = self.network.shape(concat.output)
         ids = elements(shape)
-        found = wishes(self.network, concat.output)
+        found = self.wishes(concat.output)
         for source in concat.sources:
             found += [
                 replace(w, ids=ids)
@@ -253,7 +317,8 @@ class _Planner:
         begin = 0
         for source, table in zip(concat.sources, concat.tables, strict=True):
             end = begin + self.network.shape(source)[0]
-            if table is None and source not in self.views and concat.sources.count(source) == 1:
+            apart = source in self.views or source in self.neighbours.leaving
+            if table is None and not apart and concat.sources.count(source) == 1:
                 self.joint.setdefault(source, self.views[concat.output][begin:end])
             begin = end
 

@@ -23,10 +23,11 @@ Region = tuple[int, int]
 @dataclass(frozen=True, eq=False)
 class Received:
     """Elements of the inputs that come from the host, -1 for ``fill``: int64 and uint8, both
-    [\\*counts of the loops around, bytes]."""
+    [\\*counts of the loops around, bytes]; all of one input, ``tensor``."""
 
     index: NDArray[np.int64]
     fill: NDArray[np.uint8]
+    tensor: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +128,8 @@ class Builder:
 
     def __init__(self, chip: Chip) -> None:
         self.chip = chip
+        self.stretch = chip.fifo_words
+        """Words that one RECV or SEND may move."""
         self.root: list[Node] = []
         self._open: list[list[Node]] = [self.root]
         self.note = ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph import AveragePool, Concat, Conv, Dense, MaxPool, Network, Operator, Pad
+from .gather import Gather
 from .tensors import Ints, Pads, apply_view, elements, is_view
 
 __all__ = ["Halo", "Wish", "halo_of", "joins", "readers", "wishes"]
@@ -32,6 +33,11 @@ def readers(network: Network, tensor: str) -> list[Operator]:
 
 def joins(network: Network, layer: Operator) -> bool:
     """Whether the sources of a Concat can lie side by side in one image."""
+    if isinstance(layer, Gather) and not any(
+        any(wish.pads) for wish in wishes(network, layer.output)
+    ):
+        # Whoever reads pieces without a halo reads them where they are.
+        return False
     return (
         isinstance(layer, Concat)
         and layer.axis == 0

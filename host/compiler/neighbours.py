@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a tile of a mesh has to know of those that send to it and take from it.
+
+A tensor that leaves a tile is laid out as its readers want it, be they on other tiles; its words
+travel as they lie, and whoever takes them stores them as they come.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .tensors import Ints
+from .wishes import Wish
+
+__all__ = ["Form", "Neighbours"]
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A tensor as words.
+
+    Parameters
+    ----------
+    index : int64 [8 * words]
+        Element of the tensor in each byte, the first of a word in bits 7:0; -1 for none.
+    fill : int16 [8 * words]
+        The code that a byte without an element always holds, -1 where nothing is known of it.
+    """
+
+    index: Ints
+    fill: NDArray[np.int16]
+
+    @property
+    def words(self) -> int:
+        return self.index.size // 8
+
+    @property
+    def whole(self) -> bool:
+        """Whether elements fill all words but for the end of the last one."""
+        count = int(self.index.max()) + 1
+        return bool((self.index[:count] >= 0).all()) and self.index.size - count < 8
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """What a program for one tile of a mesh is written for.
+
+    Inputs of its network stand in the order in which they are produced, and are taken in that
+    order, each as late as that allows: a tile never waits for what can only come after what it has
+    not taken yet.
+
+    Parameters
+    ----------
+    message_words : int
+        Words of the longest message; an interface takes and gives them whole.
+    given : mapping of str to Form
+        Inputs that other tiles make.
+    leaving : set of str
+        Tensors that other tiles read.
+    wanted : mapping of str to list of Wish
+        How all readers of a tensor, wherever they are, would like it to lie.
+    """
+
+    message_words: int
+    given: Mapping[str, Form] = field(default_factory=dict)
+    leaving: frozenset[str] = frozenset()
+    wanted: Mapping[str, Sequence[Wish]] = field(default_factory=dict)
