@@ -133,6 +133,7 @@ class CompiledNetwork:
         self,
         codes: Mapping[str, NDArray[np.uint8]],
         run: "Callable[[CompiledNetwork, dict[str, NDArray[np.uint8]]], Tensors]",
+        first: int = 0,
     ) -> dict[str, NDArray[Any]]:
         """Run all tiles, the host carrying tensors from one to the next.
 
@@ -142,6 +143,8 @@ class CompiledNetwork:
             By input tensor.
         run : callable
             Runs one of ``parts`` on the codes of its inputs, by tensor.
+        first : int
+            Samples that have run before: tiles of a mesh that run the same part take turns.
 
         Returns
         -------
@@ -150,7 +153,26 @@ class CompiledNetwork:
         """
         if self.partition is None:
             return dict(run(self, dict(codes)))
-        found = self.partition.run(codes, lambda number, given: run(self.tiles[number], given))
+        copies = self.partition.copies or tuple((n,) for n in range(len(self.tiles)))
+
+        def turns(number: int, given: dict[str, NDArray[np.uint8]]) -> Tensors:
+            tiles = [self.tiles[n] for n in copies[number]]
+            if len(tiles) == 1:
+                return run(tiles[0], given)
+            count = len(next(iter(given.values())))
+            joined: dict[str, NDArray[Any]] = {}
+            for copy, tile in enumerate(tiles):
+                own = slice((copy - first) % len(tiles), count, len(tiles))
+                if own.start >= count:
+                    continue
+                for name, array in run(tile, {k: v[own] for k, v in given.items()}).items():
+                    whole = joined.setdefault(
+                        name, np.empty((count, *array.shape[1:]), array.dtype)
+                    )
+                    whole[own] = array
+            return joined
+
+        found = self.partition.run(codes, turns)
         return {
             name: found[name].reshape(len(found[name]), *self._shape(name)) for name in self.tensors
         }

@@ -16,66 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.errors import InputError
+from ...arch.noc_interface import Leg, Route
 from ...behavioral.program import InputLayout
 
 __all__ = [
-    "MAX_LEGS",
-    "MAX_LIST",
     "HostFeed",
     "HostResult",
-    "Leg",
     "MeshPlan",
     "Message",
-    "Route",
     "TilePlan",
 ]
-
-MAX_LEGS = 4
-"""Packet streams that a route of a tile splits into."""
-
-MAX_LIST = 127
-"""Entries of a tile's input list, and of its output list; an entry of 0 words ends a list."""
-
-
-@dataclass(frozen=True)
-class Leg:
-    """One stream of packets of a route.
-
-    ``absorb``: positions along the last dimension of travel at which tiles on the way take a copy
-    (``arch/noc.py``). ``host``: to the host port at the west side of tile (0, ``dst_y``).
-    """
-
-    dst_x: int
-    dst_y: int
-    absorb: int = 0
-    host: bool = False
-
-
-@dataclass(frozen=True)
-class Route:
-    """Where a tile sends messages to.
-
-    Parameters
-    ----------
-    number : int
-        1 to ``chip.routes``.
-    legs : tuple of Leg
-        At most :data:`MAX_LEGS`; those to the host are last.
-    channel : int
-        Receive channel at every consumer, 1 to ``chip.channels``. A route that goes to the host
-        alone has 0: the host tells messages apart by sender and route.
-    consumers : int
-        Tiles that acknowledge each message; the host does not.
-    """
-
-    number: int
-    legs: tuple[Leg, ...]
-    channel: int
-    consumers: int
-
-    @property
-    def to_host(self) -> bool:
-        return any(leg.host for leg in self.legs)
 
 
 @dataclass(frozen=True)
@@ -104,6 +54,8 @@ class TilePlan:
     copy, copies : int
         The tile takes samples ``copy``, ``copy + copies``, ``copy + 2 * copies`` ...
     routes : tuple of Route
+        As ``arch/noc_interface.py`` has them; legs to the host are last. A route that goes to the
+        host alone has channel 0: the host tells messages apart by sender and route.
     takes : tuple of tuple of Message
         For each sample of a turn, its input messages in the order in which they are fed.
     gives : tuple of tuple of Message

@@ -2,9 +2,7 @@
 """A network, a chip, a device and a seed, made into programs and programmed arrays."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +10,8 @@ from numpy.typing import NDArray
 
 from ...arch.chip import Chip, RowSchedule, chip_names, load_chip
 from ...arch.errors import CapacityError, ConfigError, ModelError
-from ...arch.formats import ACTIVATION_BITS
 from ...behavioral.devices import Device
 from ...behavioral.devices import load as load_device
-from ...behavioral.program import ArraySpec, TileProgram
 from ..graph import Network, lower_softmax
 from ..importer.network import load_network
 from .codegen import generate
@@ -24,38 +20,14 @@ from .layout import plan_layout
 from .mapping import Block, ConvMapping, check_arrays, map_layout
 from .mapping import Mapping as LayerMapping
 from .partition import MAX_TILES, partition
-from .placement import FaultMaps, check_fault_maps, place
+from .placement import FaultMaps, check_fault_maps
 from .tensors import is_view
+from .tile import Options, compile_tile
 
 __all__ = ["MAX_SEED", "CompiledNetwork", "choose_chip", "compile_network"]
 
 MAX_SEED = (1 << 32) - 1
 """A seed is one key word of Threefry-2x32."""
-
-
-def _check_sums(mapping: LayerMapping) -> None:
-    """Prove that no noise, however large, can carry an accumulator out of 32 bits.
-
-    Every conversion is taken at full scale: the sum of the offset-encoded products is then at its
-    largest, and the offset that REQ takes off only lowers it. The vector unit's sums see no noise;
-    :class:`~.graph.Network` has proven them.
-    """
-    chip = mapping.chip
-    full = sum(((1 << chip.adc_bits) - 1) << (s * chip.cell_bits) for s in range(chip.slices))
-    planes = (1 << ACTIVATION_BITS) - 1
-    for m in mapping.layers:
-        reads = max(
-            sum(math.ceil(len(block.rows) / chip.rows_per_read) for block in part)
-            for part in m.col_parts
-        )
-        bias = int(np.abs(m.layer.bias.astype(np.int64)).max())
-        worst = full * reads * planes + bias
-        if worst >= 1 << 31:
-            raise CapacityError(
-                f"With every conversion at full scale, layer '{m.layer.name}' could sum to "
-                f"{worst}, more than 32-bit accumulators hold; use fewer adc_bits than "
-                f"{chip.adc_bits} or more rows_per_read than {chip.rows_per_read}"
-            )
 
 
 def compile_network(
@@ -135,7 +107,7 @@ def compile_network(
     if headroom is not None and not 0 < headroom <= 1:
         raise ConfigError(f"The headroom must be above 0 and at most 1, not {headroom}")
     _check_work(network, steps)
-    options = _Options(device, seed, trace, headroom, steps, conv_mapping, calibration)
+    options = Options(device, seed, trace, headroom, steps, conv_mapping, calibration)
     if not place_around_faults:
         options = dataclasses.replace(options, place=False)
     maps = dict(fault_maps or {})
@@ -145,79 +117,15 @@ def compile_network(
         try:
             if alone or candidate is not largest or all(core < largest.cores for core in maps):
                 check_fault_maps(candidate, maps)
-                return _compile_tile(network, candidate, options, maps)
+                return compile_tile(network, candidate, options, maps).compiled
         except CapacityError:
             if candidate is largest and alone:
                 raise
     return _compile_parts(network, largest, options, maps, tiles)
 
 
-@dataclass(frozen=True, eq=False)
-class _Options:
-    device: Device
-    seed: int
-    trace: bool
-    headroom: float | None
-    steps: int | None
-    conv_mapping: ConvMapping
-    calibration: NDArray[np.uint8] | None
-    place: bool = True
-
-
-def _compile_tile(
-    network: Network, chip: Chip, options: _Options, maps: FaultMaps, base: int = 0
-) -> CompiledNetwork:
-    """Compile for one tile, whose arrays are ``base`` and up; maps go by core."""
-    steps = options.steps
-    lowered = lower_softmax(network)
-    layout = plan_layout(lowered)
-    mapping = map_layout(layout, chip, options.conv_mapping)
-    check_arrays(mapping)
-    if maps and options.place:
-        mapping = place(mapping, maps, options.calibration)
-        stored = {m.layer.name: m.stored for m in mapping.layers if m.slots is not None}
-        layout = plan_layout(lowered, stored)
-    _check_sums(mapping)
-    code = generate(mapping, layout, trace=options.trace, steps=steps)
-    specs = {
-        block.core: ArraySpec(core=block.core, levels=m.levels(block, chip))
-        for m in mapping.layers
-        for block in m
-    }
-    lead = () if steps is None else (steps,)
-    # The operators that a Softmax is made of work on another shape than its own.
-    own_shapes = {layer.name: network.shape(layer.output) for layer in network.layers}
-    program = TileProgram(
-        chip=chip,
-        instructions=code.flat.instructions,
-        params=code.memories.param_words,
-        tables=code.memories.table_codes,
-        data=code.data,
-        arrays=tuple(specs.values()),
-        input=code.input,
-        outputs=code.outputs,
-        shapes={
-            name: (*lead, *own_shapes[name]) if name in own_shapes else shape
-            for name, shape in code.shapes.items()
-        },
-    )
-    return CompiledNetwork(
-        network,
-        mapping,
-        options.device,
-        options.seed,
-        program,
-        dict(enumerate(code.flat.notes)),
-        {base + core: cells for core, cells in maps.items()},
-        options.headroom,
-        base,
-        data_words=code.data_words,
-        trace=options.trace,
-    )
-
-
 def _compile_parts(
-    network: Network, chip: Chip, options: _Options, maps: FaultMaps, tiles: int | None
+    network: Network, chip: Chip, options: Options, maps: FaultMaps, tiles: int | None
 ) -> CompiledNetwork:
     """Compile for several tiles.
 
@@ -254,7 +162,7 @@ def _compile_parts(
     parts = []
     for number, (part, own) in enumerate(zip(cut.parts, tile_maps, strict=True)):
         check_fault_maps(chip, own)
-        parts.append(_compile_tile(part, chip, options, own, number * chip.cores))
+        parts.append(compile_tile(part, chip, options, own, number * chip.cores).compiled)
     layers = tuple(
         dataclasses.replace(
             m,

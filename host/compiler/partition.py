@@ -16,10 +16,20 @@ from numpy.typing import NDArray
 
 from ...arch.chip import Chip
 from ...arch.errors import CapacityError
-from ..graph import Constant, Conv, Dense, Network, NetworkInput, Operator, Slice
+from ..graph import (
+    AveragePool,
+    Constant,
+    Conv,
+    Dense,
+    MaxPool,
+    Network,
+    NetworkInput,
+    Operator,
+    Slice,
+)
 from .tensors import is_view
 
-__all__ = ["MAX_TILES", "Partition", "Piece", "partition"]
+__all__ = ["MAX_TILES", "Cutter", "Partition", "Piece", "partition"]
 
 MAX_TILES = 4096
 
@@ -37,7 +47,7 @@ class Piece:
     @property
     def axis(self) -> int:
         """The axis of a sample's output that is cut."""
-        return 0 if isinstance(self.layer, Conv) else -1
+        return 0 if isinstance(self.layer, Conv | MaxPool | AveragePool) else -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +62,14 @@ class Partition:
         Each reads tensors of the whole network that are inputs, or that parts before it have made.
     pieces : tuple of Piece
         All layers of the parts but views and constants, in order.
+    copies : tuple of tuple of int
+        For each part, the tiles that run it in turns, by sample. None: each part has one.
     """
 
     network: Network
     parts: tuple[Network, ...]
     pieces: tuple[Piece, ...]
+    copies: tuple[tuple[int, ...], ...] | None = None
 
     def run(
         self,
@@ -92,6 +105,9 @@ class Partition:
             for name, array in result.items():
                 layer, _, suffix = _split_name(name, by_name)
                 piece = by_name[layer]
+                if not suffix:
+                    # In a mesh, pieces are what others read.
+                    values[piece.layer.output] = array
                 full = f"{piece.origin.name}{suffix}"
                 made.setdefault(full, []).append(array)
                 if len(made[full]) < counts[piece.origin.name]:
@@ -139,10 +155,12 @@ def partition(network: Network, chip: Chip, check: Callable[[Network], None]) ->
             f"Network '{network.name}' keeps states from step to step, so it has to fit one tile; "
             f"chip '{chip.name}' is too small for it"
         )
-    return _Cutter(network, chip, check).cut()
+    return Cutter(network, chip, check).cut()
 
 
-class _Cutter:
+class Cutter:
+    """Cuts a network into pieces, and pieces into parts."""
+
     def __init__(self, network: Network, chip: Chip, check: Callable[[Network], None]) -> None:
         self.network, self.chip, self.check = network, chip, check
         self.makers = {layer.output: layer for layer in network.layers}

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network that fits one tile, made into its program and its programmed arrays."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arch.chip import Chip
+from ...arch.errors import CapacityError
+from ...arch.formats import ACTIVATION_BITS
+from ...behavioral.devices import Device
+from ...behavioral.program import ArraySpec, TileProgram
+from ..graph import Network, lower_softmax
+from .codegen import Code, generate
+from .compiled import CompiledNetwork
+from .layout import plan_layout
+from .mapping import ConvMapping, check_arrays, map_layout
+from .mapping import Mapping as LayerMapping
+from .neighbours import Neighbours
+from .placement import FaultMaps, place
+
+__all__ = ["Options", "Tile", "compile_tile"]
+
+
+def _check_sums(mapping: LayerMapping) -> None:
+    """Prove that no noise, however large, can carry an accumulator out of 32 bits.
+
+    Every conversion is taken at full scale: the sum of the offset-encoded products is then at its
+    largest, and the offset that REQ takes off only lowers it. The vector unit's sums see no noise;
+    :class:`~.graph.Network` has proven them.
+    """
+    chip = mapping.chip
+    full = sum(((1 << chip.adc_bits) - 1) << (s * chip.cell_bits) for s in range(chip.slices))
+    planes = (1 << ACTIVATION_BITS) - 1
+    for m in mapping.layers:
+        reads = max(
+            sum(math.ceil(len(block.rows) / chip.rows_per_read) for block in part)
+            for part in m.col_parts
+        )
+        bias = int(np.abs(m.layer.bias.astype(np.int64)).max())
+        worst = full * reads * planes + bias
+        if worst >= 1 << 31:
+            raise CapacityError(
+                f"With every conversion at full scale, layer '{m.layer.name}' could sum to "
+                f"{worst}, more than 32-bit accumulators hold; use fewer adc_bits than "
+                f"{chip.adc_bits} or more rows_per_read than {chip.rows_per_read}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What is the same for all tiles; see :func:`~.network.compile_network`."""
+
+    device: Device
+    seed: int
+    trace: bool
+    headroom: float | None
+    steps: int | None
+    conv_mapping: ConvMapping
+    calibration: NDArray[np.uint8] | None
+    place: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """The result, and the program's words as its neighbours in a mesh must know them."""
+
+    compiled: CompiledNetwork
+    code: Code
+
+
+def compile_tile(
+    network: Network,
+    chip: Chip,
+    options: Options,
+    maps: FaultMaps,
+    base: int = 0,
+    neighbours: Neighbours | None = None,
+) -> Tile:
+    """Compile for one tile, whose arrays are ``base`` and up; maps go by core.
+
+    Raises
+    ------
+    CapacityError
+        If the network does not fit.
+    """
+    steps = options.steps
+    lowered = lower_softmax(network)
+    layout = plan_layout(lowered, None, neighbours)
+    mapping = map_layout(layout, chip, options.conv_mapping)
+    check_arrays(mapping)
+    # In a mesh others send what comes in, in their own order.
+    if maps and options.place and neighbours is None:
+        mapping = place(mapping, maps, options.calibration)
+        stored = {m.layer.name: m.stored for m in mapping.layers if m.slots is not None}
+        layout = plan_layout(lowered, stored, neighbours)
+    _check_sums(mapping)
+    code = generate(mapping, layout, trace=options.trace, steps=steps, neighbours=neighbours)
+    specs = {
+        block.core: ArraySpec(core=block.core, levels=m.levels(block, chip))
+        for m in mapping.layers
+        for block in m
+    }
+    lead = () if steps is None else (steps,)
+    # The operators that a Softmax is made of work on another shape than its own.
+    own_shapes = {layer.name: network.shape(layer.output) for layer in network.layers}
+    program = TileProgram(
+        chip=chip,
+        instructions=code.flat.instructions,
+        params=code.memories.param_words,
+        tables=code.memories.table_codes,
+        data=code.data,
+        arrays=tuple(specs.values()),
+        input=code.input,
+        outputs=code.outputs,
+        shapes={
+            name: (*lead, *own_shapes[name]) if name in own_shapes else shape
+            for name, shape in code.shapes.items()
+        },
+    )
+    compiled = CompiledNetwork(
+        network,
+        mapping,
+        options.device,
+        options.seed,
+        program,
+        dict(enumerate(code.flat.notes)),
+        {base + core: cells for core, cells in maps.items()},
+        options.headroom,
+        base,
+        data_words=code.data_words,
+        trace=options.trace,
+    )
+    return Tile(compiled, code)
