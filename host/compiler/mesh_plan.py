@@ -9,7 +9,7 @@ Sample ``k`` of a run, counted over all runs since the mesh was started, belongs
 ``k % copies == copy``: parts that are slow stand in the mesh several times and take turns.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -219,13 +219,13 @@ class MeshPlan:
         InputError
             If one of its legs stops where no tile has work.
         """
-        yield from self._reached((tile.x, tile.y), route.legs)
+        yield from self.reached((tile.x, tile.y), route.legs)
 
     def fed(self, feed: HostFeed) -> Iterator[TilePlan]:
         """The tiles that a feed of the host goes to."""
-        yield from self._reached((0, self.host_row), feed.legs)
+        yield from self.reached((0, self.host_row), feed.legs)
 
-    def _reached(self, source: tuple[int, int], legs: tuple[Leg, ...]) -> Iterator[TilePlan]:
+    def reached(self, source: tuple[int, int], legs: Sequence[Leg]) -> Iterator[TilePlan]:
         for leg in legs:
             if leg.host:
                 continue

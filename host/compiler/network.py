@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network, a chip, a device and a seed, made into programs and programmed arrays."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.chip import Chip, RowSchedule, chip_names, load_chip
+from ...arch.chip import MAX_MESH, Chip, RowSchedule, chip_names, load_chip
 from ...arch.errors import CapacityError, ConfigError, ModelError
 from ...behavioral.devices import Device
 from ...behavioral.devices import load as load_device
@@ -19,6 +20,7 @@ from .compiled import CompiledNetwork
 from .layout import plan_layout
 from .mapping import Block, ConvMapping, check_arrays, map_layout
 from .mapping import Mapping as LayerMapping
+from .mesh import compile_mesh
 from .partition import MAX_TILES, partition
 from .placement import FaultMaps, check_fault_maps
 from .tensors import is_view
@@ -45,6 +47,8 @@ def compile_network(
     conv_mapping: ConvMapping = "rows",
     tiles: int | None = None,
     schedule: RowSchedule | str | None = None,
+    mesh: tuple[int, int] | None = None,
+    duplicate: bool = True,
 ) -> CompiledNetwork:
     """Map a network to a chip and generate the tile's program.
 
@@ -79,6 +83,11 @@ def compile_network(
         needs (at most 4096), and a chip that is named has one.
     schedule : str, optional
         Row schedule, instead of the chip's own.
+    mesh : tuple of int, optional
+        Columns and rows of tiles, instead of the chip's own. Tiles of a mesh send each other what
+        they make, and work on different samples at the same time.
+    duplicate : bool
+        Whether slow stages may stand on several tiles of a mesh and take turns.
 
     Raises
     ------
@@ -100,6 +109,14 @@ def compile_network(
         )
     if schedule is not None:
         candidates = [one.with_(row_schedule=schedule) for one in candidates]
+    if mesh is not None:
+        check_mesh_size(*mesh)
+        candidates = [one.with_(mesh=mesh) for one in candidates]
+    if tiles is not None and candidates[0].tiles > 1:
+        raise ConfigError(
+            f"Chip '{candidates[0].name}' is a mesh of {candidates[0].tiles} tiles; leave out the "
+            f"number of tiles ({tiles})"
+        )
     if tiles is not None and not 1 <= tiles <= MAX_TILES:
         raise ConfigError(f"There can be 1 to {MAX_TILES} tiles, not {tiles}")
     if not isinstance(device, Device):
@@ -111,6 +128,8 @@ def compile_network(
     if not place_around_faults:
         options = dataclasses.replace(options, place=False)
     maps = dict(fault_maps or {})
+    if candidates[0].tiles > 1:
+        return _compile_meshes(network, candidates, options, maps, duplicate)
     alone = tiles == 1 or (tiles is None and str(chip) != "auto")
     largest = candidates[-1]
     for candidate in candidates:
@@ -122,6 +141,34 @@ def compile_network(
             if candidate is largest and alone:
                 raise
     return _compile_parts(network, largest, options, maps, tiles)
+
+
+def _compile_meshes(
+    network: Network,
+    chips: Sequence[Chip],
+    options: Options,
+    maps: FaultMaps,
+    duplicate: bool,
+) -> CompiledNetwork:
+    """Compile for the first of some chips on whose mesh a network fits."""
+    for chip in chips[:-1]:
+        with contextlib.suppress(CapacityError):
+            return compile_mesh(network, chip, options, maps, duplicate=duplicate)
+    return compile_mesh(network, chips[-1], options, maps, duplicate=duplicate)
+
+
+def check_mesh_size(columns: int, rows: int) -> None:
+    """Refuse a mesh that there cannot be.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not (1 <= columns <= MAX_MESH and 1 <= rows <= MAX_MESH):
+        raise ConfigError(
+            f"A mesh has 1 to {MAX_MESH} columns and 1 to {MAX_MESH} rows of tiles, not "
+            f"{columns}x{rows}"
+        )
 
 
 def _compile_parts(
