@@ -9,7 +9,7 @@ a copy.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,72 +29,26 @@ from ..graph import (
     Shape,
     Sum,
 )
-from .neighbours import Neighbours
-from .tasks import Linear, Task, Term, Vector
+from .neighbours import Neighbours, comes_in_time
+from .tasks import Layout, Linear, Task, Term, Vector, Work
 from .tensors import (
     Buffer,
-    Buffers,
     Image,
     Ints,
     Kind,
     Pads,
+    alike,
     apply_view,
-    buffer_of,
     channels_last,
     elements,
     is_view,
     padded,
+    steady,
 )
 from .vectors import average_tasks, combine_task, max_task, multiply_task, sum_task
 from .wishes import Halo, Wish, halo_of, joins, readers, wishes
 
 __all__ = ["Layout", "Work", "plan_layout"]
-
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """What a layer takes, in order. ``tensor`` is its output."""
-
-    layer: Operator
-    tasks: tuple[Task, ...]
-
-    @property
-    def tensor(self) -> str:
-        return self.layer.output
-
-
-@dataclass(eq=False)
-class Layout:
-    """The result.
-
-    Parameters
-    ----------
-    network : Network
-        Without Softmax.
-    buffers : Buffers
-    views : dict
-        Virtual addresses of the elements of each tensor, of its logical shape.
-    work : list of Work
-        One for each layer that is no view and no constant, in order.
-    """
-
-    network: Network
-    buffers: Buffers = field(default_factory=Buffers)
-    views: dict[str, Ints] = field(default_factory=dict)
-    work: list[Work] = field(default_factory=list)
-    begin: list[Vector] = field(default_factory=list)
-    """Before the first step of a sequence: states take their initial codes."""
-    end: list[Vector] = field(default_factory=list)
-    """Behind every step: states take what the step has made of them."""
-
-    def linear(self, name: str) -> Linear:
-        """The products of a layer, by name."""
-        return next(
-            task
-            for work in self.work
-            for task in work.tasks
-            if isinstance(task, Linear) and task.name == name
-        )
 
 
 def plan_layout(
@@ -141,7 +95,7 @@ class _Planner:
                 made.content = content
             elif self.goes_direct(entry.tensor):
                 made = self.buffers.new(entry.tensor, "host", int(np.prod(entry.shape)))
-                self.views[entry.tensor] = made.base + self.arriving(entry.tensor, entry.shape)
+                self.views[entry.tensor] = made.base + self.arriving(entry.tensor)
             elif entry.tensor in self.neighbours.given:
                 self.take(entry.tensor)
             else:
@@ -197,36 +151,14 @@ class _Planner:
             and seen.size == users[0].inputs
             and len(np.unique(seen)) == np.prod(network.shape(tensor))
             and tensor not in network.outputs
-            and self.comes_in_time(tensor)
+            and comes_in_time(network, self.neighbours, tensor)
         )
 
-    def comes_in_time(self, tensor: str) -> bool:
-        """Whether a tensor that other tiles make may stay in the FIFO until it is read."""
-        form = self.neighbours.given.get(tensor)
-        if form is None:
-            return True
-        # What is produced later must not be needed earlier.
-        order = [entry.tensor for entry in self.network.inputs]
-        later = set(order[order.index(tensor) + 1 :])
-        carried = {tensor}
-        for layer in self.network.layers:
-            if carried & set(layer.sources):
-                if not is_view(layer):
-                    return form.whole
-                carried.add(layer.output)
-            elif later & set(layer.sources):
-                return False
-        return False
-
-    def arriving(self, tensor: str, shape: Shape) -> Ints:
+    def arriving(self, tensor: str) -> Ints:
         """Where in an input's words its elements are, of the shape of the tensor."""
+        shape = self.network.shape(tensor)
         form = self.neighbours.given.get(tensor)
-        if form is None:
-            return elements(shape)
-        at = np.empty(int(np.prod(shape)), np.int64)
-        used = np.flatnonzero(form.index >= 0)
-        at[form.index[used]] = used
-        return at.reshape(shape)
+        return elements(shape) if form is None else form.positions.reshape(shape)
 
     def take(self, tensor: str) -> None:
         """Room for a tensor that other tiles make, as its words come."""
@@ -241,7 +173,7 @@ class _Planner:
         # They lie in another way than this tile would like: whoever minds makes a copy.
         made.fill = np.full(form.index.size, -1, np.int16)
         made.pitch = made.pixel = 0
-        self.views[tensor] = made.base + self.arriving(tensor, view.shape)
+        self.views[tensor] = made.base + form.positions.reshape(view.shape)
 
     def place(self, tensor: str, kind: Kind, follow: Ints | None = None) -> Buffer:
         """Make a buffer for a tensor, as its readers like it; ``follow`` is a tensor like it."""
@@ -338,7 +270,7 @@ class _Planner:
         """The view of an image with its halo, of a copy if need be."""
         view = self.views[tensor]
         found = padded(view, pads, code, self.buffers)
-        if found is not None and _steady(found):
+        if found is not None and steady(found):
             return found
         key = (tensor, pads, code)
         if key not in self.copies:
@@ -424,7 +356,7 @@ class _Planner:
         direct = self.buffers.of(source)[0].kind == "host"
         if direct:
             source = source - self.buffers.of(source)[0].base
-        elif not _alike(source):
+        elif not alike(source):
             made = self.buffers.new(f"{layer.input} (copy)", "made", source.size)
             self.copy(source, made.base + elements(source.shape), layer.name)
             source = made.base + elements(source.shape)
@@ -470,7 +402,7 @@ class _Planner:
             Whether outputs have to lie in order.
         """
         first = outputs[:, 0] if ordered else np.sort(outputs[:, 0])
-        if _alike(outputs.T) and (np.diff(first) == 1).all():
+        if alike(outputs.T) and (np.diff(first) == 1).all():
             return target
         made = self.buffers.new(f"{self.buffers.of(target)[0].name} (plain)", "made", target.size)
         return made.base + plain
@@ -532,20 +464,3 @@ class _Planner:
 
 def _haloed(shape: Shape, halo: Halo) -> Image:
     return channels_last(shape, halo.pads, halo.code, apart=halo.apart)
-
-
-def _alike(positions: Ints) -> bool:
-    """Whether addresses [positions, n] move by the same distance from position to position."""
-    whole = buffer_of(positions) == buffer_of(positions[:1])
-    moved = positions[:1] + (positions[:, :1] - positions[0, 0])
-    return bool(whole.all()) and np.array_equal(positions, moved)
-
-
-def _steady(image: Ints) -> bool:
-    """Whether all channels step alike from row to row and from column to column."""
-    row = image[0, 1, 0] - image[0, 0, 0] if image.shape[1] > 1 else 0
-    col = image[0, 0, 1] - image[0, 0, 0] if image.shape[2] > 1 else 0
-    y = np.arange(image.shape[1])[:, None] * row
-    x = np.arange(image.shape[2]) * col
-    whole = buffer_of(image) == buffer_of(image[:, :1, :1])
-    return bool(whole.all()) and np.array_equal(image, image[:, :1, :1] + y + x)

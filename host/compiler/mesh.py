@@ -26,6 +26,7 @@ from .partition import Partition, Piece
 from .placement import FaultMaps, check_fault_maps
 from .profile import profile_tile
 from .tile import Options, Tile, compile_tile
+from .values import tensor_codes
 from .wishes import Wish, wishes
 
 __all__ = ["compile_mesh"]
@@ -102,11 +103,7 @@ class _MeshCompiler:
                 values = given[:1, at : at + size].reshape(1, *entry.shape)
             codes[entry.tensor] = values
             at += size
-        made = golden.run_network(self.lowered, codes)
-        found = dict(codes)
-        for layer in self.lowered.layers:
-            found[layer.output] = made[layer.name]
-        return found
+        return tensor_codes(self.lowered, codes, golden.run_network(self.lowered, codes))
 
     # Stages
 

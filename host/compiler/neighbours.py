@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .tensors import Ints
+from ..graph import Network
+from .tensors import Ints, is_view
 from .wishes import Wish
 
-__all__ = ["Form", "Neighbours"]
+__all__ = ["Form", "Neighbours", "comes_in_time"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,14 @@ class Form:
     @property
     def words(self) -> int:
         return self.index.size // 8
+
+    @property
+    def positions(self) -> Ints:
+        """Byte of each element: int64 [elements]."""
+        used = np.flatnonzero(self.index >= 0)
+        at = np.empty(int(self.index.max()) + 1, np.int64)
+        at[self.index[used]] = used
+        return at
 
     @property
     def whole(self) -> bool:
@@ -67,3 +76,22 @@ class Neighbours:
     given: Mapping[str, Form] = field(default_factory=dict)
     leaving: frozenset[str] = frozenset()
     wanted: Mapping[str, Sequence[Wish]] = field(default_factory=dict)
+
+
+def comes_in_time(network: Network, neighbours: Neighbours, tensor: str) -> bool:
+    """Whether an input that one layer reads at once may stay in the FIFO until then."""
+    form = neighbours.given.get(tensor)
+    if form is None:
+        return True
+    # What is produced later must not be needed earlier.
+    order = [entry.tensor for entry in network.inputs]
+    later = set(order[order.index(tensor) + 1 :])
+    carried = {tensor}
+    for layer in network.layers:
+        if carried & set(layer.sources):
+            if not is_view(layer):
+                return form.whole
+            carried.add(layer.output)
+        elif later & set(layer.sources):
+            return False
+    return False

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is left of a network once its tensors have addresses: products, and element-wise work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.isa import VecOp
-from ..graph import Conv, Dense
-from .tensors import Ints
+from ..graph import Conv, Dense, Network, Operator
+from .tensors import Buffers, Ints
 
-__all__ = ["IDENTITY", "Linear", "Requantizer", "Task", "Term", "Vector"]
+__all__ = ["IDENTITY", "Layout", "Linear", "Requantizer", "Task", "Term", "Vector", "Work"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,3 +108,49 @@ class Vector:
 
 
 Task = Linear | Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a layer takes, in order. ``tensor`` is its output."""
+
+    layer: Operator
+    tasks: tuple[Task, ...]
+
+    @property
+    def tensor(self) -> str:
+        return self.layer.output
+
+
+@dataclass(eq=False)
+class Layout:
+    """The result.
+
+    Parameters
+    ----------
+    network : Network
+        Without Softmax.
+    buffers : Buffers
+    views : dict
+        Virtual addresses of the elements of each tensor, of its logical shape.
+    work : list of Work
+        One for each layer that is no view and no constant, in order.
+    """
+
+    network: Network
+    buffers: Buffers = field(default_factory=Buffers)
+    views: dict[str, Ints] = field(default_factory=dict)
+    work: list[Work] = field(default_factory=list)
+    begin: list[Vector] = field(default_factory=list)
+    """Before the first step of a sequence: states take their initial codes."""
+    end: list[Vector] = field(default_factory=list)
+    """Behind every step: states take what the step has made of them."""
+
+    def linear(self, name: str) -> Linear:
+        """The products of a layer, by name."""
+        return next(
+            task
+            for work in self.work
+            for task in work.tasks
+            if isinstance(task, Linear) and task.name == name
+        )

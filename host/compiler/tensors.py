@@ -23,12 +23,14 @@ __all__ = [
     "Ints",
     "Kind",
     "Pads",
+    "alike",
     "apply_view",
     "buffer_of",
     "channels_last",
     "elements",
     "is_view",
     "padded",
+    "steady",
 ]
 
 Ints = NDArray[np.int64]
@@ -224,3 +226,20 @@ def padded(view: Ints, pads: Pads, code: int, buffers: Buffers) -> Ints | None:
 def elements(shape: Shape) -> Ints:
     """The number of each element of a tensor."""
     return np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+
+
+def alike(positions: Ints) -> bool:
+    """Whether addresses [positions, n] move by the same distance from position to position."""
+    whole = buffer_of(positions) == buffer_of(positions[:1])
+    moved = positions[:1] + (positions[:, :1] - positions[0, 0])
+    return bool(whole.all()) and np.array_equal(positions, moved)
+
+
+def steady(image: Ints) -> bool:
+    """Whether all channels step alike from row to row and from column to column."""
+    row = image[0, 1, 0] - image[0, 0, 0] if image.shape[1] > 1 else 0
+    col = image[0, 0, 1] - image[0, 0, 0] if image.shape[2] > 1 else 0
+    y = np.arange(image.shape[1])[:, None] * row
+    x = np.arange(image.shape[2]) * col
+    whole = buffer_of(image) == buffer_of(image[:, :1, :1])
+    return bool(whole.all()) and np.array_equal(image, image[:, :1, :1] + y + x)
