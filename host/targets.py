@@ -351,6 +351,8 @@ class _TiledTarget(Target):
     def __init__(self, compiled: CompiledNetwork, tile: Callable[[CompiledNetwork], Tile]) -> None:
         super().__init__(compiled)
         self._tiles: dict[CompiledNetwork, Tile] = {}
+        self._samples = 0
+        """Samples that have run: copies of a tile take turns."""
         try:
             for part in compiled.parts:
                 self._tiles[part] = tile(part)
@@ -361,8 +363,10 @@ class _TiledTarget(Target):
     def _run(
         self, codes: dict[str, Codes], progress: Callable[[int, int], None]
     ) -> Mapping[str, NDArray[Any]]:
+        first = self._samples
+        self._samples += len(next(iter(codes.values())))
         return self._compiled.run_parts(
-            codes, lambda part, given: self._tiles[part].run(given, progress)
+            codes, lambda part, given: self._tiles[part].run(given, progress), first
         )
 
     def _counters(self) -> Counters:
