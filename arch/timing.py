@@ -7,7 +7,7 @@ sides; tests hold them equal.
 
 from .chip import Chip
 
-__all__ = ["CORE_TAIL", "FETCH", "reduction_stages", "vector_latency"]
+__all__ = ["CORE_TAIL", "FETCH", "reduction_stages", "tap_delay", "vector_latency"]
 
 FETCH = 1
 """Cycles before an instruction's first cycle of execution."""
@@ -28,3 +28,12 @@ def reduction_stages(chip: Chip) -> int:
 def vector_latency(chip: Chip) -> int:
     """Cycles from the issue of an accumulator word to its codes standing in data memory."""
     return _VECTOR_STAGES + reduction_stages(chip)
+
+
+def tap_delay(chip: Chip) -> int:
+    """Cycles from the execution of a REQ with tap to the push of its first word of sums.
+
+    The sum of activations is issued before the first accumulator word; select, accumulator read,
+    reduction and bias follow.
+    """
+    return 4 + reduction_stages(chip)

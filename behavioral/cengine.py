@@ -118,7 +118,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
             ctypes.c_int,
             ctypes.c_int64,
             *(ctypes.c_void_p, ctypes.c_int64) * 2,
-            *[ctypes.c_void_p] * 2,
+            *[ctypes.c_void_p] * 3,
         ),
     ),
     "ohm_threefry2x32": (

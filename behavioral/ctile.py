@@ -107,6 +107,7 @@ class CTile:
         core: NDArray[np.int64],
         *,
         first: bool,
+        starts: NDArray[np.int64] | None = None,
     ) -> None:
         """As :meth:`.machine_execute.Executor.run`; ``tile`` and ``core`` are a Tally's."""
         configs = mvm_parameters(trace.configs)
@@ -128,5 +129,6 @@ class CTile:
                     out.shape[1],
                     tile.ctypes.data,
                     core.ctypes.data,
+                    None if starts is None else starts[begin:].ctypes.data,
                 )
             )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..arch.errors import InputError
 from .machine_execute import Array, Executor
 from .machine_steps import Control, Places, Trace
+from .machine_times import PassTimes, pass_times
 from .machine_trace import trace_pass
 from .program import ProgramError, TileProgram
 
@@ -119,7 +120,10 @@ class Machine:
         start = trace_pass(program, self._control, first=True)
         self._check_written(start)
         nothing = np.zeros((1, 0), dtype=np.uint8)
-        self._pass(start, nothing, nothing, first=True)
+        started = self._pass(start, nothing, nothing, first=True, timed=True)
+        if started is None:
+            raise ValueError("The pass from reset was timed, yet there are no times")
+        self._start_times = started
         # Refuses a bad program now, before the first sample.
         self._trace = trace_pass(program, self._control, first=False)
         self._check_written(self._trace)
@@ -152,12 +156,21 @@ class Machine:
         self._executor.tally.clear()
         self._instructions = 0
 
-    def run(self, input_words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    @property
+    def start_times(self) -> PassTimes:
+        """The pass from reset to the first wait for a sample."""
+        return self._start_times
+
+    def run(
+        self, input_words: NDArray[np.uint64], times: list[PassTimes] | None = None
+    ) -> NDArray[np.uint64]:
         """Run samples, one after another as far as can be seen.
 
         Parameters
         ----------
         input_words : uint64 [n, words of a sample]
+        times : list of PassTimes, optional
+            Appended to: when the samples touch the FIFOs, in order.
 
         Returns
         -------
@@ -188,7 +201,11 @@ class Machine:
             # A pass that can follow itself is that of all samples.
             again = self._trace.fits(self._trace.after(self._control))
             part = slice(done, n if again else done + 1)
-            self._pass(self._trace, taken[part], given[part], first=False)
+            found = self._pass(
+                self._trace, taken[part], given[part], first=False, timed=times is not None
+            )
+            if times is not None and found is not None:
+                times.append(found)
             done = part.stop
         words: NDArray[np.uint64] = given.view("<u8").astype(np.uint64, copy=False)
         return words
@@ -206,11 +223,19 @@ class Machine:
         )
 
     def _pass(
-        self, trace: Trace, taken: NDArray[np.uint8], given: NDArray[np.uint8], *, first: bool
-    ) -> None:
+        self,
+        trace: Trace,
+        taken: NDArray[np.uint8],
+        given: NDArray[np.uint8],
+        *,
+        first: bool,
+        timed: bool,
+    ) -> PassTimes | None:
         """Run samples of one trace: uint8 [n, input bytes] in, uint8 [n, output bytes] out."""
-        self._executor.run(trace, taken, given, first=first)
+        starts = np.empty((len(taken), len(trace.touches)), dtype=np.int64) if timed else None
+        self._executor.run(trace, taken, given, first=first, starts=starts)
         # The SYNC that waits is not completed.
         self._instructions += (len(trace.steps) - 1) * len(taken)
         self._written[trace.makes] = True
         self._control = trace.after(self._control)
+        return None if starts is None else pass_times(self._program.chip, trace, starts)

@@ -90,6 +90,7 @@ class Executor:
         given: NDArray[np.uint8],
         *,
         first: bool = False,
+        starts: NDArray[np.int64] | None = None,
     ) -> None:
         """Run samples of one trace in order.
 
@@ -102,16 +103,22 @@ class Executor:
             Filled with their output.
         first : bool
             The pass from reset.
+        starts : int64 [n, touches of the trace], C-contiguous, optional
+            Filled with the cycle of the pass in which each step of ``trace.touches`` executes.
         """
         if self._c is not None:
-            self._c.run(trace, taken, given, self.tally.tile, self.tally.core, first=first)
+            tally = self.tally
+            self._c.run(trace, taken, given, tally.tile, tally.core, first=first, starts=starts)
             return
         latency = vector_latency(self._program.chip)
-        for one, out in zip(taken, given, strict=True):
+        for sample, (one, out) in enumerate(zip(taken, given, strict=True)):
             active: list[int] = []
             for step in trace.steps[trace.steps["kind"] != Kind.NONE]:
                 self._step(trace, step, one, out, active)
-            self.tally.tile += time_pass(trace.steps, active, latency, first=first)
+            begins: list[int] = []
+            self.tally.tile += time_pass(trace.steps, active, latency, begins, first=first)
+            if starts is not None:
+                starts[sample] = np.array(begins, dtype=np.int64)[trace.touches]
 
     def _step(
         self,

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ class Kind(IntEnum):
     """``count`` outputs of ``cores``, or of the vector accumulators if none, to byte ``place``;
     ``source``: first parameter; ``mode``: 1 if one group of them serves all; ``runs``: accumulator
     words; ``quant``; ``table`` or -1; ``tap``: byte of the output for the sums, or -1."""
+    SYNC = 8
+    """Nothing; it waits for ``count`` words of input and for room for ``place`` words of output."""
 
 
 STEP = np.dtype(
@@ -158,6 +161,14 @@ class Trace:
     sets: tuple[frozenset[int], frozenset[int]]
     needs: tuple[NDArray[np.int64], NDArray[np.int64]]
     makes: NDArray[np.int64]
+
+    @cached_property
+    def touches(self) -> NDArray[np.intp]:
+        """Steps that wait for the host or touch a FIFO, by number."""
+        kind = self.steps["kind"]
+        tapped = (kind == Kind.REQ) & (self.steps["tap"] >= 0)
+        moves = (Kind.SYNC, Kind.LOAD_HOST, Kind.RECV, Kind.SEND)
+        return np.flatnonzero(np.isin(kind, moves) | tapped)
 
     def fits(self, control: Control) -> bool:
         """Whether a pass from this state takes the same steps."""

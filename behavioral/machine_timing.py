@@ -16,7 +16,12 @@ __all__ = ["time_pass"]
 
 
 def time_pass(
-    steps: NDArray[np.void], active: Iterable[int], latency: int, *, first: bool
+    steps: NDArray[np.void],
+    active: Iterable[int],
+    latency: int,
+    begins: list[int] | None = None,
+    *,
+    first: bool,
 ) -> tuple[int, int, int]:
     """Time the steps of a pass for one sample.
 
@@ -31,6 +36,8 @@ def time_pass(
         ascending order.
     latency : int
         Of the vector unit.
+    begins : list of int, optional
+        Appended to: the cycle in which each step executes.
     first : bool
         The pass from reset: its first instruction is fetched in cycle 0. Otherwise its SYNC has
         waited and goes on in cycle 0.
@@ -56,6 +63,8 @@ def time_pass(
             vector_stalls += vector_free - start
             start = vector_free
         fetch = start + cycles
+        if begins is not None:
+            begins.append(start)
         if kind == Kind.MVM:
             for core in members(cores):
                 free[core] = start + next(lengths) + 1

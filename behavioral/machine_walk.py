@@ -120,7 +120,7 @@ class Walk:
                 self.pack()
             if self.count > STEP_LIMIT:
                 raise self.bad(f"more than {STEP_LIMIT} instructions pass without a wait for input")
-        self.taken.append(step(cores=self.all_cores, waits=1))
+        self.taken.append(self.sync_step(self.fetch()))
         self.pack()
         if self.sent < self.program.output_words and not self.first:
             raise self.bad(
@@ -200,7 +200,11 @@ class Walk:
         self.ready = max(self.ready, wanted)
         self.free = max(self.free, room)
         self.memory.settle()
-        return step(cores=self.all_cores, waits=1)
+        return self.sync_step(instruction)
+
+    def sync_step(self, instruction: Instruction) -> Step:
+        words, room = instruction["in_words"], instruction["out_words"]
+        return step(Kind.SYNC, self.all_cores, waits=1, count=words, place=room)
 
     def set(self, instruction: Instruction) -> Step:
         reg, value = instruction["reg"], instruction["value"]

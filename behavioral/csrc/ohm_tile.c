@@ -130,9 +130,19 @@ static int ohm_products(const ohm_tile *t, const ohm_step *s, const ohm_mvm_conf
     return OHM_OK;
 }
 
+/* Whether a step touches a FIFO. */
+static int ohm_touches(const ohm_step *s) {
+    switch (s->kind) {
+    case OHM_SYNC: case OHM_LOAD_HOST: case OHM_RECV: case OHM_SEND: return 1;
+    case OHM_REQ: return s->tap >= 0;
+    default: return 0;
+    }
+}
+
 int ohm_tile_run(const ohm_tile *t, const ohm_mvm_config *configs, const ohm_step *steps,
                  int64_t count, int first, int64_t samples, const uint8_t *in, int64_t in_bytes,
-                 uint8_t *out, int64_t out_bytes, int64_t *tile, int64_t *core) {
+                 uint8_t *out, int64_t out_bytes, int64_t *tile, int64_t *core,
+                 int64_t *starts) {
     if (t->cores < 1 || t->cores > OHM_MAX_CORES || t->outputs > OHM_MAX_COLS || count < 1)
         return OHM_EINVAL;
     for (int64_t n = 0; n < samples; n++, in += in_bytes, out += out_bytes) {
@@ -152,6 +162,7 @@ int ohm_tile_run(const ohm_tile *t, const ohm_mvm_config *configs, const ohm_ste
                 start = vector_free;
             }
             fetch = start + s->cycles;
+            if (starts && ohm_touches(s)) *starts++ = start;
             switch (s->kind) {
             case OHM_LOAD_HOST: ohm_load(t, s, in + s->source); break;
             case OHM_LOAD: {

@@ -11,7 +11,8 @@
 enum { OHM_MAX_CORES = 32, OHM_VECTOR_ELEMENTS = 256 };
 
 enum ohm_kind {
-    OHM_NONE, OHM_LOAD_HOST, OHM_LOAD, OHM_VEC, OHM_RECV, OHM_SEND, OHM_MVM, OHM_REQ
+    OHM_NONE, OHM_LOAD_HOST, OHM_LOAD, OHM_VEC, OHM_RECV, OHM_SEND, OHM_MVM, OHM_REQ,
+    OHM_SYNC
 };
 
 enum ohm_vec_op { OHM_PUT, OHM_ADD, OHM_MUL, OHM_MAX, OHM_MIN };
@@ -43,9 +44,12 @@ typedef struct {
  * in [samples][in_bytes], out [samples][out_bytes]; configs are those that MVM steps name.
  * first: the pass from reset, in which the first instruction is yet to be fetched.
  * Added to: tile [3] cycles, stalls for cores, stalls for the vector unit;
- * core [4][cores] reads, beats, active cycles, stalls of the ADCs. */
+ * core [4][cores] reads, beats, active cycles, stalls of the ADCs.
+ * starts, unless NULL: [samples][steps that touch a FIFO] the cycle of the pass in which each of
+ * them executes, a SYNC as if it never waited for the host (behavioral/machine_times.py). */
 int ohm_tile_run(const ohm_tile *t, const ohm_mvm_config *configs, const ohm_step *steps,
                  int64_t count, int first, int64_t samples, const uint8_t *in, int64_t in_bytes,
-                 uint8_t *out, int64_t out_bytes, int64_t *tile, int64_t *core);
+                 uint8_t *out, int64_t out_bytes, int64_t *tile, int64_t *core,
+                 int64_t *starts);
 
 #endif

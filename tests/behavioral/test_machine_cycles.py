@@ -16,6 +16,7 @@ from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.image import ArrayImage
 from ohmtwin.behavioral.machine import Machine
 from ohmtwin.behavioral.machine_steps import Kind
+from ohmtwin.behavioral.machine_times import PassTimes, Touch
 from ohmtwin.behavioral.program import ArraySpec, InputLayout, OutputSegment, TileProgram
 
 CHIPS = (
@@ -377,3 +378,35 @@ def test_programs_cover_the_instruction_set() -> None:
         wanted |= {f"REQ {source} {t} {p}" for t in ("tap", "quiet") for p in ("same", "each")}
         wanted.add(f"REQ {source} cut")
     assert found >= wanted, sorted(wanted - found)
+
+
+def test_times_of_touches_are_those_of_the_model() -> None:
+    """Pops and pushes, in cycles of the program: waits for the host do not count."""
+    taps = 0
+    for seed in range(30):
+        program = make_program(seed)
+        words = make_inputs(program, 3, seed)
+        model = TileModel(program, make_arrays(program), np.random.default_rng(seed))
+        model.run([int(w) for w in words.reshape(-1)])
+        for arrays in (make_arrays(program), make_c_arrays(program)):
+            machine = Machine(program, arrays)
+            times: list[PassTimes] = []
+            machine.run(words[:1], times)
+            machine.run(words[1:], times)
+            moves = {"pop": [], "push": []}  # type: dict[str, list[int]]
+            base = 0
+            for part in (machine.start_times, *times):
+                for starts in part.starts:
+                    for touch, start in zip(part.touches, starts, strict=True):
+                        # The model pushes as the instruction executes: no pipeline, no memory.
+                        strobes = range(base + int(start), base + int(start + touch["words"]))
+                        if touch["kind"] == Touch.POP:
+                            moves["pop"] += strobes
+                        elif touch["kind"] == Touch.PUSH:
+                            tapped = touch["delay"] > 1
+                            taps += tapped
+                            moves["push"] += [at + int(tapped) for at in strobes]
+                    base += int(starts[-1])
+            assert moves == {"pop": model.pops, "push": model.pushes}
+            assert base == machine.counters.cycles
+    assert taps > 20

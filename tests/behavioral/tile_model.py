@@ -148,6 +148,9 @@ class TileModel:
         self.fifo_in: deque[int] = deque()
         self.fifo_out: deque[int] = deque()
         self.host_out: list[int] = []
+        self.pops: list[int] = []
+        """Value of ``cycles`` at each word that the program takes."""
+        self.pushes: list[int] = []
         self.pipeline: list[tuple[int, int, list[int]]] = []
         self.cycles = self.instructions = self.core_stalls = self.vector_stalls = 0
         self.pc = self.now = 0
@@ -217,6 +220,14 @@ class TileModel:
                     self.loops.remove(loop)
             self.pc += 1
 
+    def pop(self) -> int:
+        self.pops.append(self.cycles)
+        return self.fifo_in.popleft()
+
+    def push(self, word: int) -> None:
+        self.pushes.append(self.cycles)
+        self.fifo_out.append(word)
+
     def step(self, i: Instruction, name: str, amount: int) -> None:
         if i[f"{name}_step"]:
             self.add_to(i[name], amount)
@@ -269,7 +280,7 @@ class TileModel:
             if i["source"] == Source.DATA:
                 self.held += [self.data[a] for a in where]
             else:
-                word = self.fifo_in.popleft().to_bytes(8, "little")
+                word = self.pop().to_bytes(8, "little")
                 self.held += [word[a] for a in where]
             self.moved += 1
             return False
@@ -307,7 +318,7 @@ class TileModel:
 
     def do_recv(self, i: Instruction) -> bool:
         at = self.registers[i["addr"]] + 8 * self.moved
-        self.data[at : at + 8] = self.fifo_in.popleft().to_bytes(8, "little")
+        self.data[at : at + 8] = self.pop().to_bytes(8, "little")
         self.moved += 1
         if self.moved == i["words"]:
             self.step(i, "addr", 8 * i["words"])
@@ -315,7 +326,7 @@ class TileModel:
 
     def do_send(self, i: Instruction) -> bool:
         at = self.registers[i["addr"]] + 8 * self.moved
-        self.fifo_out.append(int.from_bytes(self.data[at : at + 8], "little"))
+        self.push(int.from_bytes(self.data[at : at + 8], "little"))
         self.moved += 1
         if self.moved == i["words"]:
             self.step(i, "addr", 8 * i["words"])
@@ -354,7 +365,7 @@ class TileModel:
                 self.pipeline.append((self.now, byte, codes[: i["outputs"] - k * width]))
             if i["tap"]:
                 pair = [*self.sums, 0][2 * phase : 2 * phase + 2]
-                self.fifo_out.append(sum((v & 0xFFFFFFFF) << 32 * h for h, v in enumerate(pair)))
+                self.push(sum((v & 0xFFFFFFFF) << 32 * h for h, v in enumerate(pair)))
             if k == beats - 1 and phase == interval - 1:
                 self.step(i, "dest", i["outputs"])
                 self.step(i, "param", 1 if i["same_param"] else beats)
