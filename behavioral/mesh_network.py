@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets on a mesh in time, without a clock: when each head and each tail passes each link.
+
+A router gives a flit away a cycle after it got it, a link carries a flit a cycle, and a packet
+keeps a link from head to tail (``docs/noc.md``). So a packet is told by two cycles a link. Where
+packets want the same link, they get it in order of arrival, and round robin where several wait;
+what is held up fills the buffers behind it, and holds the links that its tail still needs. The two
+message classes have buffers of their own; where they share a link, a control flit slips in between
+two data flits. That is approximate to a few cycles; without contention all of it is exact.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..arch.noc import Channel, Kind, MeshShape, Node, Port, absorbed, neighbor, path
+from ..arch.noc_interface import Leg
+
+__all__ = ["Agenda", "Fabric", "Link", "Packet", "Path"]
+
+
+class Agenda:
+    """What is to happen, in order of time."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._count = 0
+        self.now = 0
+
+    def at(self, time: int, action: Callable[..., None], *arguments: Any) -> None:
+        """Call ``action(*arguments)`` at a time that has not passed."""
+        self._count += 1
+        heapq.heappush(self._heap, (time, self._count, action, arguments))
+
+    def run(self) -> None:
+        """Until nothing is left to happen."""
+        heap = self._heap
+        while heap:
+            self.now, _, action, arguments = heapq.heappop(heap)
+            action(*arguments)
+
+
+class Buffer:
+    """The flits of one class at one input of a router; packets leave in order."""
+
+    __slots__ = ("depth", "last_exit", "last_size", "packets")
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self.packets: deque[Packet] = deque()
+        """Those of which it is not known when they leave; the first one alone asks for links."""
+        self.last_exit = -1
+        """When the tail of the one before them leaves."""
+        self.last_size = 0
+
+
+class Link:
+    """A link for one message class; ``buffer`` is where it leads, None: an interface, a sink."""
+
+    __slots__ = ("buffer", "flits", "held", "last_input", "owner", "pending", "rival", "waiting")
+
+    def __init__(self, buffer: Buffer | None, rival: "Link | None") -> None:
+        self.buffer = buffer
+        self.rival = rival
+        """The data class on the same wires, of a link for control."""
+        self.owner: tuple[Packet, int] | None = None
+        """Whose packet has it, or had it last, as which link of its path."""
+        self.waiting: list[tuple[Packet, int]] = []
+        self.pending = False
+        """Its release is on the agenda."""
+        self.last_input: Link | None = None
+        self.flits = 0
+        """Carried so far."""
+        self.held = 0
+        """Cycles that packets have waited for others."""
+
+
+class Path:
+    """Links of a leg from its source to its end.
+
+    Parameters
+    ----------
+    links : sequence of Link
+    taps : sequence of (Link, Node) or None
+        For each link: the local link of the router behind it, and the tile there, if that takes a
+        copy.
+    end : Node
+    """
+
+    __slots__ = ("end", "links", "taps")
+
+    def __init__(
+        self, links: Sequence[Link], taps: Sequence[tuple[Link, Node] | None], end: Node
+    ) -> None:
+        self.links = tuple(links)
+        self.taps = tuple(taps)
+        self.end = end
+
+
+class Packet:
+    """On its way along a path; ``heads`` and ``tails`` are cycles of transfer, link by link.
+
+    Parameters
+    ----------
+    path : Path
+    flits : int
+        With its header.
+    delivered : callable
+        Told who has got it and when its tail was taken, in that cycle.
+    sent : callable, optional
+        Told when its tail is taken from the source, as soon as that is known.
+    """
+
+    __slots__ = ("closed", "copies", "delivered", "flits", "heads", "left", "path", "sent", "tails")
+
+    def __init__(
+        self,
+        path: Path,
+        flits: int,
+        delivered: Callable[[Node, int], None],
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.flits = flits
+        self.delivered = delivered
+        self.sent = sent
+        self.heads: list[int] = []
+        self.tails: list[int] = []
+        self.closed = 0
+        """Links whose tails are settled; those behind may still be held up."""
+        self.copies: dict[int, int] = {}
+        """When the tail of a copy was taken, by link before the router."""
+        self.left = 0
+        """Buffers of which it is known when it leaves them."""
+
+
+class Fabric:
+    """The links and buffers of a mesh of buffered routers.
+
+    Parameters
+    ----------
+    shape : MeshShape
+    agenda : Agenda
+    """
+
+    def __init__(self, shape: MeshShape, agenda: Agenda) -> None:
+        self._shape = shape
+        self._agenda = agenda
+        self._inward: dict[tuple[Node, Kind], Link] = {}
+        self._outward: dict[tuple[Channel, Kind], Link] = {}
+        self._paths: dict[tuple[Node, Leg, Kind], Path] = {}
+
+    @property
+    def inward(self) -> Mapping[tuple[Node, Kind], Link]:
+        """Links of tiles and hosts into the mesh, those in use."""
+        return self._inward
+
+    @property
+    def outward(self) -> Mapping[tuple[Channel, Kind], Link]:
+        """Links of the routers' outputs, those in use."""
+        return self._outward
+
+    def path(self, src: Node, leg: Leg, kind: Kind) -> Path:
+        """Where packets of a leg pass."""
+        key = (src, leg, kind)
+        if key not in self._paths:
+            dst = Node(leg.dst_x, leg.dst_y, leg.host)
+            header = leg.header(src)
+            links, taps = [self._source(src, kind)], []
+            for channel in path(self._shape, src, dst):
+                x, y = channel.x, channel.y
+                tapped = channel.port is not Port.LOCAL and absorbed(x, y, header)
+                local = self._output(Channel(x, y, Port.LOCAL), kind) if tapped else None
+                taps.append(None if local is None else (local, Node(x, y)))
+                links.append(self._output(channel, kind))
+            self._paths[key] = Path(links, [*taps, None], dst)
+        return self._paths[key]
+
+    def _source(self, node: Node, kind: Kind) -> Link:
+        if (node, kind) not in self._inward:
+            rival = self._source(node, Kind.DATA) if kind is Kind.CONTROL else None
+            self._inward[node, kind] = Link(Buffer(self._shape.depth), rival)
+        return self._inward[node, kind]
+
+    def _output(self, channel: Channel, kind: Kind) -> Link:
+        if (channel, kind) not in self._outward:
+            rival = self._output(channel, Kind.DATA) if kind is Kind.CONTROL else None
+            there = neighbor(self._shape, channel.x, channel.y, channel.port)
+            sink = channel.port is Port.LOCAL or (there is not None and there.host)
+            self._outward[channel, kind] = Link(None if sink else Buffer(self._shape.depth), rival)
+        return self._outward[channel, kind]
+
+    def inject(self, packet: Packet) -> None:
+        """Offer a packet, all of whose flits are at hand, to its first link in this cycle."""
+        self._request(packet, 0)
+
+    # A packet asks for link ``at`` of its path when its head stands before it.
+
+    def _request(self, packet: Packet, at: int) -> None:
+        link = packet.path.links[at]
+        if link.waiting or not self._is_free(link):
+            link.waiting.append((packet, at))
+            self._await_release(link)
+        else:
+            self._grant(link, packet, at)
+
+    def _is_free(self, link: Link) -> bool:
+        if link.owner is None:
+            return True
+        packet, at = link.owner
+        return packet.closed > at and packet.tails[at] < self._agenda.now
+
+    def _await_release(self, link: Link) -> None:
+        if link.pending or link.owner is None:
+            return
+        packet, at = link.owner
+        if packet.closed > at:
+            link.pending = True
+            self._agenda.at(max(packet.tails[at] + 1, self._agenda.now), self._release, link)
+
+    def _release(self, link: Link) -> None:
+        link.pending = False
+        if not self._is_free(link):  # a control flit has slipped in
+            self._await_release(link)
+            return
+        # In turn: not the input that had it last, if another one waits.
+        turn = 0
+        for k, (packet, at) in enumerate(link.waiting):
+            if (packet.path.links[at - 1] if at else None) is not link.last_input:
+                turn = k
+                break
+        packet, at = link.waiting.pop(turn)
+        if at:
+            link.held += self._agenda.now - packet.heads[at - 1] - 1
+        self._grant(link, packet, at)
+        if link.waiting:
+            self._await_release(link)
+
+    def _grant(self, link: Link, packet: Packet, at: int) -> None:
+        """The head passes in this cycle, and the flits behind it as they come."""
+        now, flits, links = self._agenda.now, packet.flits, packet.path.links
+        heads, tails = packet.heads, packet.tails
+        link.owner = (packet, at)
+        link.last_input = links[at - 1] if at else None
+        link.flits += flits
+        heads.append(now)
+        tails.append(now + flits - 1)
+        # A tail needs the room that the head makes when it goes on.
+        for back in range(1, at + 1):
+            buffer = links[at - back].buffer
+            room = flits if buffer is None else back * buffer.depth
+            if room >= flits:
+                break
+            tails[at - back] = max(tails[at - back], now + flits - room)
+        buffer = link.buffer
+        if buffer is not None:
+            if flits <= buffer.depth < flits + buffer.last_size:
+                # It follows close upon the packet before it in that buffer.
+                tails[at] = max(tails[at], buffer.last_exit + flits - buffer.depth + 1)
+            buffer.packets.append(packet)
+            if buffer.packets[0] is packet:
+                self._agenda.at(max(now, buffer.last_exit) + 1, self._stand, packet, at + 1)
+        self._follow(packet, max(packet.closed, 1))
+        if link.rival is not None:
+            self._slip_in(link.rival)
+        self._close(packet)
+
+    @staticmethod
+    def _follow(packet: Packet, first: int) -> None:
+        """A tail passes a link at least a cycle after the one before."""
+        tails = packet.tails
+        for at in range(first, len(tails)):
+            if tails[at] <= tails[at - 1]:
+                tails[at] = tails[at - 1] + 1
+
+    def _slip_in(self, rival: Link) -> None:
+        """A control flit takes a cycle of a data packet that streams over the same wires."""
+        if rival.owner is None:
+            return
+        packet, at = rival.owner
+        whole = packet.tails[at] - packet.heads[at] == packet.flits - 1
+        if whole and packet.heads[at] <= self._agenda.now <= packet.tails[at]:
+            packet.tails[at] += 1
+            self._follow(packet, at + 1)
+
+    def _stand(self, packet: Packet, at: int) -> None:
+        """The packet is first in the buffer before link ``at``."""
+        if packet.path.taps[at - 1] is not None:
+            self._copy(packet, at - 1)
+        self._request(packet, at)
+
+    def _copy(self, packet: Packet, at: int) -> None:
+        """Give a copy to the local port behind link ``at``, once the tail is there."""
+        tap = packet.path.taps[at]
+        buffer = packet.path.links[at].buffer
+        if tap is None or buffer is None or buffer.packets[0] is not packet or at in packet.copies:
+            return
+        if packet.closed <= at:
+            return  # asked again when it is known
+        packet.copies[at] = -1
+        link, node = tap
+
+        def taken(_: Node, tail: int) -> None:
+            packet.copies[at] = tail
+            packet.delivered(node, tail)
+            self._leave(packet)
+
+        copy = Packet(Path([packet.path.links[at], link], [None, None], node), packet.flits, taken)
+        copy.heads.append(packet.tails[at])
+        copy.tails.append(packet.tails[at])
+        copy.closed = copy.left = 1
+        self._agenda.at(max(packet.tails[at] + 1, self._agenda.now), self._request, copy, 1)
+
+    # Tails that become known
+
+    def _close(self, packet: Packet) -> None:
+        """Settle the tails that nothing can hold up any more, and tell those whom it concerns."""
+        first, links = packet.closed, packet.path.links
+        top = len(packet.heads) - 1
+        if first > top:
+            return
+        room = self._room(packet, links[top])
+        while packet.closed <= top:
+            buffer = links[packet.closed].buffer
+            depth = packet.flits if buffer is None else buffer.depth
+            if room + (top - packet.closed) * depth < packet.flits:
+                break
+            packet.closed += 1
+        for at in range(first, packet.closed):
+            link = links[at]
+            if at == 0 and packet.sent is not None:
+                packet.sent(packet.tails[0])
+            if link.waiting:
+                self._await_release(link)
+            if link.buffer is None:
+                end = max(packet.tails[at], self._agenda.now)
+                self._agenda.at(end, self._deliver, packet)
+            elif packet.path.taps[at] is not None:
+                self._copy(packet, at)
+        if packet.closed > first:
+            self._leave(packet)
+
+    @staticmethod
+    def _room(packet: Packet, link: Link) -> int:
+        """Flits of the packet that the buffer behind the link of its head is sure to take."""
+        if link.buffer is None:
+            return packet.flits
+        room = link.buffer.depth
+        for other in link.buffer.packets:
+            if other is packet:
+                break
+            room -= other.flits
+        return max(room, 1)
+
+    def _leave(self, packet: Packet) -> None:
+        """Free the buffers that the packet leaves at a known time, for those behind it."""
+        while packet.left + 1 < packet.closed:
+            at = packet.left
+            if packet.path.taps[at] is not None and packet.copies.get(at, -1) < 0:
+                return
+            buffer = packet.path.links[at].buffer
+            if buffer is None:
+                return
+            packet.left += 1
+            buffer.packets.popleft()
+            buffer.last_exit = max(packet.tails[at + 1], packet.copies.get(at, -1))
+            buffer.last_size = packet.flits
+            if not buffer.packets:
+                continue
+            following = buffer.packets[0]
+            last = len(following.heads) - 1
+            ready = max(following.heads[last], buffer.last_exit) + 1
+            self._agenda.at(max(ready, self._agenda.now), self._stand, following, last + 1)
+            depth = buffer.depth
+            for other in list(buffer.packets):
+                if other.closed <= last and other.flits <= depth < other.flits + packet.flits:
+                    earliest = buffer.last_exit + other.flits - depth + 1
+                    top = len(other.heads) - 1
+                    other.tails[top] = max(other.tails[top], earliest)
+                self._close(other)
+
+    def _deliver(self, packet: Packet) -> None:
+        tail = packet.tails[-1]
+        if tail > self._agenda.now:  # control flits have slipped in
+            self._agenda.at(tail, self._deliver, packet)
+            return
+        packet.delivered(packet.path.end, tail)
