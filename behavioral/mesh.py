@@ -77,11 +77,13 @@ class Stamp:
 
 @dataclass(frozen=True)
 class LinkUse:
-    """Flits over a link, by class, and cycles that packets have waited for others there."""
+    """Flits over a link by class, and cycles that packets waited there: for others of their class,
+    and for a flit of the other class."""
 
     data: int
     control: int
     held: int
+    slipped: int
 
 
 @dataclass(frozen=True)
@@ -346,10 +348,11 @@ class MeshModel:
 def _link_use(links: Mapping[tuple[_Name, Kind], Link]) -> dict[_Name, LinkUse]:
     found: dict[_Name, LinkUse] = {}
     for (name, kind), link in links.items():
-        before = found.get(name, LinkUse(0, 0, 0))
+        before = found.get(name, LinkUse(0, 0, 0, 0))
         found[name] = LinkUse(
             before.data + (link.flits if kind is Kind.DATA else 0),
             before.control + (link.flits if kind is Kind.CONTROL else 0),
             before.held + link.held,
+            before.slipped + link.slipped,
         )
     return found

@@ -14,8 +14,17 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..arch.noc import Channel, Kind, MeshShape, Node, Port, absorbed, neighbor, path
+from ..arch.noc import PORTS, Channel, Kind, MeshShape, Node, Port, absorbed, neighbor, path
 from ..arch.noc_interface import Leg
+
+_ACROSS = {
+    Port.NORTH: Port.SOUTH,
+    Port.SOUTH: Port.NORTH,
+    Port.EAST: Port.WEST,
+    Port.WEST: Port.EAST,
+    Port.LOCAL: Port.LOCAL,
+}
+"""Input of the next router, by output."""
 
 __all__ = ["Agenda", "Fabric", "Link", "Packet", "Path"]
 
@@ -24,20 +33,25 @@ class Agenda:
     """What is to happen, in order of time."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._heap: list[tuple[int, int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
         self.now = 0
 
     def at(self, time: int, action: Callable[..., None], *arguments: Any) -> None:
         """Call ``action(*arguments)`` at a time that has not passed."""
         self._count += 1
-        heapq.heappush(self._heap, (time, self._count, action, arguments))
+        heapq.heappush(self._heap, (time, 0, self._count, action, arguments))
+
+    def last(self, time: int, action: Callable[..., None], *arguments: Any) -> None:
+        """The same, after what :meth:`at` puts into that cycle."""
+        self._count += 1
+        heapq.heappush(self._heap, (time, 1, self._count, action, arguments))
 
     def run(self) -> None:
         """Until nothing is left to happen."""
         heap = self._heap
         while heap:
-            self.now, _, action, arguments = heapq.heappop(heap)
+            self.now, _, _, action, arguments = heapq.heappop(heap)
             action(*arguments)
 
 
@@ -56,24 +70,44 @@ class Buffer:
 
 
 class Link:
-    """A link for one message class; ``buffer`` is where it leads, None: an interface, a sink."""
+    """A link for one message class.
 
-    __slots__ = ("buffer", "flits", "held", "last_input", "owner", "pending", "rival", "waiting")
+    Parameters
+    ----------
+    port : Port
+        The input of the router that it leads to.
+    buffer : Buffer or None
+        What is there; None: an interface, which takes every flit.
+    rival : Link or None
+        The data class on the same wires, of a link for control.
+    """
 
-    def __init__(self, buffer: Buffer | None, rival: "Link | None") -> None:
+    __slots__ = (
+        *("buffer", "control_at", "flits", "given", "held", "owner", "pending", "port", "rival"),
+        *("served", "slipped", "waiting"),
+    )
+
+    def __init__(self, port: Port, buffer: Buffer | None, rival: "Link | None") -> None:
+        self.port = port
         self.buffer = buffer
         self.rival = rival
-        """The data class on the same wires, of a link for control."""
         self.owner: tuple[Packet, int] | None = None
         """Whose packet has it, or had it last, as which link of its path."""
         self.waiting: list[tuple[Packet, int]] = []
         self.pending = False
         """Its release is on the agenda."""
-        self.last_input: Link | None = None
+        self.served = -1
+        """The router's input that had it last."""
         self.flits = 0
         """Carried so far."""
         self.held = 0
         """Cycles that packets have waited for others."""
+        self.slipped = 0
+        """Cycles that packets have given to the other class."""
+        self.given = 0
+        """Those of the packet that has it."""
+        self.control_at = -1
+        """When a control flit last passed on the same wires."""
 
 
 class Path:
@@ -180,7 +214,8 @@ class Fabric:
     def _source(self, node: Node, kind: Kind) -> Link:
         if (node, kind) not in self._inward:
             rival = self._source(node, Kind.DATA) if kind is Kind.CONTROL else None
-            self._inward[node, kind] = Link(Buffer(self._shape.depth), rival)
+            port = Port.WEST if node.host else Port.LOCAL
+            self._inward[node, kind] = Link(port, Buffer(self._shape.depth), rival)
         return self._inward[node, kind]
 
     def _output(self, channel: Channel, kind: Kind) -> Link:
@@ -188,7 +223,9 @@ class Fabric:
             rival = self._output(channel, Kind.DATA) if kind is Kind.CONTROL else None
             there = neighbor(self._shape, channel.x, channel.y, channel.port)
             sink = channel.port is Port.LOCAL or (there is not None and there.host)
-            self._outward[channel, kind] = Link(None if sink else Buffer(self._shape.depth), rival)
+            self._outward[channel, kind] = Link(
+                _ACROSS[channel.port], None if sink else Buffer(self._shape.depth), rival
+            )
         return self._outward[channel, kind]
 
     def inject(self, packet: Packet) -> None:
@@ -199,11 +236,11 @@ class Fabric:
 
     def _request(self, packet: Packet, at: int) -> None:
         link = packet.path.links[at]
-        if link.waiting or not self._is_free(link):
-            link.waiting.append((packet, at))
-            self._await_release(link)
+        link.waiting.append((packet, at))
+        if self._is_free(link):
+            self._release_at(link, self._agenda.now)
         else:
-            self._grant(link, packet, at)
+            self._await_release(link)
 
     def _is_free(self, link: Link) -> bool:
         if link.owner is None:
@@ -212,24 +249,32 @@ class Fabric:
         return packet.closed > at and packet.tails[at] < self._agenda.now
 
     def _await_release(self, link: Link) -> None:
-        if link.pending or link.owner is None:
-            return
-        packet, at = link.owner
-        if packet.closed > at:
+        if link.owner is not None:
+            packet, at = link.owner
+            if packet.closed > at:
+                self._release_at(link, max(packet.tails[at] + 1, self._agenda.now))
+
+    def _release_at(self, link: Link, time: int) -> None:
+        if not link.pending:
             link.pending = True
-            self._agenda.at(max(packet.tails[at] + 1, self._agenda.now), self._release, link)
+            self._agenda.last(time, self._release, link)
 
     def _release(self, link: Link) -> None:
+        """Give a link that is free to one that waits."""
         link.pending = False
         if not self._is_free(link):  # a control flit has slipped in
             self._await_release(link)
             return
-        # In turn: not the input that had it last, if another one waits.
+        if link.control_at == self._agenda.now:
+            link.slipped += 1
+            self._release_at(link, link.control_at + 1)
+            return
         turn = 0
-        for k, (packet, at) in enumerate(link.waiting):
-            if (packet.path.links[at - 1] if at else None) is not link.last_input:
-                turn = k
-                break
+        if len(link.waiting) > 1:  # round robin
+            turn = min(
+                range(len(link.waiting)),
+                key=lambda k: (self._input(*link.waiting[k]) - link.served - 1) % PORTS,
+            )
         packet, at = link.waiting.pop(turn)
         if at:
             link.held += self._agenda.now - packet.heads[at - 1] - 1
@@ -237,13 +282,19 @@ class Fabric:
         if link.waiting:
             self._await_release(link)
 
+    @staticmethod
+    def _input(packet: Packet, at: int) -> int:
+        """The router's input at which a packet stands before link ``at``."""
+        return packet.path.links[at - 1].port if at else 0
+
     def _grant(self, link: Link, packet: Packet, at: int) -> None:
         """The head passes in this cycle, and the flits behind it as they come."""
         now, flits, links = self._agenda.now, packet.flits, packet.path.links
         heads, tails = packet.heads, packet.tails
         link.owner = (packet, at)
-        link.last_input = links[at - 1] if at else None
+        link.served = self._input(packet, at)
         link.flits += flits
+        link.given = 0
         heads.append(now)
         tails.append(now + flits - 1)
         # A tail needs the room that the head makes when it goes on.
@@ -276,11 +327,15 @@ class Fabric:
 
     def _slip_in(self, rival: Link) -> None:
         """A control flit takes a cycle of a data packet that streams over the same wires."""
+        rival.control_at = self._agenda.now
         if rival.owner is None:
             return
         packet, at = rival.owner
-        whole = packet.tails[at] - packet.heads[at] == packet.flits - 1
+        # A packet whose flits come with gaps has room for another one.
+        whole = packet.tails[at] - packet.heads[at] == packet.flits - 1 + rival.given
         if whole and packet.heads[at] <= self._agenda.now <= packet.tails[at]:
+            rival.slipped += 1
+            rival.given += 1
             packet.tails[at] += 1
             self._follow(packet, at + 1)
 
