@@ -206,22 +206,23 @@ class _Host:
         legs = self._feeds[message.route].feed.legs
         path = self._fabric.path(self._node, legs[leg], Kind.DATA)
 
-        def delivered(node: Node, _: int) -> None:
-            message.arrived[node] = message.arrived.get(node, 0) + 1
-            if message.arrived[node] == whole:
+        def delivered(node: Node, head: int, _: int) -> None:
+            if message.note(node, head) == whole:
                 self._deliver(message, node)
 
         def sent(time: int) -> None:
-            if message.begun < 0:
-                message.begun = time - words
+            message.begun.setdefault(self._node, flits.heads[0])
             following = (leg, packet + 1) if packet + 1 < whole else (leg + 1, 0)
             if following[0] < len(legs):
                 self._agenda.at(time + 1, self._offer, message, *following)
             else:
-                self.stamps.append(Stamp(message.route, 0, message.words, message.begun, time))
+                self.stamps.append(
+                    Stamp(message.route, 0, message.words, message.begun[self._node], time)
+                )
                 self._agenda.at(time + 1, self._next)
 
-        self._fabric.inject(Packet(path, 1 + words, delivered, sent))
+        flits = Packet(path, 1 + words, delivered, sent)
+        self._fabric.inject(flits)
 
     def _next(self) -> None:
         self._sending = False
@@ -299,7 +300,8 @@ class MeshModel:
         def deliver(message: Message, node: Node) -> None:
             if node.host:
                 source = numbers[message.node]
-                got.append(Stamp(source, message.route, message.words, message.begun, agenda.now))
+                first = message.begun[node]
+                got.append(Stamp(source, message.route, message.words, first, agenda.now))
             else:
                 clocks[node].arrived(message, agenda.now)
 

@@ -141,7 +141,7 @@ class Packet:
     flits : int
         With its header.
     delivered : callable
-        Told who has got it and when its tail was taken, in that cycle.
+        Told who has got it, and when its head and its tail were taken, in the cycle of its tail.
     sent : callable, optional
         Told when its tail is taken from the source, as soon as that is known.
     """
@@ -152,7 +152,7 @@ class Packet:
         self,
         path: Path,
         flits: int,
-        delivered: Callable[[Node, int], None],
+        delivered: Callable[[Node, int, int], None],
         sent: Callable[[int], None] | None = None,
     ) -> None:
         self.path = path
@@ -356,9 +356,9 @@ class Fabric:
         packet.copies[at] = -1
         link, node = tap
 
-        def taken(_: Node, tail: int) -> None:
+        def taken(_: Node, head: int, tail: int) -> None:
             packet.copies[at] = tail
-            packet.delivered(node, tail)
+            packet.delivered(node, head, tail)
             self._leave(packet)
 
         copy = Packet(Path([packet.path.links[at], link], [None, None], node), packet.flits, taken)
@@ -440,4 +440,4 @@ class Fabric:
         if tail > self._agenda.now:  # control flits have slipped in
             self._agenda.at(tail, self._deliver, packet)
             return
-        packet.delivered(packet.path.end, tail)
+        packet.delivered(packet.path.end, packet.heads[-1], tail)

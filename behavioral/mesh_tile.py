@@ -52,10 +52,16 @@ class Message:
     number: int
     channel: int
     words: int
-    begun: int = -1
-    """When its first header was taken from the source."""
+    begun: dict[Node, int] = field(default_factory=dict)
+    """When each end, its source too, had its first header."""
     arrived: dict[Node, int] = field(default_factory=dict)
     """Packets that each consumer has got."""
+
+    def note(self, node: Node, head: int) -> int:
+        """A consumer has got a packet; how many those are now."""
+        self.begun.setdefault(node, head)
+        self.arrived[node] = self.arrived.get(node, 0) + 1
+        return self.arrived[node]
 
 
 @dataclass(slots=True)
@@ -329,7 +335,7 @@ class TileClock:
         back = message.node
         path = self._fabric.path(self.node, Leg(back.x, back.y, 0, back.host), Kind.CONTROL)
 
-        def delivered(_: Node, time: int) -> None:
+        def delivered(_: Node, __: int, time: int) -> None:
             message.source.acknowledged(message.route, message.number, time)
 
         def sent(time: int) -> None:
@@ -422,14 +428,11 @@ class TileClock:
         flits = 1 + min(self._packet_words, message.words - sent)
         whole = packets(message.words, self._packet_words)
 
-        def delivered(node: Node, _: int) -> None:
-            message.arrived[node] = message.arrived.get(node, 0) + 1
-            if message.arrived[node] == whole:
+        def delivered(node: Node, head: int, _: int) -> None:
+            if message.note(node, head) == whole:
                 self._deliver(message, node)
 
         def taken(time: int) -> None:
-            if message.begun < 0:
-                message.begun = time - flits + 1
             self.stalls.link += time - (offered + flits - 1)
             self._send_from = time
             self._packet += 1
