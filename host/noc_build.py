@@ -62,7 +62,6 @@ def router_verilog(kind: RouterKind, depth: int) -> str:
 
     def make() -> str:
         from ..rtl.emit import emit_verilog
-
         from ..rtl.noc.router import Router
 
         # At any other place than (0, y) the host bit is never looked at.
