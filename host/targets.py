@@ -8,7 +8,6 @@ the same programmed arrays, yet each has arrays of its own: reads in one never s
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -24,6 +23,7 @@ from .calibrate import Compensation, LaneReport, measure_gains, measure_lanes, r
 from .codes import Codes, input_codes
 from .compiler.network import CompiledNetwork
 from .graph import Softmax, lower_softmax
+from .serial_address import DEFAULT_BAUD, SIMULATED, SerialAddress, parse_target
 from .simulation import Simulation
 from .state import ChipState
 from .tiles import FastTile, Tile, VerilatedTile, add_counters, chip_arrays, input_words
@@ -44,20 +44,6 @@ __all__ = [
     "connect",
     "parse_target",
 ]
-
-DEFAULT_BAUD = 3_000_000
-"""What the boards of :mod:`ohmtwin.fpga.boards` are built with."""
-
-
-SIMULATED = "simulated"  # in the place of a device
-
-
-@dataclass(frozen=True)
-class SerialAddress:
-    """Where a board is: a device and the rate of its line."""
-
-    device: str
-    baud: int = DEFAULT_BAUD
 
 
 class ClosedTargetError(ToolError):
@@ -472,26 +458,6 @@ def connect(level: str, compiled: CompiledNetwork, progress: Progress | None = N
     if address.device == SIMULATED:
         return SimulatedTarget(compiled, progress)
     return SerialTarget(compiled, address)
-
-
-def parse_target(text: str) -> SerialAddress:
-    """A board as it is named: ``serial:/dev/ttyUSB0`` or ``serial:/dev/ttyUSB0@115200``.
-
-    Raises
-    ------
-    InputError
-        If it has another form.
-    """
-    kind, _, where = text.partition(":")
-    device, at, rate = where.partition("@")
-    if kind != "serial" or not device:
-        raise InputError(
-            f"There is no target '{text}'; choose one of {', '.join(TARGETS)} or netlist, or name "
-            "a board's port as serial:/dev/ttyUSB0"
-        )
-    if at and not (rate.isascii() and rate.isdecimal() and int(rate) > 0):
-        raise InputError(f"Target '{text}' has no baud rate behind the @, as @{DEFAULT_BAUD}")
-    return SerialAddress(device, int(rate) if at else DEFAULT_BAUD)
 
 
 def _silent(done: int, total: int) -> None:

@@ -157,9 +157,9 @@ class CompiledNetwork:
 
         def turns(number: int, given: dict[str, NDArray[np.uint8]]) -> Tensors:
             tiles = [self.tiles[n] for n in copies[number]]
-            if len(tiles) == 1:
-                return run(tiles[0], given)
             count = len(next(iter(given.values())))
+            if len(tiles) == 1 or not count:
+                return run(tiles[0], given)
             joined: dict[str, NDArray[Any]] = {}
             for copy, tile in enumerate(tiles):
                 own = slice((copy - first) % len(tiles), count, len(tiles))
