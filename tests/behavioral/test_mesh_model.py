@@ -215,5 +215,6 @@ def test_a_blocked_packet_holds_the_links_behind_it() -> None:
     # Its head stands at (2, 0) from 2 on; it leaves when the local port is free.
     assert got["blocked"] == (21, 30)
     assert got["behind"] == (1, 1)
-    # Two buffers hold eight of its flits: its tail passes (0, 0) east in 21 + 10 - 8.
-    assert got["crossing"] == (25, 25)
+    # The last buffer holds four of its flits: its tail leaves router (1, 0) in 21 + 10 - 4, and
+    # what came behind it in the same buffer follows.
+    assert got["crossing"] == (28, 28)
