@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..arch.errors import InputError
+from ..arch.noc import MeshShape
 from ..behavioral.buildcache import build_once, cache_dir, file_parts
 from .toolchain import Job, Log, Progress, Tools, find_tools, run_jobs
 from .verilator_build import emit_cached
 
-__all__ = ["RouterKind", "build_network", "check_router", "router_verilog"]
+__all__ = ["MAX_DEFLECTION_FLITS", "RouterKind", "build_network", "check_router", "router_verilog"]
 
-RouterKind = Literal["buffered"]
+RouterKind = Literal["buffered", "deflection"]
+
+MAX_DEFLECTION_FLITS = 32
+"""Of a packet, its header counted, that bufferless routers put together."""
 
 _SV = Path(__file__).parents[1] / "rtl" / "sv"
 _SOURCES = (_SV / "noc_sim.cpp", _SV / "noc_sim.h", _SV / "noc_net.h")
@@ -57,20 +61,31 @@ def check_router(name: str) -> RouterKind:
     raise InputError(f"There is no router '{name}'; choose {' or '.join(get_args(RouterKind))}")
 
 
-def router_verilog(kind: RouterKind, depth: int) -> str:
-    """Verilog of a router that can stand anywhere, module ``noc_node``; its links are counted."""
+def router_verilog(kind: RouterKind, shape: MeshShape) -> str:
+    """Verilog of a router that can stand anywhere, module ``noc_node``; its links are counted.
+
+    A buffered one is the same in every mesh of its depth.
+    """
 
     def make() -> str:
         from ..rtl.emit import emit_verilog
-        from ..rtl.noc.router import Router
 
-        # At any other place than (0, y) the host bit is never looked at.
-        return emit_verilog(Router(depth=depth, host=True, counters=True), "noc_node")
+        if kind == "buffered":
+            from ..rtl.noc.router import Router
 
-    return emit_cached(["noc_node", kind, str(depth)], ("rtl", "arch"), make)
+            # At any other place than (0, y) the host bit is never looked at.
+            return emit_verilog(Router(depth=shape.depth, host=True, counters=True), "noc_node")
+        from ..rtl.noc.deflection import DeflectionNode
+
+        node = DeflectionNode(shape=shape, max_flits=MAX_DEFLECTION_FLITS, counters=True)
+        return emit_verilog(node, "noc_node")
+
+    bits = [(side - 1).bit_length() for side in (shape.width, shape.height)]
+    what = str(shape.depth) if kind == "buffered" else str(bits)
+    return emit_cached(["noc_node", kind, what], ("rtl", "arch"), make)
 
 
-def build_network(kind: RouterKind, depth: int, progress: Progress | None = None) -> Path:
+def build_network(kind: RouterKind, shape: MeshShape, progress: Progress | None = None) -> Path:
     """Build the library that runs meshes of a router (``rtl/sv/noc_sim.h``), or find it built.
 
     Raises
@@ -80,10 +95,10 @@ def build_network(kind: RouterKind, depth: int, progress: Progress | None = None
     """
     report: Progress = progress or (lambda what, done, steps: None)
     report("elaborating the router", 0, 1)
-    verilog = router_verilog(kind, depth)
+    verilog = router_verilog(kind, shape)
     tools = find_tools()
     common = tools.versions()
-    defines: tuple[str, ...] = ()
+    defines = ("-DNOC_DEFLECTION",) if kind == "deflection" else ()
     key: list[str | bytes] = ["noc", verilog, *defines, *common, *file_parts(_SOURCES)]
     key += file_parts(_RECIPE)
 

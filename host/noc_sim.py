@@ -19,18 +19,20 @@ from numpy.typing import NDArray
 
 from ..arch.errors import InputError, ToolError
 from ..arch.noc import PORTS, Channel, MeshShape, Node, Port, neighbor, zero_load_latency
-from .noc_build import RouterKind, build_network
+from .noc_build import MAX_DEFLECTION_FLITS, RouterKind, build_network
 from .toolchain import Progress
 
 __all__ = [
     "COUNTERS",
     "LOADS",
+    "MAX_FLITS",
     "PATTERNS",
     "Network",
     "Point",
     "Run",
     "Sweep",
     "ZeroLoad",
+    "check_flits",
     "check_pattern",
     "sweep",
 ]
@@ -49,6 +51,9 @@ waited for another."""
 
 LOADS = tuple(np.arange(0.05, 1.001, 0.05).round(2).tolist())
 """Flits a node a cycle that a sweep tries."""
+
+MAX_FLITS = 256
+"""Of a packet: what ``length`` of a header can tell."""
 
 _ALL = 1 << 16
 _CARRIED = 0.98
@@ -141,6 +146,18 @@ def check_pattern(pattern: str, shape: MeshShape) -> None:
         raise InputError("Traffic needs a mesh of two tiles or more, not 1x1")
 
 
+def check_flits(router: RouterKind, flits: int) -> None:
+    """Refuse packets that are too short or too long for a kind of router.
+
+    Raises
+    ------
+    InputError
+    """
+    most = MAX_DEFLECTION_FLITS if router == "deflection" else MAX_FLITS
+    if not 1 <= flits <= most:
+        raise InputError(f"A packet has 1 to {most} flits with {router} routers, not {flits}")
+
+
 class Network:
     """A mesh of Verilated routers; each run begins with an empty one.
 
@@ -165,7 +182,7 @@ class Network:
     ) -> None:
         self.shape = shape
         self.router: RouterKind = router
-        library = ctypes.CDLL(str(build_network(router, shape.depth, progress)))
+        library = ctypes.CDLL(str(build_network(router, shape, progress)))
         self._run = library.noc_run
         self._run.restype = ctypes.c_int
 
@@ -212,6 +229,7 @@ class Network:
         ToolError
             If the network loses, changes, repeats, reorders or misroutes anything: a bug.
         """
+        check_flits(self.router, flits)
         return self._call(
             pattern=PATTERNS.index(pattern),
             seed=seed,
@@ -234,6 +252,7 @@ class Network:
 
         From the cycle in which its header is first offered to that in which its tail is taken.
         """
+        check_flits(self.router, flits)
         nodes = list(self.shape.nodes())
         run = self._call(
             pattern=_ONE,

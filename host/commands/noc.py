@@ -17,7 +17,6 @@ __all__ = ["noc_app"]
 
 noc_app = typer.Typer(help="The network on chip.", no_args_is_help=True)
 
-_MOST_FLITS = 256
 _WIDTH = 1300
 
 
@@ -38,7 +37,7 @@ def bench(
         ),
     ] = "uniform",
     router: Annotated[
-        str, typer.Option("--router", metavar="buffered", help="Kind of router.")
+        str, typer.Option("--router", metavar="buffered|deflection", help="Kind of router.")
     ] = "buffered",
     depth: Annotated[
         int, typer.Option("--depth", help="Flits in a buffer of a buffered router.")
@@ -57,14 +56,14 @@ def bench(
     """Measure latency against offered load in the Verilated mesh, and where it saturates."""
     from ...arch.noc import parse_mesh
     from ..noc_build import check_router
-    from ..noc_sim import Network, check_pattern, sweep
+    from ..noc_sim import Network, check_flits, check_pattern, sweep
     from ..plots.figures import check_picture
     from .progress import Bars
 
     shape = parse_mesh(mesh, depth=depth)
     kind = check_router(router)
     check_pattern(pattern, shape)
-    _check_range("--flits", flits, 1, _MOST_FLITS)
+    check_flits(kind, flits)
     _check_range("--cycles", cycles, 1000, 10**7)
     _check_range("--seed", seed, 0, (1 << 32) - 1)
     if plot is not None:

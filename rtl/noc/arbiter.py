@@ -48,10 +48,11 @@ class PacketArbiter(wiring.Component):
         # Looked into by proofs.
         self.held = Signal()
         self.owner = Signal(count)
+        self.after = Signal(count)  # those behind the last owner, who come first
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        after = Signal(self._count)  # those behind the last owner, who come first
+        after = self.after
         first = Signal(self._count)
         m.d.comb += [
             first.eq(self.requests & after),

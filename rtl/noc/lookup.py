@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,6 +22,8 @@ class RouteLookup(wiring.Component):
     ----------
     host : bool
         Whether the west port leads to a host.
+    multicast : bool
+        Whether ``absorb`` is looked at.
     table : mapping of Node to Port, optional
         One router's part of a routing table, checked before
         (:func:`~ohmtwin.arch.noc.check_table`).
@@ -35,8 +37,11 @@ class RouteLookup(wiring.Component):
         A bit a port. Two are set where a packet is absorbed on its way.
     """
 
-    def __init__(self, *, host: bool, table: Mapping[Node, Port] | None = None) -> None:
+    def __init__(
+        self, *, host: bool, multicast: bool = True, table: Mapping[Node, Port] | None = None
+    ) -> None:
         self._host = host
+        self._multicast = multicast
         self._table = table
         super().__init__(
             {"x": In(4), "y": In(4), "header": In(HEADER_LAYOUT), "outputs": Out(PORTS)}
@@ -57,7 +62,8 @@ class RouteLookup(wiring.Component):
         here_y = Signal()
         absorb = Signal()
         last_is_y = header.dst_y != header.src_y
-        leaves_west = header.host if self._host else 0
+        leaves_west = header.host if self._host else Const(0)
+        at_home = here_x & here_y & ~leaves_west
         position = Mux(last_is_y, self.y, self.x)
         m.d.comb += [
             here_x.eq(header.dst_x == self.x),
@@ -67,7 +73,7 @@ class RouteLookup(wiring.Component):
             self.outputs[Port.WEST].eq((header.dst_x < self.x) | (here_x & here_y & leaves_west)),
             self.outputs[Port.SOUTH].eq(here_x & (header.dst_y > self.y)),
             self.outputs[Port.NORTH].eq(here_x & (header.dst_y < self.y)),
-            self.outputs[Port.LOCAL].eq(absorb | (here_x & here_y & ~leaves_west)),
+            self.outputs[Port.LOCAL].eq((absorb & self._multicast) | at_home),
         ]
 
     def _look_up(self, m: Module, table: Mapping[Node, Port]) -> None:

@@ -14,11 +14,11 @@ from .counters import COUNTS
 from .flit import LinkSignature, check_flit_bits
 from .router import Router, router_signature
 
-__all__ = ["Mesh", "mesh_members", "mesh_verilog"]
+__all__ = ["ACROSS", "Mesh", "mesh_members", "mesh_verilog"]
 
 _HEAD = re.compile(r"^module [^;]*;\n", re.MULTILINE)
 
-_ACROSS = {
+ACROSS = {
     Port.NORTH: Port.SOUTH,
     Port.SOUTH: Port.NORTH,
     Port.EAST: Port.WEST,
@@ -160,7 +160,7 @@ class Mesh(wiring.Component):
             connect(m, flipped(self.i[index]), at.i[Port.LOCAL])
             connect(m, at.o[Port.LOCAL], flipped(self.o[index]))
         for (x, y), (i, o) in links.items():
-            for port in _ACROSS:
+            for port in ACROSS:
                 there = neighbor(shape, x, y, port)
                 if there is None:
                     continue
@@ -169,7 +169,7 @@ class Mesh(wiring.Component):
                     connect(m, flipped(self.host_i[host]), i[port])
                     connect(m, o[port], flipped(self.host_o[host]))
                 else:
-                    connect(m, o[port], links[there.x, there.y][0][_ACROSS[port]])
+                    connect(m, o[port], links[there.x, there.y][0][ACROSS[port]])
         m.d.comb += self.idle.eq(Cat(idle).all())
         return m
 

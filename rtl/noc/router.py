@@ -13,6 +13,7 @@ from .buffer import FlitBuffer
 from .counters import COUNTS, LinkCounters
 from .flit import LinkSignature, check_flit_bits, header_of
 from .lookup import RouteLookup
+from .share import ClassShare
 
 __all__ = ["Router", "router_signature"]
 
@@ -86,6 +87,7 @@ class Router(wiring.Component):
     ) -> None:
         self._bits = check_flit_bits(bits)
         self._host = host
+        self._multicast = multicast
         self._table = table
         super().__init__(router_signature(bits, counters))
         self._counters = counters
@@ -143,7 +145,7 @@ class Router(wiring.Component):
     def _input(self, m: Module, port: Port) -> None:
         link = self.i[port]
         m.submodules[f"lookup_{port.name.lower()}"] = lookup = RouteLookup(
-            host=self._host, table=self._table
+            host=self._host, multicast=self._multicast, table=self._table
         )
         m.d.comb += [
             lookup.x.eq(self.x),
@@ -169,8 +171,6 @@ class Router(wiring.Component):
         link = self.o[output]
         name = output.name.lower()
         inputs = self.inputs_of(output)
-        prefer = Signal(name=f"prefer_{name}")
-        blocked = Signal(CLASSES, name=f"blocked_{name}")  # not ready, when last looked at
         has = Signal(CLASSES, name=f"has_{name}")
         kind = Signal(name=f"kind_{name}")
         for k in range(CLASSES):
@@ -184,17 +184,14 @@ class Router(wiring.Component):
                 arbiter.taken.eq(arbiter.offered & link.ready[k]),
                 arbiter.last.eq(link.flit.last),
             ]
-        # A class that can go before one that could not; of two that can, each in turn. No output
-        # depends on ready as it is now.
-        can = Signal(CLASSES, name=f"can_{name}")
+        m.submodules[f"share_{name}"] = share = ClassShare()
         m.d.comb += [
-            can.eq(has & ~blocked),
-            kind.eq(Mux(can == 0, Mux(has == 3, prefer, has[1]), Mux(can == 3, prefer, can[1]))),
+            share.has.eq(has),
+            share.ready.eq(link.ready),
+            kind.eq(share.kind),
             link.valid.eq(has != 0),
             link.flit.kind.eq(kind),
         ]
-        with m.If(link.valid):
-            m.d.sync += [prefer.eq(~kind), blocked.eq(~link.ready)]
         flits = [[self._flit(self.buffers[port][k], output) for port in inputs] for k in (0, 1)]
         for k in range(CLASSES):
             with m.If(kind == k):

@@ -30,10 +30,16 @@ def soak(shape: MeshShape, router: str, packets: int, seed: int, stall: float) -
 
 @pytest.mark.xdist_group("noc")
 @pytest.mark.parametrize(
-    ("size", "hosts", "stall"), [("4x4", (0, 3), 0.3), ("1x5", (0,), 0.7), ("16x16", (5,), 0.0)]
+    ("size", "hosts", "router", "stall"),
+    [
+        ("4x4", (0, 3), "buffered", 0.3),
+        ("1x5", (0,), "buffered", 0.7),
+        ("16x16", (5,), "buffered", 0.0),
+        ("4x4", (0, 3), "deflection", 0.3),
+    ],
 )
-def test_ten_thousand_packets(size: str, hosts: tuple[int, ...], stall: float) -> None:
-    run = soak(parse_mesh(size, hosts=hosts), "buffered", 10000, 7, stall)
+def test_ten_thousand_packets(size: str, hosts: tuple[int, ...], router: str, stall: float) -> None:
+    run = soak(parse_mesh(size, hosts=hosts), router, 10000, 7, stall)
     assert (run.made, run.missing) == (10000, 0)
     assert run.copies > run.made, "no multicast among them"
 
