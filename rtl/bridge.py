@@ -57,6 +57,8 @@ class Bridge(wiring.Component):
     run, stop, clear : Out(1)
         Bits of CONTROL, in the cycle after that of the word: registers, since all of the tile hangs
         on them. ``stop`` is to be obeyed before ``run``.
+    calm : Out(1)
+        The opposite of ``stop``, a register of its own: for the one path on which it is late.
     running : In(1)
     push, in_level : Out(1), In(range(fifo_words + 1))
         Input FIFO; it takes ``word``.
@@ -87,6 +89,7 @@ class Bridge(wiring.Component):
                 "write_data": Out(1),
                 "run": Out(1),
                 "stop": Out(1),
+                "calm": Out(1, init=1),
                 "clear": Out(1),
                 "running": In(1),
                 "push": Out(1),
@@ -122,7 +125,7 @@ class Bridge(wiring.Component):
         header_address = self.i.payload[32:]
         full = self.in_level == self._chip.fifo_words
         m.d.comb += self.word.eq(self.i.payload)
-        m.d.sync += [self.run.eq(0), self.stop.eq(0), self.clear.eq(0)]
+        m.d.sync += [self.run.eq(0), self.stop.eq(0), self.calm.eq(1), self.clear.eq(0)]
 
         held_up = self._reply
         if self._network:
@@ -175,7 +178,7 @@ class Bridge(wiring.Component):
                     for bit, strobe in {**bits, Control.STOP: self.stop}.items():
                         m.d.sync += strobe.eq(self.word[bit.bit_length() - 1])
                     with m.If(self.word[Control.STOP.bit_length() - 1]):
-                        m.d.sync += self.link_fault.eq(0)
+                        m.d.sync += [self.link_fault.eq(0), self.calm.eq(0)]
                 with m.Else():
                     m.d.sync += self.link_fault.eq(1)
             with m.Case(Kind.INPUT):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller: fetches and executes the program of a tile."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,7 @@ from ..arch.formats import ACC_BITS
 from ..arch.isa import ADDRESS_REGISTERS, FORMATS, OPCODE, Opcode, Reg, Source
 from ..arch.timing import vector_latency
 from .checks import check_chip
+from .decode import KIND, kind_of, rows_below
 from .drain import QUANT_BITS, Drain
 from .elements import OP_BITS, SCALE_BITS
 from .gather import ADDRESS_BITS, RunReader
@@ -53,6 +54,8 @@ class Controller(wiring.Component):
     -------
     run, stop, clear : In(1)
         Strobes of CONTROL; ``run`` is ignored while a program runs, unless ``stop`` comes with it.
+    calm : In(1)
+        The opposite of ``stop``.
     running, waiting, fault : Out(1)
         Bits of STATUS. A program faults at an opcode that does not exist, at a LOOP without a body
         and at a fifth nested LOOP.
@@ -90,6 +93,7 @@ class Controller(wiring.Component):
             {
                 "run": In(1),
                 "stop": In(1),
+                "calm": In(1, init=1),
                 "clear": In(1),
                 "running": Out(1),
                 "waiting": Out(1),
@@ -140,7 +144,10 @@ class Controller(wiring.Component):
         self._wait_cores = Signal(chip.cores)
         self._wait_vector = Signal()
         self._wait_host = Signal()
-        self._gathers = Signal()
+        self._kind = Signal(KIND)
+        self._amount = Signal(ADDRESS_BITS)  # what an address register grows by
+        self._touches = Signal()  # it does
+        self._afresh = Signal()  # from 0
         self._go = Signal()  # it waits for nothing, the host apart
         self._synced = Signal()  # nor for the host
         self._moves = Signal()  # a cycle of execution, without SYNC's
@@ -176,9 +183,7 @@ class Controller(wiring.Component):
             self.running.eq(self._state != _State.IDLE),
             # The field has the same place in every instruction that has it.
             self.cores.eq(self._field(Opcode.LOAD, "cores")),
-            self.start.eq(
-                Mux(self._go & (self._word[: OPCODE.width] == Opcode.MVM), self.cores, 0)
-            ),
+            self.start.eq(Mux(self._go & self._kind.mvm, self.cores, 0)),
             self.beats.eq(self._field(Opcode.MVM, "beats")),
         ]
         with m.If(fetch):
@@ -202,12 +207,12 @@ class Controller(wiring.Component):
         m.d.comb += self._coming_first.eq(self._addresses[addr])
         rows = self._field(Opcode.MVM, "rows", coming=True)
         with m.If(op == Opcode.MVM):
-            m.d.sync += self.used.eq(_below(rows, len(self.used)))
+            m.d.sync += self.used.eq(rows_below(rows, len(self.used)))
         m.d.sync += [
             self._first.eq(self._coming_first),
             self._behind.eq(self._field(Opcode.RECV, "words", coming=True) - 2),
             waits.eq(0),
-            self._gathers.eq((op == Opcode.LOAD) | (op == Opcode.VEC)),
+            self._kind.eq(kind_of(op)),
         ]
         with m.Switch(op):
             with m.Case(Opcode.HALT):
@@ -240,7 +245,7 @@ class Controller(wiring.Component):
         with m.If(self.stop):
             m.d.sync += draining.eq(0)
 
-        with m.If((self._state == _State.EXECUTE) & ~self.stop):
+        with m.If((self._state == _State.EXECUTE) & self.calm):
             with m.If((self._wait_cores & self.busy).any()):
                 m.d.sync += self.core_stalls.eq(self.core_stalls + 1)
             with m.Elif(self._wait_vector & (draining != 0)):
@@ -261,23 +266,19 @@ class Controller(wiring.Component):
         again = self._state == _State.REPEAT
         over = Signal()  # it is the last cycle, if it is one
         wrong = Signal()  # there is no such instruction
-        with m.Switch(self._word[: OPCODE.width]):
-            with m.Case(Opcode.NOP, Opcode.HALT, Opcode.SET, Opcode.ADD, Opcode.MVM):
-                m.d.comb += over.eq(1)
-            with m.Case(Opcode.SYNC):
-                pass
-            with m.Case(Opcode.LOOP):
-                m.d.comb += [over.eq(~bad_loop), wrong.eq(bad_loop)]
-            with m.Case(Opcode.LOAD, Opcode.VEC):
-                m.d.comb += over.eq(reader.done)
-            with m.Case(Opcode.RECV, Opcode.SEND):
-                m.d.comb += over.eq(self._behind[-1])
-            with m.Case(Opcode.REQ):
-                m.d.comb += over.eq(Mux(again, drain.last, drain.nothing))
-            with m.Default():
-                m.d.comb += wrong.eq(1)
+        kind = self._kind
         m.d.comb += [
-            self._moves.eq(self._go | (again & ~self.stop)),
+            over.eq(
+                kind.single
+                | (kind.loop & ~bad_loop)
+                | (kind.gathers & reader.done)
+                | (kind.moves & self._behind[-1])
+                | (kind.req & Mux(again, drain.last, drain.nothing))
+            ),
+            wrong.eq((kind.as_value() == 0) | bad_loop),
+        ]
+        m.d.comb += [
+            self._moves.eq(self._go | (again & self.calm)),
             self._finish.eq((self._moves & over) | self._synced),
         ]
         with m.If(self._moves & ~over):
@@ -286,7 +287,7 @@ class Controller(wiring.Component):
             m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
         with m.If(self._finish):
             m.d.sync += self._state.eq(_State.FETCH)
-            with m.If(self._word[: OPCODE.width] == Opcode.HALT):
+            with m.If(kind.halt):
                 m.d.sync += self._state.eq(_State.IDLE)
 
     def _change_register(self, m: Module) -> None:
@@ -312,34 +313,44 @@ class Controller(wiring.Component):
     def _step_address(self, m: Module, platform: object) -> None:
         """The address register in bits 7:5, by the step of an instruction, SET or ADD.
 
-        What it becomes does not depend on ``_go``, only whether it does: the adder need not wait.
+        By how much is told while it is fetched; what it becomes does not depend on ``_go``, only
+        whether it does: the adder need not wait.
         """
-        op = self._word[: OPCODE.width]
+        op = self._coming[: OPCODE.width]
         amount = Signal(ADDRESS_BITS)
         touches = Signal()
         value = Signal(ADDRESS_BITS)
-        with idle_skips(m, self._state == _State.EXECUTE, platform):
-            m.d.comb += touches.eq(self._field(Opcode.LOAD, "addr_step"))
+        fetch = self._state == _State.FETCH
+        with idle_skips(m, fetch, platform):
+            m.d.comb += touches.eq(self._field(Opcode.LOAD, "addr_step", coming=True))
             with m.Switch(op):
                 with m.Case(Opcode.SET, Opcode.ADD):
+                    reg = self._field(Opcode.SET, "reg", coming=True)
                     m.d.comb += [
-                        amount.eq(self._field(Opcode.SET, "value")),
-                        touches.eq(self._field(Opcode.SET, "reg") < ADDRESS_REGISTERS),
+                        amount.eq(self._field(Opcode.SET, "value", coming=True)),
+                        touches.eq(reg < ADDRESS_REGISTERS),
                     ]
                 with m.Case(Opcode.LOAD):
-                    m.d.comb += amount.eq(self._field(Opcode.LOAD, "bytes"))
-                    with m.If(self._field(Opcode.LOAD, "source") != Source.DATA):
+                    m.d.comb += amount.eq(self._field(Opcode.LOAD, "bytes", coming=True))
+                    with m.If(self._field(Opcode.LOAD, "source", coming=True) != Source.DATA):
                         m.d.comb += touches.eq(0)
                 with m.Case(Opcode.VEC):
-                    m.d.comb += amount.eq(self._field(Opcode.VEC, "bytes"))
+                    m.d.comb += amount.eq(self._field(Opcode.VEC, "bytes", coming=True))
                 with m.Case(Opcode.RECV, Opcode.SEND):
-                    m.d.comb += amount.eq(self._field(Opcode.RECV, "words") << 3)
+                    m.d.comb += amount.eq(self._field(Opcode.RECV, "words", coming=True) << 3)
                 with m.Case(Opcode.REQ):
-                    m.d.comb += amount.eq(self._field(Opcode.REQ, "outputs"))
+                    m.d.comb += amount.eq(self._field(Opcode.REQ, "outputs", coming=True))
                 with m.Default():
                     m.d.comb += touches.eq(0)
-            m.d.comb += value.eq(Mux(op == Opcode.SET, 0, self._first) + amount)
-        with m.If(self._go & touches):
+        with m.If(fetch):
+            m.d.sync += [
+                self._amount.eq(amount),
+                self._touches.eq(touches),
+                self._afresh.eq(op == Opcode.SET),
+            ]
+        with idle_skips(m, self._state == _State.EXECUTE, platform):
+            m.d.comb += value.eq(Mux(self._afresh, 0, self._first) + self._amount)
+        with m.If(self._go & self._touches):
             m.d.sync += self._addresses[self._field(Opcode.LOAD, "addr")].eq(value)
 
     def _gather(self, m: Module, platform: object) -> RunReader:
@@ -351,14 +362,18 @@ class Controller(wiring.Component):
         with idle_skips(m, fetch, platform):
             m.d.comb += reader.start.eq(self._coming_first)
             with m.If(self._coming[: OPCODE.width] == Opcode.VEC):
+                bytes_ = self._field(Opcode.VEC, "bytes", coming=True)
                 m.d.comb += [
-                    reader.bytes.eq(self._field(Opcode.VEC, "bytes", coming=True)),
+                    reader.bytes.eq(bytes_),
+                    reader.nothing.eq(bytes_ == 0),
                     reader.repeats.eq(self._field(Opcode.VEC, "repeats", coming=True)),
                 ]
             with m.Else():
                 repeats = self._field(Opcode.LOAD, "repeats", coming=True)
+                bytes_ = self._field(Opcode.LOAD, "bytes", coming=True)
                 m.d.comb += [
-                    reader.bytes.eq(self._field(Opcode.LOAD, "bytes", coming=True)),
+                    reader.bytes.eq(bytes_),
+                    reader.nothing.eq(bytes_ == 0),
                     reader.repeats.eq(Mux(stream, 0, repeats)),
                     reader.stream.eq(stream),
                 ]
@@ -368,8 +383,8 @@ class Controller(wiring.Component):
         from_host = Signal()
         m.d.comb += [
             reader.pitch.eq(self._pitch),
-            reader.show.eq(self._gathers & ((self._state == _State.EXECUTE) | again)),
-            on.eq(self._gathers & self._moves),
+            reader.show.eq(self._kind.gathers & ((self._state == _State.EXECUTE) | again)),
+            on.eq(self._kind.gathers & self._moves),
             reader.on.eq(on),
             self.begin.eq(~again),
             self.byte.eq(reader.byte),
@@ -401,9 +416,9 @@ class Controller(wiring.Component):
         on = Signal()
         some = Signal()  # a move of no words does nothing, in one cycle
         m.d.comb += [
-            on.eq(self._moves & ((op == Opcode.RECV) | (op == Opcode.SEND))),
+            on.eq(self._moves & self._kind.moves),
             # Another instruction that names a word of data memory gathers.
-            self.read_addr.eq(Mux(self._gathers, reader.addr[3:], self._first[3:])),
+            self.read_addr.eq(Mux(self._kind.gathers, reader.addr[3:], self._first[3:])),
         ]
         with m.If(on):
             m.d.comb += some.eq(~self._behind[-1] | self._behind[0])
@@ -419,7 +434,7 @@ class Controller(wiring.Component):
     def _drain(self, m: Module) -> Drain:
         """REQ."""
         m.submodules.drain = drain = Drain(chip=self._chip)
-        is_req = self._word[: OPCODE.width] == Opcode.REQ
+        is_req = self._kind.req
         param_register = self._addresses[self._field(Opcode.REQ, "param")]
         begin = self._go & is_req
         m.d.comb += [
@@ -462,15 +477,3 @@ class Controller(wiring.Component):
             ]
         with m.If(self.clear):
             m.d.sync += [getattr(self, name).eq(0) for name in COUNTERS]
-
-
-def _below(limit: Value, width: int) -> Value:
-    """Bit r is ``r < limit``: in parts of 16, that no shift is wide."""
-    low = 4
-    part = 1 << low
-    upto = ((Const(1) << limit[:low]) - 1)[:part]
-    parts = [
-        Mux(limit[low:] > k, (1 << part) - 1, Mux(limit[low:] == k, upto, 0))
-        for k in range(-(-width // part))
-    ]
-    return Cat(parts)[:width]

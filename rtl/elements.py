@@ -9,6 +9,7 @@ from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS, ACTIVATION_BITS
 from ..arch.isa import FORMATS, VECTOR_ELEMENTS, Opcode, VecOp
 from .checks import check_chip
+from .idle import idle_skips
 
 __all__ = ["OP_BITS", "SCALE_BITS", "VectorElements", "elements_layout"]
 
@@ -117,9 +118,10 @@ class VectorElements(wiring.Component):
         # One condition for all that follows, so that an idle ALU costs a simulation one test.
         enable = Signal(_BANKS)
         low = Signal(range(_DEPTH))
-        with m.If(added | self.drain):
+        used = added | self.drain
+        m.d.comb += enable.eq(Mux(added, second.mask, 0))
+        with idle_skips(m, used, platform):
             m.d.comb += [
-                enable.eq(Mux(added, second.mask, 0)),
                 low.eq(Mux(self.drain, self.drain_addr >> self._place_bits, second.word)),
             ]
         old = []
@@ -138,7 +140,7 @@ class VectorElements(wiring.Component):
 
             acc = Signal(signed(ACC_BITS), name=f"acc{k}")
             result = Signal(ACC_BITS, name=f"result{k}")
-            with m.If(added | self.drain):
+            with idle_skips(m, used, platform):
                 m.d.comb += acc.eq(read.data)
                 with m.Switch(second.op):
                     with m.Case(VecOp.PUT):

@@ -25,11 +25,13 @@ class RunReader(wiring.Component):
     Members
     -------
     take : In(1)
-        Take the four inputs below; not with ``on``.
+        Take the inputs below; not with ``on``.
     start : In(24)
         Address of the first run.
     bytes, repeats : In(9), In(8)
         Length of a run, and further runs.
+    nothing : In(1)
+        The length is 0.
     stream : In(1)
         The bytes come from a FIFO: the run begins with byte 0 of a word.
     pitch : In(24)
@@ -51,6 +53,7 @@ class RunReader(wiring.Component):
                 "take": In(1),
                 "start": In(ADDRESS_BITS),
                 "bytes": In(vec["bytes"].width),
+                "nothing": In(1),
                 "repeats": In(vec["repeats"].width),
                 "stream": In(1),
                 "pitch": In(ADDRESS_BITS),
@@ -96,7 +99,7 @@ class RunReader(wiring.Component):
             m.d.sync += [
                 length.eq(self.bytes),
                 left.eq(self.bytes),
-                self.done.eq(self.bytes == 0),
+                self.done.eq(self.nothing),
                 runs.eq(self.repeats),
                 run.eq(self.start),
                 self.addr.eq(Cat(Mux(self.stream, 0, self.start[:3]), self.start[3:])),

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..arch.chip import Chip
 from .checks import check_chip
 from .elements import OP_BITS, elements_layout
+from .idle import idle_skips
 
 __all__ = ["Loader", "sum_bytes", "transpose"]
 
@@ -183,7 +184,11 @@ class Loader(wiring.Component):
         here = Signal(64)  # the bits of slots in this word
         there = Signal(64)  # and in the next one
         merged = Signal(64)
-        with m.If(asked | beyond):
+        passes = Signal()
+        m.d.comb += passes.eq(asked | beyond)
+        with m.If(passes):
+            m.d.comb += self.load_valid.eq(Mux(self.stop, 0, cores))
+        with idle_skips(m, passes, platform):
             m.d.comb += [
                 now.eq(Mux(asked & begin, row, position)),
                 word.eq(Mux(from_host, self.host_word, self.data_word)),
@@ -196,7 +201,6 @@ class Loader(wiring.Component):
             m.d.comb += [
                 # What is kept is zero from the slot of `now` on.
                 merged.eq(Mux(now[:3] == 0, 0, kept) | (turned & here)),
-                self.load_valid.eq(Mux(self.stop, 0, cores)),
                 self.load_word.eq(now[3:]),
                 self.load_planes.eq(transpose(m, merged)),
             ]

@@ -138,7 +138,6 @@ class RowScheduler(wiring.Component):
         # only a step needs is computed in a step only; that is what makes a simulation fast.
         step = Signal()
         following = Signal.like(which)  # the next group
-        totals = [Signal(range(i + 1), name=f"total{i}") for i in counts.ends]
         lacks = [Signal(signed(10), name=f"lacks{i}") for i in counts.ends]
         beyond = [Signal(signed(10), name=f"beyond{i}") for i in counts.ends]
         everything = Signal()  # all that the group holds is taken
@@ -151,8 +150,7 @@ class RowScheduler(wiring.Component):
         with idle_skips(m, step, platform):
             # Candidates from the lowest up to the end of each nibble, and how many more of them the
             # read lacks.
-            m.d.comb += [total.eq(counts.total(k)) for k, total in enumerate(totals)]
-            m.d.comb += [lack.eq(need - total) for lack, total in zip(lacks, totals, strict=True)]
+            m.d.comb += [lack.eq(counts.taken_from(need, k)) for k, lack in enumerate(lacks)]
             m.d.comb += everything.eq(~lacks[-1][-1])
             wanted: Any = need
             for i, lack in zip(range(0, group, _NIBBLE), lacks, strict=True):
@@ -166,7 +164,7 @@ class RowScheduler(wiring.Component):
                             m.d.comb += pick[i : i + _NIBBLE].eq(first)
                 wanted = lack
             # The same difference the other way round: two carry chains side by side.
-            m.d.comb += [b.eq(total - need) for b, total in zip(beyond, totals, strict=True)]
+            m.d.comb += [b.eq(counts.without(need, k)) for k, b in enumerate(beyond)]
             m.d.comb += [
                 rest.eq(chosen & ~pick),
                 driven.eq(pick & here),
@@ -248,11 +246,11 @@ class RowScheduler(wiring.Component):
         soon = Signal()
         m.d.comb += soon.eq(Mux(self.busy, Mux(held, held_over & free, flags == 0), self.start))
         with idle_skips(m, soon, platform):
-            with m.If(self.busy):
-                m.d.comb += candidates.eq(Mux(zero_skip, self.plane & in_use, in_use))
-            with m.Else():
-                m.d.comb += candidates.eq(Mux(self.zero_skip, self.plane & self.used, self.used))
+            skip = Mux(self.busy, zero_skip, self.zero_skip)
             m.d.comb += [
+                candidates.eq(
+                    Mux(self.busy, in_use, self.used) & (self.plane | ~skip.replicate(rows))
+                ),
                 filled.eq(Cat(candidates[span].any() for span in spans)),
                 lowest.eq(_lowest(filled)),
             ]
@@ -306,10 +304,18 @@ class _Counts:
         self._below = below
         self._upto = list(upto.values())
 
-    def total(self, k: int) -> Any:
-        """Up to the end of nibble k."""
+    # Not by way of the sum, for which both would wait.
+
+    def taken_from(self, number: Any, k: int) -> Any:
+        """``number`` less those up to the end of nibble k."""
         block = self._block(k)
-        return self._upto[k] + self._below[block] if block else self._upto[k]
+        rest = number - self._upto[k]
+        return rest - self._below[block] if block else rest
+
+    def without(self, number: Any, k: int) -> Any:
+        """Those up to the end of nibble k, less ``number``."""
+        block = self._block(k)
+        return self._upto[k] - number + self._below[block] if block else self._upto[k] - number
 
     def of(self, candidates: Any) -> list[Any]:
         """All of a group."""

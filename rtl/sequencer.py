@@ -76,6 +76,7 @@ class Sequencer(wiring.Component):
         read = program.read_port()
         write = program.write_port()
         following = Signal.like(self.pc)  # the instruction after the one that executes
+        back = Signal()  # it is the first of the innermost loop
         first = Signal()  # it executes for the first time
         m.d.comb += [
             write.en.eq(self.write_program),
@@ -105,8 +106,10 @@ class Sequencer(wiring.Component):
                 enters.eq(is_loop),
                 leaves.eq(closing & (counts[0] == 1)),
                 repeats.eq(closing & (counts[0] > 1)),
-                following.eq(Mux(closing & (counts[0] != 1), starts[0], self.pc + 1)),
+                back.eq(closing & (counts[0] != 1)),
             ]
+
+        m.d.comb += following.eq(Mux(back, starts[0], self.pc + 1))
 
         op = self.word[: OPCODE.width]
         fields = FORMATS[Opcode.LOOP]

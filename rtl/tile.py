@@ -132,6 +132,7 @@ class Tile(wiring.Component):
         m.d.comb += [
             controller.run.eq(bridge.run),
             controller.stop.eq(bridge.stop),
+            controller.calm.eq(bridge.calm),
             controller.clear.eq(bridge.clear),
             controller.write_program.eq(bridge.write_program),
             controller.write_addr.eq(bridge.addr),

@@ -89,8 +89,10 @@ class Outbox(wiring.Component):
         still = Signal(range(self._linger + 1))
         taken = self.i.valid & self.i.ready
         close = Signal()
+        room = Signal()  # a register: the tile waits for it
+        m.d.sync += room.eq(((top - base)[:16] < WINDOW) & ~close)
         m.d.comb += [
-            self.i.ready.eq(((top - base)[:16] < WINDOW) & (count != PAYLOAD_WORDS)),
+            self.i.ready.eq(room & (count != PAYLOAD_WORDS)),
             write.addr.eq(Cat(count[: _COUNT - 1], top[:_SLOT])),
             write.data.eq(self.i.payload),
             write.en.eq(taken),
@@ -118,7 +120,7 @@ class Outbox(wiring.Component):
         timer = Signal(range(self._timeout + 1))
         due = Signal()  # it stands at its end
         tries = Signal(range(QUIET_AFTER + 1))
-        settled = Signal()  # `length` is that of `seq`
+        settled = Signal()  # there is one, and `length` is that of `seq`
         expired = Signal()
         # What a frame of the host tells is looked at in the cycle after it: differences first.
         judged = Signal()
@@ -130,7 +132,7 @@ class Outbox(wiring.Component):
         m.d.comb += [
             expired.eq(due & (tries != QUIET_AFTER)),
             # Acknowledgements and repetitions go first.
-            self.pending.eq((self.seq != top) & settled & ~self.heard & ~judged & ~expired),
+            self.pending.eq(settled & ~self.heard & ~judged & ~expired),
         ]
         m.d.sync += [
             settled.eq(~self.take & ~self.heard & ~judged & ~expired & (self.seq != top)),

@@ -33,6 +33,7 @@ def test_reads_and_cycles() -> None:
             ctx.set(reader.start, start)
             ctx.set(reader.pitch, pitch)
             ctx.set(reader.bytes, bytes_)
+            ctx.set(reader.nothing, bytes_ == 0)
             ctx.set(reader.repeats, repeats)
             ctx.set(reader.take, 1)
             await ctx.tick()
@@ -64,6 +65,7 @@ def test_a_stream_begins_with_byte_0() -> None:
         for bytes_ in (1, 7, 8, 9, 16, 31):
             ctx.set(reader.start, 5)
             ctx.set(reader.bytes, bytes_)
+            ctx.set(reader.nothing, bytes_ == 0)
             ctx.set(reader.stream, 1)
             ctx.set(reader.take, 1)
             await ctx.tick()
