@@ -105,8 +105,8 @@ LOADER = _named(
     Mutation(
         "what goes beyond the last word is lost",
         "ohmtwin.rtl.loader",
-        "m.If(asked | beyond)",
-        "m.If(asked)",
+        "passes.eq(asked | beyond)",
+        "passes.eq(asked)",
     ),
     Mutation(
         "the sum counts the bytes that are already there",
@@ -228,8 +228,8 @@ CONTROLLER = _named(
     Mutation(
         "a load steps the register by words",
         "ohmtwin.rtl.controller",
-        'amount.eq(self._field(Opcode.LOAD, "bytes"))',
-        'amount.eq((self._field(Opcode.LOAD, "bytes") + 7) & ~7)',
+        'amount.eq(self._field(Opcode.LOAD, "bytes", coming=True))',
+        'amount.eq((self._field(Opcode.LOAD, "bytes", coming=True) + 7) & ~7)',
     ),
     Mutation(
         "a VEC waits for the vector unit",
