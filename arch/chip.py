@@ -100,11 +100,12 @@ class Chip(BaseModel):
     slot_words: int = Field(default=128, ge=16, le=256)
     """Words of the longest message between tiles."""
 
-    packet_words: int = Field(default=16, ge=1, le=32)
+    packet_words: int = Field(default=8, ge=1, le=32)
     """Payload words of a packet of the mesh."""
 
-    buffer_flits: int = Field(default=8, ge=2, le=64)
-    """Flits that a router buffers, a message class at each port."""
+    buffer_flits: int = Field(default=16, ge=2, le=64)
+    """Flits that a router buffers, a message class at each port: more than ``packet_words``, or there
+    is no multicast."""
 
     @field_validator("mesh")
     @classmethod

@@ -148,11 +148,13 @@ class Feeder(wiring.Component):
                 "wait": Out(FeedWait),
             }
         )
+        # Looked into by proofs.
+        self.in_words = Signal()  # the header has been taken
+        self.left = Signal(range(chip.slot_words + 1))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        words = Signal()  # the header has been taken
-        left = Signal(range(self._chip.slot_words + 1))
+        words, left = self.in_words, self.left
         header = Cat(C(Kind.INPUT, 8), C(0, 8), self.entry.words, C(0, 48 - 9))
 
         with m.If(self.ack_ready):

@@ -73,6 +73,7 @@ class RouteTable(wiring.Component):
         self.waits = Signal(SLOTS * _ROUTES)
         self.counted = Signal(SLOTS * _ROUTES)  # some have acknowledged: the count holds
         self.turn = Signal(_ROUTES)
+        self.acks = memory.Memory(shape=8, depth=SLOTS * _ROUTES, init=[])
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -82,7 +83,7 @@ class RouteTable(wiring.Component):
         m.submodules.legs = legs = memory.Memory(
             shape=LEG.size, depth=_ROUTES * ROUTE_WORDS, init=[]
         )
-        m.submodules.acks = acks = memory.Memory(shape=8, depth=SLOTS * _ROUTES, init=[])
+        m.submodules.acks = acks = self.acks
         config_write, legs_write = configs.write_port(), legs.write_port()
         config, awaited = configs.read_port(domain="comb"), configs.read_port(domain="comb")
         leg = legs.read_port()

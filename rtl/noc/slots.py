@@ -85,6 +85,10 @@ class SlotMemory(wiring.Component):
         self.index = Signal(range(slots))  # of the packet that comes
         self.taking = Signal()  # its words are kept
         self.write = Signal()
+        self.inside = Signal()  # the header has come, the tail has not
+        self.length = Signal(8)
+        self.last_word = Signal(8)  # words of the message, less one
+        self.counts = memory.Memory(shape=8, depth=slots, init=[])
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -94,16 +98,14 @@ class SlotMemory(wiring.Component):
         m.submodules.words = words = memory.Memory(
             shape=64, depth=SLOTS * chip.channels * chip.slot_words, init=[]
         )
-        m.submodules.counts = counts = memory.Memory(shape=8, depth=slots, init=[])
+        m.submodules.counts = counts = self.counts
         m.submodules.sources = sources = memory.Memory(shape=SOURCE, depth=slots, init=[])
         write, read = words.write_port(), words.read_port()
         count, count_write = counts.read_port(domain="comb"), counts.write_port()
         source, source_write = sources.read_port(domain="comb"), sources.write_port()
 
-        inside = Signal()  # the header has come, the tail has not
+        inside, length, last_word = self.inside, self.length, self.last_word
         offset = Signal(offset_bits)
-        length = Signal(8)
-        last_word = Signal(8)  # words of the message, less one
         arrived = Signal(9)
         complete = Signal()
         header = header_of(self.flit)
