@@ -75,6 +75,8 @@ class World:
         pace: float = 1.0, reorder: bool = False,
     ) -> None:  # fmt: skip
         self.ctx, self.pace, self.dut = ctx, pace, dut
+        self.moore = False
+        """Whether links are seen to be functions of registers, in every cycle."""
         self.cycle = 0
         idle = 1 - pace
         self.network: Packets | None = None
@@ -104,10 +106,28 @@ class World:
             self.network.step(1 - self.pace)
         for part in (*self.links, *self.tiles.values()):
             part.drive(self.ctx)
+        if self.moore:
+            for part in self.dut.parts.values():
+                self._check_registers(part)
         for part in (*self.links, *self.tiles.values()):
             part.sample(self.ctx)
         await self.ctx.tick()
         self.cycle += 1
+
+    def _check_registers(self, part: NetworkInterface) -> None:
+        """No input reaches an output of the link within the cycle."""
+        ctx = self.ctx
+        inputs = (part.link_i.valid, part.link_o.ready, part.tile_o.valid, part.tile_i.ready)
+        before = [ctx.get(value) for value in inputs]
+        seen = []
+        for flip in (0, 1):
+            for value, old in zip(inputs, before, strict=True):
+                ctx.set(value, old ^ (flip and (1 << len(value)) - 1))
+            link = (part.link_o.valid, part.link_o.flit.as_value(), part.link_i.ready)
+            seen.append([ctx.get(value) for value in link])
+        for value, old in zip(inputs, before, strict=True):
+            ctx.set(value, old)
+        assert seen[0] == seen[1], "a link is no function of registers"
 
     async def quiet(self, rest: int = 12) -> None:
         """Until nothing has been on its way for some cycles."""

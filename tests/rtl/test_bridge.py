@@ -174,3 +174,28 @@ def test_no_message_begins_with_words_that_are_forgotten() -> None:
             await ctx.tick()
 
     simulate(bridge, bench, cycles=100)
+
+
+def test_in_a_mesh_input_overtakes_a_register_that_is_read() -> None:
+    """Nothing is taken from the bridge: the REPLY cannot leave. The next READ_REG waits for it."""
+    bridge = Bridge(chip=small_chip(), network=True)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        read = Header(Kind.READ_REG, 1, TileRegister.PC).encode()
+        await stream_put(ctx, bridge.i, read)
+        pushed = []
+        for word in message(Kind.INPUT, [11, 12]):
+            ctx.set(bridge.i.payload, word)
+            ctx.set(bridge.i.valid, 1)
+            assert ctx.get(bridge.i.ready)
+            pushed.append((ctx.get(bridge.push), ctx.get(bridge.word)))
+            await ctx.tick()
+        assert pushed[1:] == [(1, 11), (1, 12)]
+        ctx.set(bridge.i.payload, read)
+        for _ in range(10):
+            assert not ctx.get(bridge.i.ready)
+            await ctx.tick()
+        ctx.set(bridge.o.ready, 1)
+        await ctx.tick().until(bridge.i.ready)
+
+    simulate(bridge, bench, cycles=100)

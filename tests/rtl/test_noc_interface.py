@@ -34,6 +34,7 @@ def test_words_arrive_by_the_lists(seed: int, mesh: bool, reorder: bool, pace: f
 
     async def bench(ctx: SimulatorContext) -> None:
         world = World(ctx, dut, chip, plan, rng, pace=pace, reorder=reorder)
+        world.moore = not mesh
         for tile in plan.tiles:
             world.host.configure(tile)
         await world.quiet()
