@@ -23,6 +23,7 @@ from .calibrate import Compensation, LaneReport, measure_gains, measure_lanes, r
 from .codes import Codes, input_codes
 from .compiler.network import CompiledNetwork
 from .graph import Softmax, lower_softmax
+from .mesh_timing import MeshCounters, MeshTiming
 from .serial_address import DEFAULT_BAUD, SIMULATED, SerialAddress, parse_target
 from .simulation import Simulation
 from .state import ChipState
@@ -118,6 +119,11 @@ class Target(ABC):
         """
         self._check_open()
         return self._counters()
+
+    @property
+    def mesh_counters(self) -> MeshCounters | None:
+        """Counts of the mesh over all runs so far; None without a mesh, or without cycles."""
+        return None
 
     @property
     def state(self) -> ChipState | None:
@@ -375,7 +381,28 @@ class FastTarget(_TiledTarget):
     name = "fast"
 
     def __init__(self, compiled: CompiledNetwork) -> None:
-        super().__init__(compiled, FastTile)
+        self._timing = MeshTiming(compiled) if compiled.mesh is not None else None
+        timed = self._timing is not None
+        super().__init__(compiled, lambda part: FastTile(part, timed=timed))
+
+    @property
+    def timing(self) -> MeshTiming | None:
+        """Predicts the runs of a mesh; None without one."""
+        return self._timing
+
+    @property
+    def mesh_counters(self) -> MeshCounters | None:
+        return None if self._timing is None else self._timing.counters
+
+    def _run(
+        self, codes: dict[str, Codes], progress: Callable[[int, int], None]
+    ) -> Mapping[str, NDArray[Any]]:
+        found = super()._run(codes, progress)
+        if self._timing is not None:
+            tiles = [tile for tile in self._tiles.values() if isinstance(tile, FastTile)]
+            samples = len(next(iter(codes.values())))
+            self._timing.run(samples, [tile.take_times() for tile in tiles])
+        return found
 
 
 class VerilatorTarget(_TiledTarget):

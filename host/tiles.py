@@ -17,6 +17,7 @@ from ..arch.errors import InputError
 from ..behavioral.cengine import CCrossbar
 from ..behavioral.image import ArrayImage
 from ..behavioral.machine import Counters, Machine
+from ..behavioral.machine_times import PassTimes
 from .codes import Codes, flat_codes, values_of
 from .compiler.network import CompiledNetwork
 from .driver import TileDriver
@@ -99,10 +100,18 @@ class Tile(ABC):
 
 
 class FastTile(Tile):
-    """The program through behavioral arrays."""
+    """The program through behavioral arrays.
 
-    def __init__(self, compiled: CompiledNetwork) -> None:
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+    timed : bool
+        Keep the times of samples for :meth:`take_times`.
+    """
+
+    def __init__(self, compiled: CompiledNetwork, *, timed: bool = False) -> None:
         super().__init__(compiled)
+        self._times: list[PassTimes] | None = [] if timed else None
         program = compiled.program
         for spec, image in zip(program.arrays, compiled.images, strict=True):
             number = compiled.array_base + spec.core
@@ -113,13 +122,21 @@ class FastTile(Tile):
     def counters(self) -> Counters:
         return self._machine.counters
 
+    def take_times(self) -> list[PassTimes]:
+        """Times of the samples since the last call, in order."""
+        taken: list[PassTimes] = []
+        if self._times is not None:
+            taken += self._times
+            self._times.clear()
+        return taken
+
     def close(self) -> None:
         del self._machine
 
     def _run(
         self, words: NDArray[np.uint64], progress: Callable[[int, int], None]
     ) -> NDArray[np.uint64]:
-        found = self._machine.run(words)
+        found = self._machine.run(words, self._times)
         progress(len(words), len(words))
         return found
 
