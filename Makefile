@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo boards fpga networks test mutate prove soak lint format clean
+.PHONY: help demo boards fpga fpga-quick networks test mutate prove soak lint format clean
 
 help:
 	@echo "make demo      the main job: two networks on the Verilated chip, every tensor compared"
@@ -29,6 +29,7 @@ help:
 	@echo "make prove     formal proofs of the small hard parts"
 	@echo "make soak      NumPy, C and RTL with every effect on, a million reads each, and the link (for the night)"
 	@echo "make fpga      tests of boards, link and emulated arrays, through synthesis and simulation"
+	@echo "make fpga-quick  one bitstream and one netlist of them"
 	@echo "make boards    a bitstream for every board, five placements each (an hour or so)"
 	@echo "make lint      ruff and mypy"
 	@echo "make format    rewrite the sources in house style"
@@ -64,6 +65,10 @@ soak: $(VENV)/.dev
 
 fpga: $(VENV)/.dev
 	$(PYTEST) tests/fpga
+
+# One bitstream, and one netlist that must equal level fast: the cheapest of each.
+fpga-quick: $(VENV)/.dev
+	$(PYTEST) tests/fpga/test_board_build.py::test_a_bitstream tests/fpga/test_netlist.py::test_the_netlist_equals_fast
 
 boards: $(VENV)/.dev
 	for board in $(BOARDS); do \

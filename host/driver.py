@@ -61,7 +61,7 @@ class ProtocolError(LinkError):
     """The other side sent words that are no message."""
 
 
-class WrongChipError(LinkError):
+class WrongChipError(LinkError, InputError):
     """The other side is no tile, of another version, or of another configuration."""
 
 

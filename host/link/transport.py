@@ -9,7 +9,13 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from ...arch.errors import ToolError
-from .errors import NoSuchPortError, PortBusyError, PortError, PortLostError
+from .errors import (
+    NoSuchPortError,
+    PortBusyError,
+    PortError,
+    PortLostError,
+    PortRefusedError,
+)
 
 __all__ = ["SerialTransport", "Transport"]
 
@@ -124,7 +130,7 @@ def _opening(device: str, baud: int, error: Exception) -> PortError:
     number = getattr(error, "errno", None)
     text = _reason(error)
     if isinstance(error, ValueError | OverflowError):
-        return PortError(f"The port {device} cannot run at {baud} baud: {text}")
+        return PortRefusedError(f"The port {device} cannot run at {baud} baud: {text}")
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO) or "FileNotFound" in text:
         return NoSuchPortError(
             f"There is no port {device}; 'python -m serial.tools.list_ports' lists those there are"
@@ -135,8 +141,8 @@ def _opening(device: str, baud: int, error: Exception) -> PortError:
             f"The port {device} is in use by another program; close that one first"
         )
     if number in (errno.EACCES, errno.EPERM):
-        return PortError(
+        return PortRefusedError(
             f"The port {device} may not be opened by this user; join the group that owns it "
             "(often 'dialout') and log in again"
         )
-    return PortError(f"The port {device} cannot be opened as a serial port: {text}")
+    return PortRefusedError(f"The port {device} cannot be opened as a serial port: {text}")

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ohmtwin verify --target serial:...`` with every port and board that is wrong: one sentence."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from link_words import Echo
+from test_link_port import Deaf
+from typer.testing import CliRunner
+
+from ohmtwin.arch.chip import load_chip
+from ohmtwin.arch.link import Feature, Ident
+from ohmtwin.host.cli import app
+from ohmtwin.host.link.board import BoardModel
+from ohmtwin.host.link.line import End, Sink
+from ohmtwin.host.link.port import SerialPort
+from ohmtwin.host.link.pty import PtyBoard
+
+pytest.importorskip("serial", reason="pyserial is not installed")
+pytest.importorskip("termios", reason="this system has no pseudo-terminals")
+
+MODEL = Path(__file__).parents[2] / "examples" / "models" / "digits_qdq.onnx"
+CHIP = load_chip("ulx3s")
+ABLE = Feature.EMULATED_CROSSBARS | Feature.NOISE | Feature.CELL_VARIANCE | Feature.ADC_TABLES
+
+
+def ident(chip_hash: int = CHIP.structure_hash, features: int = ABLE) -> Ident:
+    return Ident(chip_hash, 60_000_000, features)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "x.npz"
+    np.savez(path, x=np.zeros((2, 64), np.uint8), y=np.zeros(2, np.int64))
+    return path
+
+
+def verify(data: Path, target: str, *options: str) -> tuple[int, str]:
+    """Exit code, and the sentence, which must be the only one."""
+    result = CliRunner().invoke(
+        app,
+        ["verify", str(MODEL), "--data", str(data), "--chip", "ulx3s", "--levels", "fast,serial",
+         "--target", target, *options],
+    )  # fmt: skip
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, result.output
+    assert "Traceback" not in result.output
+    return result.exit_code, errors[0]
+
+
+def test_ports_that_cannot_be_opened(data: Path) -> None:
+    code, text = verify(data, "serial:/dev/ttyNONE9")
+    assert (code, "There is no port /dev/ttyNONE9; 'python -m serial" in text) == (2, True)
+    code, text = verify(data, "serial:/dev/null")
+    assert (code, "/dev/null cannot be opened as a serial port" in text) == (2, True)
+    code, text = verify(data, f"serial:{data}")
+    assert (code, "cannot be opened as a serial port" in text) == (2, True)
+    with PtyBoard(BoardModel(ident(), Echo())) as board:
+        code, text = verify(data, f"serial:{board.device}@99999999999999")
+        assert (code, "cannot run at 99999999999999 baud" in text) == (2, True)
+        port = SerialPort.open(board.device, 3_000_000)
+        code, text = verify(data, f"serial:{board.device}")
+        assert (code, "is in use by another program; close that one first" in text) == (2, True)
+        port.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "message"),
+    [
+        (Deaf(), 1, "Nothing answered within 1.5 s"),
+        (Deaf(b"\x55\xaa\0" * 30), 2, "sends no frames of ours"),
+        (BoardModel(ident(5), Echo()), 2, "was built for another configuration"),
+        (BoardModel(ident(features=int(Feature.ARRAY_ONLY)), Echo()), 2, "The board holds no tile"),
+    ],
+    ids=["silent", "garbage", "another chip", "no tile"],
+)
+def test_boards_that_are_wrong(data: Path, end: End, code: int, message: str) -> None:
+    with PtyBoard(end) as board:
+        found, text = verify(data, f"serial:{board.device}")
+    assert (found, message in text) == (code, True), text
+
+
+def test_a_cable_is_pulled_in_a_run(data: Path) -> None:
+    """The board takes all words and answers none, and is gone before the patience ends."""
+    board = PtyBoard(BoardModel(ident(), Sink()))
+
+    def pull() -> None:
+        time.sleep(1.0)
+        board.close()
+
+    puller = threading.Thread(target=pull)
+    puller.start()
+    code, text = verify(data, f"serial:{board.device}")
+    puller.join()
+    assert code == 1
+    assert f"The port {board.device} is lost" in text or "does not answer" in text
+
+
+def test_targets_that_are_none(data: Path) -> None:
+    code, text = verify(data, "usb:1")
+    assert (code, "There is no target 'usb:1'" in text) == (2, True)
+    code, text = verify(data, "serial:/dev/ttyUSB0@fast")
+    assert (code, "has no baud rate behind the @" in text) == (2, True)
+
+
+def test_boards_that_nothing_is_built_for(tmp_path: Path) -> None:
+    def build(*options: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["fpga", "build", "-o", str(tmp_path / "b"), *options])
+        return result.exit_code, result.stderr
+
+    code, text = build("--board", "nope")
+    assert (code, "There is no board 'nope'" in text) == (2, True)
+    code, text = build("--board", "ulx3s-85f", "--chip", "tile32")
+    assert (code, "needs about" in text, "but board ulx3s-85f has" in text) == (2, True, True)
+    code, text = build("--board", "ulx3s-85f", "--clock", "61.803")
+    assert code == 2
+    code, text = build("--board", "icebreaker", "--host-arrays")
+    assert (code, "too small for a tile" in text) == (2, True)
