@@ -11,6 +11,7 @@ __all__ = [
     "ELEMENTS",
     "GATHER",
     "LOADER",
+    "NETWORK",
     "NOISE_KEY_C",
     "NOISE_KEY_NUMPY",
     "REQUANTIZER",
@@ -238,6 +239,51 @@ CONTROLLER = _named(
         "                m.d.sync += self._wait_vector.eq(1)",
         "with m.Case(Opcode.RECV, Opcode.SEND, Opcode.VEC):\n"
         "                m.d.sync += self._wait_vector.eq(1)",
+    ),
+)
+
+NETWORK = _named(
+    Mutation(
+        "an acknowledgment counts twice",
+        "ohmtwin.rtl.noc.routes",
+        "count.data, 0) + 1)",
+        "count.data, 0) + 2)",
+    ),
+    Mutation(
+        "a slot is written before it was read",
+        "ohmtwin.rtl.noc.routes",
+        "self.may.eq(~self.waits.bit_select(ours, 1))",
+        "self.may.eq(1)",
+    ),
+    Mutation(
+        "a producer uses one slot only",
+        "ohmtwin.rtl.noc.routes",
+        "with m.If(self.end):",
+        "with m.If(self.end & 0):",
+    ),
+    Mutation(
+        "a slot is full with the first packet",
+        "ohmtwin.rtl.noc.slots",
+        "(arrived > last_word)",
+        "(arrived != 0)",
+    ),
+    Mutation(
+        "a packet leaves before its words are there",
+        "ohmtwin.rtl.noc.sender",
+        "enough.eq(self.filled >= upto)",
+        "enough.eq(self.filled > sent)",
+    ),
+    Mutation(
+        "a message is fed without room for all of it",
+        "ohmtwin.rtl.noc.feeder",
+        "self.in_free < self.entry.words",
+        "self.in_free == 0",
+    ),
+    Mutation(
+        "a message is fed into one of the host's",
+        "ohmtwin.rtl.noc.control",
+        "self.busy.eq((level != 0) | (left != 0))",
+        "self.busy.eq(level != 0)",
     ),
 )
 

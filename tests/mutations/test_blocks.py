@@ -13,6 +13,7 @@ from bugs import (
     ELEMENTS,
     GATHER,
     LOADER,
+    NETWORK,
     NOISE_KEY_C,
     NOISE_KEY_NUMPY,
     REQUANTIZER,
@@ -57,6 +58,15 @@ def controller_checks() -> None:
     module.test_load_and_vec_do_not_wait_for_the_vector_unit()
 
 
+def network_checks() -> None:
+    timing = importlib.import_module("test_noc_interface_timing")
+    timing.test_feeding()
+    timing.test_sending()
+    state = importlib.import_module("test_noc_interface_state")
+    state.test_waits_of_the_feeder_are_counted_and_named()
+    state.test_a_message_of_the_host_is_not_broken_into()
+
+
 BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "scheduler": (SCHEDULER, check("test_scheduler", "test_reads_and_cycles", 40, 16, 0.7)),
     "slice combine": (COMBINE, check("test_combine", "test_sums", 2, 8)),
@@ -66,6 +76,7 @@ BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "vector ALU": (ELEMENTS, check("test_elements", "test_operations_and_drain", 8)),
     "store": (STORE, store_checks),
     "controller": (CONTROLLER, controller_checks),
+    "network interface": (NETWORK, network_checks),
     "noise key": (
         NOISE_KEY_NUMPY,
         check("test_threefry", "test_column_words_follow_the_counter_layout"),

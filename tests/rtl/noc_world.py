@@ -13,6 +13,7 @@ from noc_plan import Plan
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.noc import MeshShape, Node
+from ohmtwin.rtl.noc.deflection import DeflectionMesh
 from ohmtwin.rtl.noc.interface import COUNTERS, NetworkInterface
 from ohmtwin.rtl.noc.mesh import Mesh
 from ohmtwin.rtl.noc.mesh_tile import MeshTile
@@ -30,14 +31,24 @@ def network_chip(**changes: object) -> Chip:
 
 
 class Interfaces(wiring.Component):
-    """One at each tile, on a mesh or with nothing between them; or tiles with theirs on a mesh."""
+    """One at each tile, on a mesh or with nothing between them; or tiles with theirs on a mesh.
+
+    ``router``: with a mesh, "buffered" or "deflection".
+    """
 
     def __init__(
-        self, chip: Chip, *, mesh: bool, tiles: Mapping[Node, MeshTile] | None = None
+        self,
+        chip: Chip,
+        *,
+        mesh: bool,
+        tiles: Mapping[Node, MeshTile] | None = None,
+        router: str = "buffered",
     ) -> None:
         columns, rows = chip.mesh
         shape = MeshShape(width=columns, height=rows, depth=chip.buffer_flits)
-        self.mesh = Mesh(shape=shape) if mesh else None
+        self.mesh: Mesh | DeflectionMesh | None = None
+        if mesh:
+            self.mesh = {"buffered": Mesh, "deflection": DeflectionMesh}[router](shape=shape)
         nodes = [Node(*shape.position(k)) for k in range(shape.tiles)]
         self.parts: Mapping[Node, Any] = tiles or {
             node: NetworkInterface(chip=chip) for node in nodes

@@ -54,6 +54,30 @@ def test_words_arrive_by_the_lists(seed: int, mesh: bool, reorder: bool, pace: f
     simulate(dut, bench, cycles=8000)
 
 
+def test_words_arrive_through_deflecting_routers() -> None:
+    seed = 13
+    print(f"seed {seed}")
+    rng = Random(seed)
+    chip = network_chip(mesh=(2, 1))
+    plan = random_plan(chip, rng, routes=6, messages=12, turns=2, host_acks=True)
+    dut = Interfaces(chip, mesh=True, router="deflection")
+    fed, results = plan.expected()
+
+    async def bench(ctx: SimulatorContext) -> None:
+        world = World(ctx, dut, chip, plan, rng, pace=0.9, reorder=True)
+        for tile in plan.tiles:
+            world.host.configure(tile)
+        await world.quiet()
+        world.host.start()
+        await world.quiet()
+        for tile in plan.tiles:
+            assert world.tiles[tile].got == fed.get(tile, []), f"words of {tile}"
+        assert world.host.results == results
+        print(f"{world.cycle} cycles, {sum(map(len, fed.values()))} words fed")
+
+    simulate(dut, bench, cycles=8000)
+
+
 @pytest.mark.parametrize("mesh", [False, True])
 def test_stop_forgets_what_was_under_way(mesh: bool) -> None:
     """A run in which a tile was never started leaves full slots and unread messages behind."""

@@ -189,6 +189,30 @@ def test_acknowledgments_wait_for_one_message_at_most() -> None:
     simulate(dut, bench, cycles=300)
 
 
+def test_lists_go_on_where_they_are_unless_they_were_stopped() -> None:
+    """A program that has ended and is run again goes on with the next message."""
+    dut = NetworkInterface(chip=CHIP)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        bare = Bare(ctx, dut)
+        await bare.begin(takes=[(1, 1), (2, 1)])
+        await bare.message([70], channel=1, slot=0)
+        await bare.tick(10)
+        await bare.strobe("start")
+        await bare.message([71], channel=2, slot=0)
+        await bare.tick(10)
+        assert [word for _, word in bare.fed][1::2] == [70, 71]
+        await bare.message([72], channel=1, slot=1)
+        await bare.tick(10)
+        await bare.strobe("stop", "start")
+        for word in (80, 81):
+            await bare.message([word], channel=word - 79, slot=0)
+            await bare.tick(10)
+        assert [word for _, word in bare.fed][1::2] == [70, 71, 72, 80, 81]
+
+    simulate(dut, bench, cycles=300)
+
+
 def test_a_message_of_the_host_is_not_broken_into() -> None:
     """One that is cut into packets, with a message to feed between them."""
     dut = NetworkInterface(chip=CHIP)
