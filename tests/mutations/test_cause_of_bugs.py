@@ -16,6 +16,7 @@ from ohmtwin.host import verilator_build
 from ohmtwin.host.compiler.network import CompiledNetwork
 from ohmtwin.host.report import Divergence
 from ohmtwin.host.targets import Target, VerilatorTarget, connect
+from ohmtwin.host.verilating import SV
 from ohmtwin.rtl.emit import emit_verilog
 from ohmtwin.rtl.tile import Tile
 
@@ -28,7 +29,7 @@ def explained(
     """The first difference between fast and an RTL with a bug in it."""
     with planted(mutation):
         text = emit_verilog(Tile(chip=TILE_CHIP), "tile")
-    macro = verilator_build._SV / "crossbar_macro_dpi.sv"
+    macro = SV / "crossbar_macro_dpi.sv"
     model = verilator_build.build_verilog(
         text, [macro], lambda what, done, of: None, dpi=True, trace=True
     )

@@ -17,6 +17,7 @@ from ohmtwin.host import verilator_build
 from ohmtwin.host.compiler.network import CompiledNetwork
 from ohmtwin.host.report import Divergence
 from ohmtwin.host.targets import Target, VerilatorTarget, connect
+from ohmtwin.host.verilating import SV
 from ohmtwin.rtl.emit import emit_verilog
 from ohmtwin.rtl.tile import Tile
 
@@ -35,7 +36,7 @@ def mutant(mutation: Mutation) -> Path:
     """A model of the tile with a bug in its RTL."""
     with planted(mutation):
         text = emit_verilog(Tile(chip=TILE_CHIP), "tile")
-    macro = verilator_build._SV / "crossbar_macro_dpi.sv"
+    macro = SV / "crossbar_macro_dpi.sv"
     return verilator_build.build_verilog(text, [macro], lambda what, done, of: None, dpi=True)
 
 

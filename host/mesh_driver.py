@@ -1,0 +1,492 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs programs on the tiles of a simulated mesh and streams samples through them.
+
+Nothing here waits for ever: a message that nobody sends, a tile that stops, a program that never
+ends each become an error that names the tile and what it waits for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.errors import InputError, ToolError
+from ..arch.messages import Header, Kind, message
+from ..arch.noc import Node
+from ..arch.noc_interface import check_lists, check_route, configuration
+from ..arch.registers import (
+    CORE_BASE,
+    CORE_STRIDE,
+    ID_MAGIC,
+    ID_VERSION,
+    Control,
+    CoreCounter,
+    Status,
+    TileRegister,
+)
+from ..behavioral.machine import Counters
+from ..behavioral.program import TileProgram
+from .compiler.mesh_plan import MeshPlan, TilePlan
+from .driver import (
+    LinkError,
+    ProtocolError,
+    SilentLinkError,
+    TileFaultError,
+    TileTimeoutError,
+    WrongChipError,
+)
+from .mesh_simulation import Arrived, LinkCounts, MeshSimulation
+from .mesh_state import TileState, tile_state
+
+__all__ = ["MeshDriver", "MeshRun", "MeshStuckError"]
+
+_QUIET = 10_000
+"""Cycles without a flit after which tiles are looked at: more than feeding any message takes."""
+
+_HANG_LOOKS = 5_000
+"""Looks at a tile that executes instructions while no flit moves, until it counts as hung."""
+
+_STEPS = 100
+"""Times that the progress of a run is told."""
+
+
+class MeshStuckError(TileTimeoutError):
+    """Tiles wait for each other, or for a message that nobody sends."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeshRun:
+    """What happened in one run of samples, in cycles since the reset of the mesh.
+
+    Parameters
+    ----------
+    samples : int
+    first : int
+        In which the first flit of the host was taken.
+    last : int
+        In which the last flit of a result came.
+    sent : mapping of int to uint64 [messages, 2]
+        By feed: cycles of the first and the last flit of each message.
+    came : mapping of (int, int) to uint64 [messages, 2]
+        By tile (number in the plan) and route.
+    """
+
+    samples: int
+    first: int
+    last: int
+    sent: Mapping[int, NDArray[np.uint64]]
+    came: Mapping[tuple[int, int], NDArray[np.uint64]]
+
+    @property
+    def cycles(self) -> int:
+        """From the first flit in to the last flit out, both counted."""
+        return self.last - self.first + 1 if self.samples else 0
+
+
+class MeshDriver:
+    """Runs one program on each tile of a mesh that has work.
+
+    Checks that the tiles are the chip that the programs were compiled for, loads programs, routes
+    and lists, and starts the programs; they then wait for their first messages.
+
+    Parameters
+    ----------
+    simulation : MeshSimulation
+        Used by this driver alone, and closed with it.
+    plan : MeshPlan
+    programs : sequence of TileProgram
+        One for each of ``plan.tiles``.
+    hang : int
+        Looks at tiles, one every 10,000 cycles without a flit, after which a program that goes on
+        without sending anything counts as hung.
+
+    Raises
+    ------
+    LinkError
+        One of its subclasses says what is wrong.
+    ConfigError
+        If a route or a list of the plan is none that the chip can take.
+    """
+
+    def __init__(
+        self,
+        simulation: MeshSimulation,
+        plan: MeshPlan,
+        programs: Sequence[TileProgram],
+        *,
+        hang: int = _HANG_LOOKS,
+    ) -> None:
+        self._simulation = simulation
+        self._plan = plan
+        self._programs = tuple(programs)
+        self._hang = hang
+        self._samples = 0
+        self._wanted = 0
+        self._broken: str | None = None
+        self.last_run: MeshRun | None = None
+        self._start()
+
+    # Loading.
+
+    def _start(self) -> None:
+        chip = self._simulation.chip
+        words = [self._load_words(at) for at in range(len(self._plan.tiles))]
+        self._feeds = [
+            self._simulation.add_feed(
+                feed.channel,
+                [self._number(tile) for tile in self._plan.fed(feed)],
+                feed.legs,
+                row=self._plan.host_row,
+            )
+            for feed in self._plan.host_in
+        ]
+        for at in range(len(words)):
+            self._check_chip(at)
+        for at, tile in enumerate(self._plan.tiles):
+            self._simulation.control(self._number(tile), words[at])
+        for at in range(len(words)):
+            # The answer comes when all before it has been obeyed.
+            status = self.read_registers(at, TileRegister.STATUS, 1)[0]
+            if status & Status.LINK_FAULT:
+                raise ProtocolError(f"{self._name(at)} did not understand its program")
+        run = message(Kind.WRITE_REG, [int(Control.CLEAR) | int(Control.RUN)], CONTROL)
+        for tile in self._plan.tiles:
+            self._simulation.control(self._number(tile), run)
+        del chip
+
+    def _load_words(self, at: int) -> NDArray[np.uint64]:
+        """All that a tile is told before it runs."""
+        tile, program = self._plan.tiles[at], self._programs[at]
+        chip, where = program.chip, Node(tile.x, tile.y)
+        for route in tile.routes:
+            check_route(self._simulation.chip, route, where)
+        check_lists(chip, where, tile.routes, tile.input_list, tile.output_list)
+        words = message(Kind.WRITE_REG, [int(Control.STOP)], CONTROL)
+        for kind, payload in (
+            (Kind.WRITE_PROGRAM, program.encoded),
+            (Kind.WRITE_PARAMS, program.params),
+            (Kind.WRITE_TABLE, program.table_words),
+            (Kind.WRITE_DATA, program.data),
+        ):
+            words += message(kind, payload.tolist())
+        words += configuration(tile.routes, tile.input_list, tile.output_list)
+        return np.array(words, np.uint64)
+
+    def _check_chip(self, at: int) -> None:
+        ident, found = self.read_registers(at, TileRegister.ID, 2)
+        chip = self._programs[at].chip
+        if ident >> 32 != ID_MAGIC or ident & 0xFFFF != ID_VERSION:
+            raise WrongChipError(
+                f"{self._name(at)} is no ohmtwin tile of this version: its ID register holds "
+                f"{ident:#018x}; rebuild the chip"
+            )
+        if found != chip.structure_hash:
+            raise WrongChipError(
+                f"{self._name(at)} was built for another configuration than chip '{chip.name}' "
+                f"(hash {found:016x}, not {chip.structure_hash:016x}); rebuild it"
+            )
+
+    # Samples.
+
+    def run(
+        self,
+        samples: int,
+        feeds: Sequence[NDArray[np.uint64]],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[NDArray[np.uint64]]:
+        """Run samples in order, as many under way as the mesh holds.
+
+        Parameters
+        ----------
+        samples : int
+        feeds : sequence of uint64 [n, words]
+            For each of ``plan.host_in``, the words of those samples that it sends.
+        progress : callable, optional
+            Told samples done, about, and samples in all.
+
+        Returns
+        -------
+        list of uint64 [n, output_words]
+            For each of ``plan.tiles``, its output words for the samples that it takes; 0 where they
+            are not for the host.
+
+        Raises
+        ------
+        InputError
+            If the words do not fit the plan.
+        LinkError
+            One of its subclasses says what is wrong.
+        """
+        if self._broken is not None:
+            raise LinkError(f"The mesh failed before: {self._broken}")
+        self._check_feeds(samples, feeds)
+        # Also an interrupt from the keyboard leaves words under way.
+        self._broken = "a call was interrupted"
+        try:
+            result = self._run(samples, feeds, progress)
+        except ToolError as error:
+            self._broken = str(error)
+            raise
+        self._broken = None
+        return result
+
+    def _check_feeds(self, samples: int, feeds: Sequence[NDArray[np.uint64]]) -> None:
+        for feed, words in zip(self._plan.host_in, feeds, strict=True):
+            shape = (len(feed.indices(samples, self._samples)), sum(feed.messages))
+            if words.dtype != np.uint64 or words.shape != shape:
+                raise InputError(
+                    f"Words of feed {feed.number} must be uint64 {list(shape)}, "
+                    f"not {words.dtype} {list(words.shape)}"
+                )
+
+    def _run(
+        self,
+        samples: int,
+        feeds: Sequence[NDArray[np.uint64]],
+        progress: Callable[[int, int], None] | None,
+    ) -> list[NDArray[np.uint64]]:
+        first, before = self._samples, self._wanted
+        self._check_messages()  # that came after the run before
+        own = [feed.indices(samples, first) for feed in self._plan.host_in]
+        for sample in range(samples):
+            for feed, number, indices, words in zip(
+                self._plan.host_in, self._feeds, own, feeds, strict=True
+            ):
+                if sample in indices:
+                    self._simulation.send(number, words[indices.index(sample)], list(feed.messages))
+        results = sum(
+            len(result.takes[sample // tile.copies % len(result.takes)])
+            for result in self._plan.host_out
+            for tile in [self._plan.tiles[result.tile]]
+            for sample in range(first, first + samples)
+            if sample % tile.copies == tile.copy
+        )
+        self._wanted += results
+        for step in range(1, _STEPS + 1):
+            self._await(before + results * step // _STEPS)
+            if progress is not None:
+                progress(samples * step // _STEPS, samples)
+        self._check_messages()
+        self._samples += samples
+        return self._collect(samples, first)
+
+    def _collect(self, samples: int, first: int) -> list[NDArray[np.uint64]]:
+        """Put what has come into the tiles' output words."""
+        outputs = [
+            np.zeros((tile.share(samples, first), program.output_words), np.uint64)
+            for tile, program in zip(self._plan.tiles, self._programs, strict=True)
+        ]
+        came: dict[tuple[int, int], NDArray[np.uint64]] = {}
+        for result in self._plan.host_out:
+            tile = self._plan.tiles[result.tile]
+            routes = {m.number for turn in result.takes for m in turn}
+            found = {n: _Reader(self._simulation.take(self._number(tile), n)) for n in routes}
+            # Samples that the tile has had in the runs before.
+            done = tile.share(first)
+            for row, out in enumerate(outputs[result.tile]):
+                for m in result.takes[(done + row) % len(result.takes)]:
+                    words = found[m.number].next()
+                    if len(words) != m.words:
+                        raise ProtocolError(
+                            f"{self._name(result.tile)} sent a message of {len(words)} words on "
+                            f"route {m.number} where one of {m.words} was due"
+                        )
+                    out[m.start : m.start + m.words] = words
+            for number, reader in found.items():
+                reader.end(self._name(result.tile), number)
+                came[result.tile, number] = reader.stamps
+        sent = {
+            feed.number: self._simulation.take_sent(number)
+            for feed, number in zip(self._plan.host_in, self._feeds, strict=True)
+        }
+        begins = [int(stamps[:, 0].min()) for stamps in sent.values() if len(stamps)]
+        ends = [int(stamps[:, 1].max()) for stamps in came.values() if len(stamps)]
+        self.last_run = MeshRun(samples, min(begins, default=0), max(ends, default=0), sent, came)
+        return outputs
+
+    def _check_messages(self) -> None:
+        """Refuse messages that no sample accounts for: all results after them would be shifted."""
+        if self._simulation.messages > self._wanted:
+            raise ProtocolError(
+                f"The mesh sent {self._simulation.messages} messages where {self._wanted} were "
+                "due; programs and plan do not fit each other"
+            )
+        for at in range(len(self._plan.tiles)):
+            self._check_faults(at, self.state(at))
+
+    # Waiting.
+
+    def _await(self, messages: int) -> None:
+        """Run until so many messages have come."""
+        for _ in range(self._hang):
+            moved = self._simulation.moved
+            if self._simulation.run(messages=messages, max_idle=_QUIET):
+                return
+            states = [self.state(at) for at in range(len(self._plan.tiles))]
+            for at, state in enumerate(states):
+                self._check_faults(at, state)
+            if not any(state.computes for state in states):
+                raise MeshStuckError(self._why_stuck(states, messages))
+            if self._simulation.moved != moved:
+                # It has gone on for a while before it stopped.
+                continue
+        names = ", ".join(self._name(at) for at, state in enumerate(states) if state.computes)
+        raise TileTimeoutError(
+            f"{names}: runs but sends nothing, now at "
+            f"{self._where(next(at for at, state in enumerate(states) if state.computes))}; "
+            f"{messages - self._simulation.messages} messages are missing"
+        )
+
+    def _check_faults(self, at: int, state: TileState) -> None:
+        if state.fault:
+            raise TileFaultError(
+                f"{self._name(at)} stopped at {self._where(at)}, which it does not know"
+            )
+        if state.broken:
+            raise ProtocolError(f"{self._name(at)}: {state.broken}")
+
+    def _why_stuck(self, states: Sequence[TileState], messages: int) -> str:
+        """A sentence that names the tiles that wait, and for what."""
+        waits = []
+        for at, state in enumerate(states):
+            if not state.running:
+                waits.append(f"{self._name(at)} has ended at {self._where(at)}")
+            else:
+                waits += [f"{self._name(at)} waits {reason}" for reason in state.waits]
+        if self._simulation.unsent:
+            waits.append(
+                f"the host has {self._simulation.unsent} messages for channels whose slots are full"
+            )
+        missing = messages - self._simulation.messages
+        return (
+            f"The mesh stands still with {missing} messages for the host missing: "
+            + "; ".join(waits)
+            + ". A message that is waited for is sent by nobody, or tiles wait for each other"
+        )
+
+    def _where(self, at: int) -> str:
+        instructions = self._programs[at].instructions
+        pc = self.read_registers(at, TileRegister.PC, 1)[0]
+        if pc < len(instructions):
+            return f"instruction {pc} ({instructions[pc]})"
+        return f"instruction {pc}, past the end of the program of {len(instructions)}"
+
+    def _name(self, at: int) -> str:
+        tile = self._plan.tiles[at]
+        return f"Tile ({tile.x}, {tile.y})"
+
+    def _number(self, tile: TilePlan) -> int:
+        return tile.y * self._simulation.chip.mesh[0] + tile.x
+
+    # What the mesh shows of itself.
+
+    def state(self, at: int) -> TileState:
+        """What a tile of the plan and its interface wait for now, and their counters."""
+        return tile_state(self._simulation.tile_state(self._number(self._plan.tiles[at])))
+
+    def link_counts(self) -> LinkCounts:
+        """Counters of all links since the reset."""
+        return self._simulation.link_counts()
+
+    def counters(self) -> list[Counters]:
+        """Performance counters of each tile of the plan, once all wait for their next sample.
+
+        Raises
+        ------
+        LinkError
+            One of its subclasses says what is wrong.
+        """
+        # All results have come, but a tile may still be on its way to its SYNC.
+        for _ in range(self._hang):
+            states = [self.state(at) for at in range(len(self._plan.tiles))]
+            for at, state in enumerate(states):
+                self._check_faults(at, state)
+            if not any(state.computes or not state.idle for state in states):
+                break
+            self._simulation.step(256)
+        else:
+            raise TileTimeoutError("Tiles do not come to wait for their next sample")
+        return [self._counters(at) for at in range(len(self._plan.tiles))]
+
+    def _counters(self, at: int) -> Counters:
+        first = TileRegister.CYCLES
+        tile = self.read_registers(at, first, TileRegister.VECTOR_STALLS - first + 1)
+        chip = self._programs[at].chip
+        cores = self.read_registers(at, CORE_BASE, CORE_STRIDE * chip.cores)
+        return Counters(
+            cycles=tile[0],
+            instructions=tile[TileRegister.INSTRUCTIONS - first],
+            core_stalls=tile[TileRegister.CORE_STALLS - first],
+            vector_stalls=tile[TileRegister.VECTOR_STALLS - first],
+            core_reads=tuple(cores[CoreCounter.READS :: CORE_STRIDE]),
+            core_beats=tuple(cores[CoreCounter.BEATS :: CORE_STRIDE]),
+            core_active=tuple(cores[CoreCounter.ACTIVE :: CORE_STRIDE]),
+            core_adc_stalls=tuple(cores[CoreCounter.ADC_STALLS :: CORE_STRIDE]),
+            lanes=chip.lanes,
+        )
+
+    def read_registers(self, at: int, address: int, count: int) -> list[int]:
+        """Read ``count`` registers of a tile of the plan from ``address`` on.
+
+        Raises
+        ------
+        SilentLinkError
+            If the answer does not come.
+        """
+        tile = self._number(self._plan.tiles[at])
+        values: list[int] = []
+        # One packet each, which cannot overtake itself.
+        most = max(1, self._simulation.chip.packet_words - 1)
+        while len(values) < count:
+            part = min(most, count - len(values))
+            self._simulation.control(
+                tile, [Header(Kind.READ_REG, part, address + len(values)).encode()]
+            )
+            if not self._simulation.run(replies=part + 1, max_idle=_QUIET):
+                raise SilentLinkError(
+                    f"{self._name(at)} did not answer the read of {count} registers from "
+                    f"{address} on"
+                )
+            words = self._simulation.take_replies(tile).tolist()
+            if Header(Kind.REPLY, part, address + len(values)).encode() != words[0]:
+                raise ProtocolError(
+                    f"{self._name(at)} sent {words[0]:#018x} where a reply should begin"
+                )
+            values += words[1:]
+        return values
+
+    def close(self) -> None:
+        """End the simulation; closing twice is harmless."""
+        self._simulation.close()
+
+
+class _Reader:
+    """Messages of a route, one after the other."""
+
+    def __init__(self, arrived: Arrived) -> None:
+        self._arrived = arrived
+        self._ends = np.cumsum(arrived.lengths)
+        self._next = 0
+
+    @property
+    def stamps(self) -> NDArray[np.uint64]:
+        return self._arrived.stamps
+
+    def next(self) -> NDArray[np.uint64]:
+        if self._next == len(self._ends):
+            return np.empty(0, np.uint64)
+        end = int(self._ends[self._next])
+        start = end - int(self._arrived.lengths[self._next])
+        self._next += 1
+        return self._arrived.words[start:end]
+
+    def end(self, name: str, route: int) -> None:
+        if self._next != len(self._ends):
+            raise ProtocolError(
+                f"{name} sent {len(self._ends)} messages on route {route} where {self._next} were "
+                "due"
+            )
+
+
+CONTROL = int(TileRegister.CONTROL)

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all builds of Verilated models share: flags, compiler calls, the runtime, the cache."""
+
+import fcntl
+import hashlib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..behavioral.buildcache import build_once, cache_dir, file_parts
+from .toolchain import Job, Log, Progress, Tools, run_jobs
+
+__all__ = [
+    "BRANCHES",
+    "C_SOURCES",
+    "FAST",
+    "GATES",
+    "LINK",
+    "RECIPE",
+    "SV",
+    "VERILATE",
+    "build_runtime",
+    "compile_job",
+    "locked",
+    "one_trigger",
+    "run_counted",
+]
+
+_PACKAGE = Path(__file__).parents[1]
+SV = _PACKAGE / "rtl" / "sv"
+_CSRC = _PACKAGE / "behavioral" / "csrc"
+C_SOURCES = (
+    _CSRC / "ohm_crossbar.c",
+    _CSRC / "ohm_crossbar.h",
+    _CSRC / "ohm_noise.h",
+    _CSRC / "ohm_rows.h",
+    _CSRC / "gaussian_table.h",
+)
+RECIPE = (
+    Path(__file__),
+    Path(__file__).with_name("verilator_build.py"),
+    Path(__file__).with_name("toolchain.py"),
+)
+"""How things are built is part of their key."""
+
+# rtl/emit.py writes conditions as branches; these two would make expressions of them again, to be
+# evaluated in every cycle.
+BRANCHES = ("-fno-dfg", "-fno-table")
+
+VERILATE = (
+    "--cc",
+    "-O3",
+    # A two-state simulation starts from zero, as the FPGA does; no code is spent on unknowns.
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--no-assert",
+    "--no-timing",
+    *BRANCHES,
+    # Generated Verilog; what Verilator would say of it is the RTL tests' to find.
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-style",
+    # Files small enough that two processors share the work.
+    "--output-split",
+    "12000",
+)
+
+_CXXFLAGS = (
+    "-std=gnu++20",
+    "-march=native",
+    "-fPIC",
+    # Calls inside the library are direct, and two models in a process never share a symbol.
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=off",
+    "-w",
+    # The harness defines these: a failure inside a model must not end the host's process.
+    "-DVL_USER_FATAL",
+    "-DVL_USER_STOP",
+    "-DVL_USER_FINISH",
+)
+
+LINK = ("-Wl,-Bsymbolic",) if sys.platform == "linux" else ("-undefined", "dynamic_lookup")
+
+FAST = "-O2"
+"""-O3 makes generated code larger and a tenth slower."""
+
+GATES = "-O1"
+_CROSSBAR = "-O3"
+_SLOW = "-O0"
+"""Constructors and the first settling of the model run once."""
+
+_RUNTIME = ("verilated.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
+_RUNTIME_TRACE = ("verilated_vcd_c.cpp",)
+
+
+def build_runtime(tools: Tools, common: Sequence[str], trace: bool, progress: Progress) -> Path:
+    """What all models share: Verilator's own C++ and the crossbar, as a folder of objects."""
+    include = tools.root / "include"
+    sources = [include / name for name in (*_RUNTIME, *(_RUNTIME_TRACE if trace else ()))]
+    sources.append(C_SOURCES[0])
+
+    def build(folder: Path) -> None:
+        log = Log(folder.name)
+        jobs = [compile_job(tools, path, ()) for path in sources]
+        run_counted("compiling the runtime", jobs, tools, folder, log, progress)
+
+    names = (path.name for path in sources)
+    return locked(["runtime", *names, *common, *file_parts([*C_SOURCES, *RECIPE])], build)
+
+
+def compile_job(tools: Tools, source: Path, defines: Sequence[str], fast: str = FAST) -> Job:
+    """The call that compiles a source, generated or ours, in the folder it runs in."""
+    is_c = source.suffix == ".c"
+    # Constructors, the first settling and Verilator's runtime do not run every cycle.
+    slow = "__Slow" in source.name or source.name.startswith("verilated")
+    flags = [*_CXXFLAGS, _SLOW if slow else fast]
+    if is_c:
+        flags[-1] = _CROSSBAR
+        # The crossbar keeps its exports: Python programs the arrays through them.
+        flags = [
+            "-x",
+            "c",
+            "-std=gnu11",
+            *(f for f in flags if not f.startswith(("-std", "-fvis"))),
+        ]
+    include = [*tools.include, "-I.", f"-I{SV}", f"-I{_CSRC}"]
+    command = (
+        str(tools.cxx),
+        *flags,
+        *include,
+        *defines,
+        "-c",
+        str(source),
+        "-o",
+        f"{source.stem}.o",
+    )
+    return Job(source.name, command, cost=source.stat().st_size)
+
+
+def one_trigger(work: Path, top: str, *, inputs: bool = False) -> bool:
+    """Whether the rising edge of ``clk`` is the only event of the generated model ``top``.
+
+    The harness then calls what follows it directly (``OHM_SINGLE_EVAL``). With any doubt it does
+    not: a Verilator that names things differently costs speed, never a wrong bit.
+
+    Parameters
+    ----------
+    work : Path
+        Where the generated sources are.
+    top : str
+        Their prefix.
+    inputs : bool
+        Whether the model has inputs beside its clock; what hangs on them is evaluated by itself.
+    """
+    header = (work / f"{top}___024root.h").read_text(encoding="utf-8")
+    text = "".join(path.read_text(encoding="utf-8") for path in work.glob(f"{top}___024root*.cpp"))
+    edges = set(re.findall(r"__Vtrigprevexpr\w*", header))
+    triggers = re.findall(r"VlUnpacked<QData/\*63:0\*/, (\d+)> __VnbaTriggered", header)
+    tested = set(re.findall(r"if \(\((0x[0-9a-f]+|\d+)ULL & vlSelfRef\.__VnbaTriggered", text))
+    act = re.search(r"bool \w*___eval_phase__act\(.*?\n}\n", text, re.DOTALL)
+    idle_act = act is not None and "return (0U);" in act[0]
+    return (
+        edges == {"__Vtrigprevexpr___TOP__clk__0"}
+        and triggers == ["1"]
+        and tested == {"1"}
+        and idle_act
+        and ("__VicoTriggered" in header) == inputs
+        and (not inputs or _first_only(text, top))
+        and f"void {top}___024root___eval_nba({top}___024root* vlSelf)" in text
+    )
+
+
+def _first_only(text: str, top: str) -> bool:
+    """Whether what hangs on the inputs is evaluated once an evaluation, all of it."""
+    tested = set(re.findall(r"if \(\((0x[0-9a-f]+|\d+)ULL & vlSelfRef\.__VicoTriggered", text))
+    vector = re.search(r"void \w*___eval_triggers_vec__ico\(.*?\n}\n", text, re.DOTALL)
+    return (
+        tested == {"1"}
+        and vector is not None
+        and vector[0].count("__VicoTriggered[") == 2
+        and "__VicoFirstIteration" in vector[0]
+        and f"void {top}___024root___eval_ico({top}___024root* vlSelf)" in text
+    )
+
+
+def run_counted(
+    what: str, jobs: Sequence[Job], tools: Tools, folder: Path, log: Log, progress: Progress
+) -> None:
+    """:func:`run_jobs`, telling how many are done."""
+    count = 0
+
+    def done(_: Job) -> None:
+        nonlocal count
+        count += 1
+        progress(what, count, len(jobs))
+
+    progress(what, 0, len(jobs))
+    run_jobs(jobs, tools, folder, log, done)
+
+
+def locked(key: Sequence[str | bytes], builder: Callable[[Path], None]) -> Path:
+    """:func:`build_once`, with other processes waiting for a build instead of doing it too."""
+    digest = hashlib.sha256()
+    for part in key:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    with (cache_dir() / f"lock-{digest.hexdigest()[:16]}").open("w") as file:
+        # Released with the file, also if the process dies.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return build_once(key, builder)
