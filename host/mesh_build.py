@@ -52,6 +52,7 @@ class _Model:
     top: str
     verilog: str
     extra: tuple[Path, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 def emit_mesh_tile(chip: Chip) -> str:
@@ -113,6 +114,7 @@ def build_mesh(
             "ohmtwin_mesh_tile",
             tile or emit_mesh_tile(chip),
             (SV / f"crossbar_macro_{macro}.sv",),
+            (f"-GSTATE_WORDS={STATE_WORDS}",),
         ),
         _Model("Vohm_router", "ohmtwin_router", router_verilog("buffered", chip.buffer_flits)),
     )
@@ -163,18 +165,10 @@ def _build_objects(model: _Model, tools: Tools, common: Sequence[str], report: P
         log = Log(folder.name)
         (folder / f"{model.prefix}.v").write_text(model.verilog, encoding="utf-8")
         report(f"verilating {model.top}", 0, 1)
-        verilate = (str(tools.verilator), *VERILATE, "--top-module", model.top)
-        verilate += (
-            "--prefix",
-            model.prefix,
-            "-Mdir",
-            ".",
-            f"-GSTATE_WORDS={STATE_WORDS}" if model.top == "ohmtwin_mesh_tile" else "",
-        )
-        verilate += (str(top), *map(str, model.extra), f"{model.prefix}.v")
-        run_jobs(
-            [Job("verilator", tuple(filter(None, verilate)))], tools, folder, log, lambda _: None
-        )
+        verilate = [str(tools.verilator), *VERILATE, "--top-module", model.top, *model.flags]
+        verilate += ["--prefix", model.prefix, "-Mdir", ".", str(top), *map(str, model.extra)]
+        verilate.append(f"{model.prefix}.v")
+        run_jobs([Job("verilator", tuple(verilate))], tools, folder, log, lambda _: None)
         jobs = [compile_job(tools, source, ()) for source in sorted(folder.glob("*.cpp"))]
         run_counted(f"compiling {model.top}", jobs, tools, folder, log, report)
         if one_trigger(folder, model.prefix, inputs=True):

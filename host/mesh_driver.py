@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..arch.errors import InputError, ToolError
 from ..arch.messages import Header, Kind, message
-from ..arch.noc import Node
+from ..arch.noc import MeshShape, Node
 from ..arch.noc_interface import check_lists, check_route, configuration
 from ..arch.registers import (
     CORE_BASE,
@@ -40,6 +40,8 @@ from .mesh_simulation import Arrived, LinkCounts, MeshSimulation
 from .mesh_state import TileState, tile_state
 
 __all__ = ["MeshDriver", "MeshRun", "MeshStuckError"]
+
+_CONTROL = int(TileRegister.CONTROL)
 
 _QUIET = 10_000
 """Cycles without a flit after which tiles are looked at: more than feeding any message takes."""
@@ -130,7 +132,6 @@ class MeshDriver:
     # Loading.
 
     def _start(self) -> None:
-        chip = self._simulation.chip
         words = [self._load_words(at) for at in range(len(self._plan.tiles))]
         self._feeds = [
             self._simulation.add_feed(
@@ -150,10 +151,11 @@ class MeshDriver:
             status = self.read_registers(at, TileRegister.STATUS, 1)[0]
             if status & Status.LINK_FAULT:
                 raise ProtocolError(f"{self._name(at)} did not understand its program")
-        run = message(Kind.WRITE_REG, [int(Control.CLEAR) | int(Control.RUN)], CONTROL)
+        run = message(Kind.WRITE_REG, [int(Control.CLEAR) | int(Control.RUN)], _CONTROL)
         for tile in self._plan.tiles:
             self._simulation.control(self._number(tile), run)
-        del chip
+        for at in range(len(words)):
+            self.read_registers(at, TileRegister.STATUS, 1)
 
     def _load_words(self, at: int) -> NDArray[np.uint64]:
         """All that a tile is told before it runs."""
@@ -162,7 +164,7 @@ class MeshDriver:
         for route in tile.routes:
             check_route(self._simulation.chip, route, where)
         check_lists(chip, where, tile.routes, tile.input_list, tile.output_list)
-        words = message(Kind.WRITE_REG, [int(Control.STOP)], CONTROL)
+        words = message(Kind.WRITE_REG, [int(Control.STOP)], _CONTROL)
         for kind, payload in (
             (Kind.WRITE_PROGRAM, program.encoded),
             (Kind.WRITE_PARAMS, program.params),
@@ -327,7 +329,7 @@ class MeshDriver:
             for at, state in enumerate(states):
                 self._check_faults(at, state)
             if not any(state.computes for state in states):
-                raise MeshStuckError(self._why_stuck(states, messages))
+                raise MeshStuckError(self._why_stuck(states))
             if self._simulation.moved != moved:
                 # It has gone on for a while before it stopped.
                 continue
@@ -335,7 +337,7 @@ class MeshDriver:
         raise TileTimeoutError(
             f"{names}: runs but sends nothing, now at "
             f"{self._where(next(at for at, state in enumerate(states) if state.computes))}; "
-            f"{messages - self._simulation.messages} messages are missing"
+            f"{self._wanted - self._simulation.messages} messages are missing"
         )
 
     def _check_faults(self, at: int, state: TileState) -> None:
@@ -346,7 +348,7 @@ class MeshDriver:
         if state.broken:
             raise ProtocolError(f"{self._name(at)}: {state.broken}")
 
-    def _why_stuck(self, states: Sequence[TileState], messages: int) -> str:
+    def _why_stuck(self, states: Sequence[TileState]) -> str:
         """A sentence that names the tiles that wait, and for what."""
         waits = []
         for at, state in enumerate(states):
@@ -358,7 +360,7 @@ class MeshDriver:
             waits.append(
                 f"the host has {self._simulation.unsent} messages for channels whose slots are full"
             )
-        missing = messages - self._simulation.messages
+        missing = self._wanted - self._simulation.messages
         return (
             f"The mesh stands still with {missing} messages for the host missing: "
             + "; ".join(waits)
@@ -380,6 +382,22 @@ class MeshDriver:
         return tile.y * self._simulation.chip.mesh[0] + tile.x
 
     # What the mesh shows of itself.
+
+    @property
+    def shape(self) -> MeshShape:
+        """The mesh."""
+        columns, rows = self._simulation.chip.mesh
+        return MeshShape(
+            width=columns,
+            height=rows,
+            hosts=(self._plan.host_row,),
+            depth=self._simulation.chip.buffer_flits,
+        )
+
+    @property
+    def digest(self) -> int:
+        """Of the simulation, if it keeps one."""
+        return self._simulation.digest
 
     def state(self, at: int) -> TileState:
         """What a tile of the plan and its interface wait for now, and their counters."""
@@ -487,6 +505,3 @@ class _Reader:
                 f"{name} sent {len(self._ends)} messages on route {route} where {self._next} were "
                 "due"
             )
-
-
-CONTROL = int(TileRegister.CONTROL)

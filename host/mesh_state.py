@@ -4,8 +4,9 @@ how often it has waited."""
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,36 +113,60 @@ def tile_state(words: NDArray[np.uint64]) -> TileState:
     bits = sum(int(word) << _WORD * at for at, word in enumerate(words))
     layout = _layout()
 
-    def field(at: int, place: tuple[int, int]) -> int:
-        start, width = place
-        return bits >> at + start & ((1 << width) - 1)
+    def fields(at: int, places: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        return {
+            name: bits >> at + start & ((1 << width) - 1) for name, (start, width) in places.items()
+        }
 
-    state = {name: field(_STATE_AT, place) for name, place in layout["state"].items()}
+    state = fields(_STATE_AT, layout.state)
     flags = {name: bool(bits >> at & 1) for at, name in enumerate(_STATUS)}
-    counts = {name: field(_COUNTS_AT, place) for name, place in layout["counts"].items()}
-    waits = {name: layout[name][str(state.pop(name))] for name in ("feed_wait", "send_wait")}
-    faults = {name: bool(state.pop(name)) for name in ("stray", "overrun", "bad_address")}
-    return TileState(**flags, **waits, **state, **faults, counts=counts)
+    return TileState(
+        running=flags["running"],
+        waiting=flags["waiting"],
+        fault=flags["fault"],
+        link_fault=flags["link_fault"],
+        idle=flags["idle"],
+        feed_wait=layout.feed_wait[state["feed_wait"]],
+        feed_channel=state["feed_channel"],
+        feed_words=state["feed_words"],
+        send_wait=layout.send_wait[state["send_wait"]],
+        send_route=state["send_route"],
+        send_words=state["send_words"],
+        send_filled=state["send_filled"],
+        send_missing=state["send_missing"],
+        stray=bool(state["stray"]),
+        overrun=bool(state["overrun"]),
+        bad_address=bool(state["bad_address"]),
+        counts=fields(_COUNTS_AT, layout.counts),
+    )
+
+
+class _Layout(NamedTuple):
+    """Bits of an interface's state and counters, by name, and what its waits are called."""
+
+    state: dict[str, tuple[int, int]]
+    counts: dict[str, tuple[int, int]]
+    feed_wait: list[str]
+    send_wait: list[str]
 
 
 @functools.cache
-def _layout() -> dict[str, dict[str, object]]:
-    """Bits of an interface's state and counters, taken from the RTL once."""
+def _layout() -> _Layout:
+    """Taken from the RTL once."""
 
     def make() -> str:
         from ..rtl.noc.feeder import FeedWait
         from ..rtl.noc.interface import COUNTERS, STATE
         from ..rtl.noc.sender import SendWait
 
-        layouts: dict[str, dict[str, object]] = {
-            name: {str(key): (field.offset, field.width) for key, field in layout}
-            for name, layout in (("state", STATE), ("counts", COUNTERS))
-        }
-        for name, waits in (("feed_wait", FeedWait), ("send_wait", SendWait)):
-            layouts[name] = {str(wait.value): wait.name.lower() for wait in waits}
-        return json.dumps(layouts)
+        state, counts = (
+            {str(key): (field.offset, field.width) for key, field in layout}
+            for layout in (STATE, COUNTERS)
+        )
+        waits = (
+            [kind(value).name.lower() for value in range(len(kind))]
+            for kind in (FeedWait, SendWait)
+        )
+        return json.dumps([state, counts, *waits])
 
-    found: dict[str, dict[str, object]] = json.loads(
-        emit_cached(["interface layout"], ("rtl", "arch"), make)
-    )
-    return found
+    return _Layout(*json.loads(emit_cached(["interface layout"], ("rtl", "arch"), make)))
