@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..arch.chip import Chip
-from ..arch.noc import HEADER_FIELDS
+from ..arch.noc import HEADER_FIELDS, MeshShape
 from ..arch.noc_interface import CONTROL_USER, DATA_USER, HOST_ROUTE, ControlKind
 from ..behavioral.buildcache import file_parts
 from .noc_build import router_verilog
@@ -116,7 +116,11 @@ def build_mesh(
             (SV / f"crossbar_macro_{macro}.sv",),
             (f"-GSTATE_WORDS={STATE_WORDS}",),
         ),
-        _Model("Vohm_router", "ohmtwin_router", router_verilog("buffered", chip.buffer_flits)),
+        _Model(
+            "Vohm_router",
+            "ohmtwin_router",
+            router_verilog("buffered", MeshShape(depth=chip.buffer_flits)),
+        ),
     )
     return _build_library(models, "mesh_parts.cpp", report, macro == "dpi", single_eval)
 
