@@ -5,15 +5,14 @@ Nothing here waits for ever: a message that nobody sends, a tile that stops, a p
 ends each become an error that names the tile and what it waits for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.errors import InputError, ToolError
 from ..arch.messages import Header, Kind, message
-from ..arch.noc import MeshShape, Node
+from ..arch.noc import Channel, MeshShape, Node, Port
 from ..arch.noc_interface import check_lists, check_route, configuration
 from ..arch.registers import (
     CORE_BASE,
@@ -36,15 +35,20 @@ from .driver import (
     TileTimeoutError,
     WrongChipError,
 )
-from .mesh_simulation import Arrived, LinkCounts, MeshSimulation
+from .mesh_results import RunStamps, collect
+from .mesh_simulation import LinkCounts, MeshSimulation
 from .mesh_state import TileState, tile_state
+from .mesh_timing import MeshCounters, link_flits
 
-__all__ = ["MeshDriver", "MeshRun", "MeshStuckError"]
+__all__ = ["MeshDriver", "MeshStuckError"]
 
 _CONTROL = int(TileRegister.CONTROL)
 
 _QUIET = 10_000
 """Cycles without a flit after which tiles are looked at: more than feeding any message takes."""
+
+_SETTLED = 512
+"""Cycles without a flit, and no program running, after which nothing more will come."""
 
 _HANG_LOOKS = 5_000
 """Looks at a tile that executes instructions while no flit moves, until it counts as hung."""
@@ -55,35 +59,6 @@ _STEPS = 100
 
 class MeshStuckError(TileTimeoutError):
     """Tiles wait for each other, or for a message that nobody sends."""
-
-
-@dataclass(frozen=True, eq=False)
-class MeshRun:
-    """What happened in one run of samples, in cycles since the reset of the mesh.
-
-    Parameters
-    ----------
-    samples : int
-    first : int
-        In which the first flit of the host was taken.
-    last : int
-        In which the last flit of a result came.
-    sent : mapping of int to uint64 [messages, 2]
-        By feed: cycles of the first and the last flit of each message.
-    came : mapping of (int, int) to uint64 [messages, 2]
-        By tile (number in the plan) and route.
-    """
-
-    samples: int
-    first: int
-    last: int
-    sent: Mapping[int, NDArray[np.uint64]]
-    came: Mapping[tuple[int, int], NDArray[np.uint64]]
-
-    @property
-    def cycles(self) -> int:
-        """From the first flit in to the last flit out, both counted."""
-        return self.last - self.first + 1 if self.samples else 0
 
 
 class MeshDriver:
@@ -126,7 +101,10 @@ class MeshDriver:
         self._samples = 0
         self._wanted = 0
         self._broken: str | None = None
-        self.last_run: MeshRun | None = None
+        self._runs = 0
+        self._cycles = 0
+        self._flits: dict[str, tuple[int, int]] = {}
+        self.last_run: RunStamps | None = None
         self._start()
 
     # Loading.
@@ -249,6 +227,7 @@ class MeshDriver:
         progress: Callable[[int, int], None] | None,
     ) -> list[NDArray[np.uint64]]:
         first, before = self._samples, self._wanted
+        counts = self.link_counts()
         self._check_messages()  # that came after the run before
         own = [feed.indices(samples, first) for feed in self._plan.host_in]
         for sample in range(samples):
@@ -271,40 +250,19 @@ class MeshDriver:
                 progress(samples * step // _STEPS, samples)
         self._check_messages()
         self._samples += samples
-        return self._collect(samples, first)
-
-    def _collect(self, samples: int, first: int) -> list[NDArray[np.uint64]]:
-        """Put what has come into the tiles' output words."""
-        outputs = [
-            np.zeros((tile.share(samples, first), program.output_words), np.uint64)
-            for tile, program in zip(self._plan.tiles, self._programs, strict=True)
-        ]
-        came: dict[tuple[int, int], NDArray[np.uint64]] = {}
-        for result in self._plan.host_out:
-            tile = self._plan.tiles[result.tile]
-            routes = {m.number for turn in result.takes for m in turn}
-            found = {n: _Reader(self._simulation.take(self._number(tile), n)) for n in routes}
-            # Samples that the tile has had in the runs before.
-            done = tile.share(first)
-            for row, out in enumerate(outputs[result.tile]):
-                for m in result.takes[(done + row) % len(result.takes)]:
-                    words = found[m.number].next()
-                    if len(words) != m.words:
-                        raise ProtocolError(
-                            f"{self._name(result.tile)} sent a message of {len(words)} words on "
-                            f"route {m.number} where one of {m.words} was due"
-                        )
-                    out[m.start : m.start + m.words] = words
-            for number, reader in found.items():
-                reader.end(self._name(result.tile), number)
-                came[result.tile, number] = reader.stamps
+        outputs, came = collect(self._simulation, self._plan, self._programs, samples, first)
         sent = {
             feed.number: self._simulation.take_sent(number)
             for feed, number in zip(self._plan.host_in, self._feeds, strict=True)
         }
-        begins = [int(stamps[:, 0].min()) for stamps in sent.values() if len(stamps)]
-        ends = [int(stamps[:, 1].max()) for stamps in came.values() if len(stamps)]
-        self.last_run = MeshRun(samples, min(begins, default=0), max(ends, default=0), sent, came)
+        self.last_run = RunStamps(samples, sent, came)
+        self._settle()
+        after = self.link_counts()
+        for name, (data, control) in self._passed(counts, after).items():
+            old = self._flits.get(name, (0, 0))
+            self._flits[name] = (old[0] + data, old[1] + control)
+        self._runs += 1
+        self._cycles += self.last_run.cycles
         return outputs
 
     def _check_messages(self) -> None:
@@ -415,17 +373,54 @@ class MeshDriver:
         LinkError
             One of its subclasses says what is wrong.
         """
-        # All results have come, but a tile may still be on its way to its SYNC.
-        for _ in range(self._hang):
+        self._settle()
+        return [self._counters(at) for at in range(len(self._plan.tiles))]
+
+    def _settle(self) -> None:
+        """Run until nothing is under way: all results have come, but a tile may still be on its way
+        to its SYNC, and an acknowledgement to the producer."""
+        for _ in range(self._hang * _QUIET // _SETTLED):
+            moved = self._simulation.moved
+            self._simulation.step(_SETTLED)
             states = [self.state(at) for at in range(len(self._plan.tiles))]
             for at, state in enumerate(states):
                 self._check_faults(at, state)
-            if not any(state.computes or not state.idle for state in states):
-                break
-            self._simulation.step(256)
-        else:
-            raise TileTimeoutError("Tiles do not come to wait for their next sample")
-        return [self._counters(at) for at in range(len(self._plan.tiles))]
+            if self._simulation.moved == moved and not any(state.computes for state in states):
+                return
+        raise TileTimeoutError("Tiles do not come to wait for their next sample")
+
+    def mesh_counters(self) -> MeshCounters:
+        """Counts of all runs so far."""
+        return MeshCounters(
+            self._runs,
+            self._samples,
+            self._cycles,
+            self._flits,
+            tuple(counters.cycles for counters in self.counters()),
+        )
+
+    def _passed(self, before: LinkCounts, after: LinkCounts) -> dict[str, tuple[int, int]]:
+        """Flits by link between two counts."""
+        outputs = after.flits - before.flits
+        tiles = after.tile_flits - before.tile_flits
+        hosts = after.host_flits - before.host_flits
+
+        def pair(flits: NDArray[np.int64]) -> tuple[int, int]:
+            return int(flits[0]), int(flits[1])
+
+        entries = {
+            Node(x, y): pair(tiles[y, x]) for y in range(len(tiles)) for x in range(len(tiles[0]))
+        }
+        entries |= {Node(0, self._plan.host_row, True): pair(hosts[0])}
+        return link_flits(
+            {
+                Channel(x, y, port): pair(outputs[y, x, port])
+                for y in range(len(outputs))
+                for x in range(len(outputs[0]))
+                for port in Port
+            },
+            entries,
+        )
 
     def _counters(self, at: int) -> Counters:
         first = TileRegister.CYCLES
@@ -477,31 +472,3 @@ class MeshDriver:
     def close(self) -> None:
         """End the simulation; closing twice is harmless."""
         self._simulation.close()
-
-
-class _Reader:
-    """Messages of a route, one after the other."""
-
-    def __init__(self, arrived: Arrived) -> None:
-        self._arrived = arrived
-        self._ends = np.cumsum(arrived.lengths)
-        self._next = 0
-
-    @property
-    def stamps(self) -> NDArray[np.uint64]:
-        return self._arrived.stamps
-
-    def next(self) -> NDArray[np.uint64]:
-        if self._next == len(self._ends):
-            return np.empty(0, np.uint64)
-        end = int(self._ends[self._next])
-        start = end - int(self._arrived.lengths[self._next])
-        self._next += 1
-        return self._arrived.words[start:end]
-
-    def end(self, name: str, route: int) -> None:
-        if self._next != len(self._ends):
-            raise ProtocolError(
-                f"{name} sent {len(self._ends)} messages on route {route} where {self._next} were "
-                "due"
-            )
