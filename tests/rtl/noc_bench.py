@@ -126,26 +126,25 @@ class LinkEnd:
                 self.to_send[kind].popleft()
                 self._sent[kind] = 0
             self._offer = None
-        valid = ctx.get(self.o.valid)
-        flit = (
+        if not ctx.get(self.o.valid):
+            assert self._seen is None, "a flit was withdrawn"
+            return
+        word, last, kind = flit = (
             ctx.get(self.o.flit.data), ctx.get(self.o.flit.last), ctx.get(self.o.flit.kind)
         )  # fmt: skip
         if self._seen is not None:
-            assert valid, "a flit was withdrawn"
-            assert flit[2] != self._seen[2] or flit == self._seen, "an offered flit changed"
+            assert kind != self._seen[2] or flit == self._seen, "an offered flit changed"
         self._seen = None
-        if valid:
-            word, last, kind = flit
-            if self._ready >> kind & 1:
-                self.flits_out[kind] += 1
-                self._partial[kind].append(word)
-                if last:
-                    packet = tuple(self._partial[kind])
-                    self._partial[kind].clear()
-                    assert Header.decode(packet[0]).length == len(packet) - 1
-                    self.got[kind].append(packet)
-            else:
-                self._seen = flit
+        if not self._ready >> kind & 1:
+            self._seen = flit
+            return
+        self.flits_out[kind] += 1
+        self._partial[kind].append(word)
+        if last:
+            packet = tuple(self._partial[kind])
+            self._partial[kind].clear()
+            assert Header.decode(packet[0]).length == len(packet) - 1
+            self.got[kind].append(packet)
 
 
 class Mailbox:
