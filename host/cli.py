@@ -73,6 +73,11 @@ _ScheduleOption = Annotated[
     typer.Option("--schedule", metavar="baseline|zero_skip", help="Instead of the chip's own."),
 ]
 
+_MeshOption = Annotated[
+    str | None,
+    typer.Option("--mesh", metavar="COLSxROWS", help="Mesh of tiles, instead of the chip's own."),
+]
+
 
 def _version(value: bool) -> None:
     if value:
@@ -142,6 +147,7 @@ def verify(
         str | None,
         typer.Option("--target", metavar="serial:DEVICE[@BAUD]", help="Board of level serial."),
     ] = None,
+    mesh: _MeshOption = None,
 ) -> None:
     """Run a network at several levels and compare every tensor.
 
@@ -164,6 +170,7 @@ def verify(
         states=state or (),
         trace=trace,
         target=target,
+        mesh=mesh,
     )
     raise typer.Exit(0 if agree else 1)
 
@@ -203,6 +210,13 @@ def compile(
     tiles: Annotated[
         int | None, typer.Option("--tiles", help="Tiles that there are, 1 to 4096.")
     ] = None,
+    mesh: _MeshOption = None,
+    duplicate: Annotated[
+        bool,
+        typer.Option(
+            "--duplicate/--no-duplicate", help="In a mesh, let slow stages take several tiles."
+        ),
+    ] = True,
     conv_mapping: Annotated[
         str,
         typer.Option("--conv-mapping", metavar="rows|kernel", help="How convolutions are cut."),
@@ -223,6 +237,8 @@ def compile(
         states=state or (),
         steps=steps,
         tiles=tiles,
+        mesh=mesh,
+        duplicate=duplicate,
         conv_mapping=conv_mapping,
         trace=trace,
         json=json,

@@ -8,11 +8,12 @@ from pathlib import Path
 from ...arch.errors import ConfigError
 from ..compiler.artifacts import check_target, write_artifacts
 from ..compiler.compiled import CompiledNetwork
+from ..compiler.mesh_report import mesh_lines
 from ..compiler.network import compile_network
 from ..compiler.report import describe, sample_codes
 from ..importer.network import load_network
 from .explain import layer_table, wide_console
-from .verify import parse_states
+from .verify import mesh_size, parse_states
 
 __all__ = ["run_compile"]
 
@@ -26,6 +27,8 @@ def run_compile(
     states: Sequence[str] = (),
     steps: int | None = None,
     tiles: int | None = None,
+    mesh: str | None = None,
+    duplicate: bool = True,
     conv_mapping: str = "rows",
     trace: bool = True,
     json: bool = False,
@@ -54,6 +57,8 @@ def run_compile(
         conv_mapping="kernel" if conv_mapping == "kernel" else "rows",
         tiles=tiles,
         schedule=schedule,
+        mesh=mesh_size(mesh),
+        duplicate=duplicate,
     )
     if output is None and not json:
         _print(compiled)
@@ -66,6 +71,8 @@ def run_compile(
         return
     console = wide_console()
     console.print(layer_table(report))
+    for line in mesh_lines(report):
+        console.print(line, markup=False)
     console.print(
         f"{len(written)} files in {output}; 'ohmtwin explain {output}' tells what limits layers",
         markup=False,
@@ -87,7 +94,10 @@ def _print(compiled: CompiledNetwork) -> None:
                 f"{block.rows.stop - 1}, outputs {block.cols.start}..{block.cols.stop - 1}"
             )
     for number, part in enumerate(compiled.parts):
-        if tiles:
+        if compiled.mesh is not None:
+            tile = compiled.mesh.tiles[number]
+            print(f"# tile ({tile.x}, {tile.y}), stage {tile.part}, {tile.copy} of {tile.copies}")
+        elif tiles:
             print(f"# tile {number}")
         for line in part.listing():
             print(line)

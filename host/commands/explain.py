@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..compiler.artifacts import read_report
+from ..compiler.mesh_report import mesh_lines
 from ..compiler.report import explain_lines
 
 __all__ = ["layer_table", "run_explain", "wide_console"]
@@ -44,6 +45,23 @@ def layer_table(report: Mapping[str, Any]) -> Table:
     return table
 
 
+def weight_table(report: Mapping[str, Any]) -> Table:
+    """A row for each layer with weights, as a whole, however many tiles hold it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for name in ("weights", "rows x outputs", "grid", "arrays", "copies", "uses a sample"):
+        table.add_column(name, justify="left" if name == "weights" else "right", no_wrap=True)
+    for one in report["weights"]:
+        table.add_row(
+            one["name"],
+            f"{one['rows']} x {one['outputs']}",
+            "x".join(str(n) for n in one["grid"]),
+            str(one["arrays"]),
+            str(one["copies"]),
+            f"{one['reuse']:,}",
+        )
+    return table
+
+
 def run_explain(folder: Path) -> None:
     """Print the table and a sentence for each layer.
 
@@ -62,5 +80,8 @@ def run_explain(folder: Path) -> None:
         markup=False,
     )
     console.print(layer_table(report))
+    console.print(weight_table(report))
+    for line in mesh_lines(report):
+        console.print(line, markup=False)
     for line in explain_lines(report):
         console.print(line.replace("**", ""), markup=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ...arch.errors import InputError
+from ...arch.noc import parse_mesh
 from ..compiler.network import compile_network
 from ..dataset import load_dataset
 from ..files import check_output, write_text
@@ -15,7 +16,7 @@ from ..tensorfiles import check_folder
 from ..verify import check_levels, check_samples, check_target, verify
 from .progress import Bars
 
-__all__ = ["parse_states", "run_verify"]
+__all__ = ["mesh_size", "parse_states", "run_verify"]
 
 
 def parse_states(given: Sequence[str]) -> dict[str, str]:
@@ -37,6 +38,20 @@ def parse_states(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def mesh_size(text: str | None) -> tuple[int, int] | None:
+    """``2x2``, columns and rows, of an option --mesh.
+
+    Raises
+    ------
+    ConfigError
+        If it is no size of a mesh.
+    """
+    if text is None:
+        return None
+    shape = parse_mesh(text)
+    return shape.width, shape.height
+
+
 def run_verify(
     model: Path,
     data: Path,
@@ -53,6 +68,7 @@ def run_verify(
     states: Sequence[str] = (),
     trace: Path | None = None,
     target: str | None = None,
+    mesh: str | None = None,
 ) -> bool:
     """Print the table, write the JSON, and tell whether all agree.
 
@@ -81,6 +97,7 @@ def run_verify(
             device=device,
             seed=seed,
             schedule=schedule,
+            mesh=mesh_size(mesh),
             steps=dataset.x.shape[1] if network.states else None,
         )
         report = verify(

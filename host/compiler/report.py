@@ -13,7 +13,9 @@ from ...behavioral import golden
 from ..graph import lower_softmax
 from .compiled import CompiledNetwork
 from .mapping import LayerMap
+from .mesh_report import describe_mesh, mesh_lines
 from .profile import CAUSES, LayerProfile, Profile, profile_tile
+from .values import tensor_codes
 
 __all__ = ["describe", "explain_lines", "markdown", "sample_codes"]
 
@@ -45,14 +47,22 @@ def _profiles(
     if compiled.partition is None:
         yield profile_tile(compiled, codes)
         return
-    values: dict[str, NDArray[Any]] = dict(codes)
-    whole = golden.run_network(lower_softmax(compiled.network), codes)
-    makers = {layer.output: layer for layer in lower_softmax(compiled.network).layers}
+    lowered = lower_softmax(compiled.network)
+    values: dict[str, NDArray[Any]] = dict(
+        tensor_codes(lowered, codes, golden.run_network(lowered, codes))
+    )
+    for piece in compiled.partition.pieces:
+        if piece.outputs is not None:
+            outputs = np.arange(piece.outputs.start, piece.outputs.stop)
+            axis = 1 if piece.axis == 0 else -1
+            values[piece.layer.output] = np.take(values[piece.origin.output], outputs, axis)
+    known: dict[int, Profile] = {}
     for part in compiled.parts:
-        for entry in part.network.inputs:
-            if entry.tensor not in values:
-                values[entry.tensor] = whole[makers[entry.tensor].name]
-        yield profile_tile(part, {e.tensor: values[e.tensor] for e in part.network.inputs})
+        # Copies of a part in a mesh share their network.
+        if id(part.network) not in known:
+            given = {e.tensor: values[e.tensor] for e in part.network.inputs}
+            known[id(part.network)] = profile_tile(part, given)
+        yield known[id(part.network)]
 
 
 def describe(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) -> dict[str, Any]:
@@ -84,6 +94,8 @@ def describe(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) 
                 "cycles": profile.total,
             }
         )
+        if compiled.mesh is not None and compiled.mesh.tiles[number].copy:
+            continue  # its layers are those of the first copy
         maps = {m.layer.name: m for m in part.mapping.layers}
         for name, found in profile.layers.items():
             if name in maps:
@@ -96,9 +108,44 @@ def describe(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) 
         "tiles": tiles,
         "arrays": compiled.mapping.arrays,
         "utilisation": round(compiled.mapping.utilisation, 4),
-        "cycles": sum(tile["cycles"] for tile in tiles),
+        "cycles": sum(layer["cycles"] for layer in layers),
         "layers": layers,
+        "weights": _weights(compiled, layers),
+        "mesh": describe_mesh(compiled, [tile["cycles"] for tile in tiles]),
     }
+
+
+def _weights(
+    compiled: CompiledNetwork, layers: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The arrays of each layer as a whole, and how often a sample uses a weight that lies there."""
+    cut = () if compiled.partition is None else compiled.partition.pieces
+    origins = {piece.layer.name: piece.origin for piece in cut}
+    found: dict[str, dict[str, Any]] = {}
+    for m in compiled.mapping.layers:
+        origin = origins.get(m.layer.name, m.layer)
+        grid = len(m.row_parts), len(m.col_parts)
+        tiles = [layer["tile"] for layer in layers if layer["name"] == m.layer.name]
+        positions = next(la["positions"] for la in layers if la["name"] == m.layer.name)
+        if origin.name in found:
+            found[origin.name]["grid"][1] += grid[1]
+            found[origin.name]["arrays"] += len(set(m.cores))
+            found[origin.name]["tiles"] += tiles
+            continue
+        copies = 1
+        if compiled.mesh is not None and tiles:
+            copies = compiled.mesh.tiles[tiles[0]].copies
+        found[origin.name] = {
+            "name": origin.name,
+            "rows": m.rows,
+            "outputs": getattr(origin, "outputs", m.layer.outputs),
+            "grid": list(grid),
+            "arrays": len(set(m.cores)),
+            "copies": copies,
+            "reuse": positions,
+            "tiles": tiles,
+        }
+    return list(found.values())
 
 
 def _cycles(found: LayerProfile) -> dict[str, Any]:
@@ -170,7 +217,16 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"| {layer['name']} | {layer['tile']} | {where} | {layer['cycles']:,} | "
             f"{layer['limit']} |"
         )
-    lines += ["", "## Tiles", ""]
+    lines += ["", "## Weights", ""]
+    lines += ["| layer | rows x outputs | grid | arrays | copies | uses of a weight a sample |"]
+    lines += ["|---|---|---|---|---|---|"]
+    lines += [
+        f"| {w['name']} | {w['rows']} x {w['outputs']} | {w['grid'][0]}x{w['grid'][1]} | "
+        f"{w['arrays']} | {w['copies']} | {w['reuse']} |"
+        for w in report["weights"]
+    ]
+    lines += ["", *mesh_lines(report)]
+    lines += ["## Tiles", ""]
     lines += ["| tile | arrays | instructions | data words | parameters | tables | cycles |"]
     lines += ["|---|---|---|---|---|---|---|"]
     lines += [
