@@ -258,6 +258,7 @@ class Cutter:
                 f"'{self.chip.name}' has {self.chip.cores} cores"
             )
         groups = layer.groups if isinstance(layer, Conv) else 1
+        forced = most
         if most is None:
             fit = self.chip.cores // rows
             if cols <= fit and layer.outputs <= self.chip.param_words:
@@ -271,6 +272,11 @@ class Cutter:
         most = max(unit, most - most % unit)
         parts = math.ceil(layer.outputs / most)
         most = math.ceil(layer.outputs / parts / unit) * unit
+        # Even pieces, unless that takes more arrays than full ones.
+        each = self.chip.outputs
+        pieces = [min(most, layer.outputs - at) for at in range(0, layer.outputs, most)]
+        if forced is None and groups == 1 and sum(math.ceil(one / each) for one in pieces) > cols:
+            most = math.ceil(most / each) * each
         return [
             self.piece(layer, range(at, min(at + most, layer.outputs)))
             for at in range(0, layer.outputs, most)
