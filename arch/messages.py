@@ -46,10 +46,10 @@ class Kind(IntEnum):
 
     WRITE_ROUTE = 11
     """Payload to the routes of a tile's network interface from word ``address`` on
-    (``arch/noc.py``); a tile without one takes it for a wrong message."""
+    (``arch/noc_interface.py``); a tile without one takes it for a wrong message."""
     WRITE_LIST = 12
     """Payload to the lists of a tile's network interface: what the words of its input and output
-    FIFO are (``arch/noc.py``)."""
+    FIFO are (``arch/noc_interface.py``)."""
 
     REPLY = 16
     """Registers that were asked for."""
