@@ -132,8 +132,11 @@ class MeshDriver:
         run = message(Kind.WRITE_REG, [int(Control.CLEAR) | int(Control.RUN)], _CONTROL)
         for tile in self._plan.tiles:
             self._simulation.control(self._number(tile), run)
-        for at in range(len(words)):
-            self.read_registers(at, TileRegister.STATUS, 1)
+        # Cycles until the first SYNC, which belong to no run.
+        self._settle()
+        self._setup = [
+            self.read_registers(at, TileRegister.CYCLES, 1)[0] for at in range(len(words))
+        ]
 
     def _load_words(self, at: int) -> NDArray[np.uint64]:
         """All that a tile is told before it runs."""
@@ -291,11 +294,15 @@ class MeshDriver:
             if self._simulation.moved != moved:
                 # It has gone on for a while before it stopped.
                 continue
-        names = ", ".join(self._name(at) for at, state in enumerate(states) if state.computes)
-        raise TileTimeoutError(
-            f"{names}: runs but sends nothing, now at "
-            f"{self._where(next(at for at, state in enumerate(states) if state.computes))}; "
-            f"{self._wanted - self._simulation.messages} messages are missing"
+        raise self._hung(states)
+
+    def _hung(self, states: Sequence[TileState]) -> TileTimeoutError:
+        """The error for programs that go on without an end."""
+        running = [at for at, state in enumerate(states) if state.computes]
+        where = "; ".join(f"{self._name(at)} at {self._where(at)}" for at in running)
+        missing = self._wanted - self._simulation.messages
+        return TileTimeoutError(
+            f"Programs run but send nothing, now {where}; {missing} messages are missing"
         )
 
     def _check_faults(self, at: int, state: TileState) -> None:
@@ -387,7 +394,7 @@ class MeshDriver:
                 self._check_faults(at, state)
             if self._simulation.moved == moved and not any(state.computes for state in states):
                 return
-        raise TileTimeoutError("Tiles do not come to wait for their next sample")
+        raise self._hung(states)
 
     def mesh_counters(self) -> MeshCounters:
         """Counts of all runs so far."""
@@ -396,7 +403,10 @@ class MeshDriver:
             self._samples,
             self._cycles,
             self._flits,
-            tuple(counters.cycles for counters in self.counters()),
+            tuple(
+                counters.cycles - setup
+                for counters, setup in zip(self.counters(), self._setup, strict=True)
+            ),
         )
 
     def _passed(self, before: LinkCounts, after: LinkCounts) -> dict[str, tuple[int, int]]:

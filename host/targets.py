@@ -473,10 +473,13 @@ def connect(level: str, compiled: CompiledNetwork, progress: Progress | None = N
         If the level cannot be reached.
     """
     if level == VerilatorTarget.name:
+        if compiled.mesh is not None:
+            from .mesh_target import MeshTarget
+
+            return MeshTarget(compiled, progress)
         return VerilatorTarget(compiled, progress)
     if level in TARGETS:
         return TARGETS[level](compiled)
-    # They build on this module.
     from .emulated import NetlistTarget, SerialTarget, SimulatedTarget
 
     if level == NetlistTarget.name:

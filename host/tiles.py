@@ -5,6 +5,7 @@ A network that takes several tiles runs them one after another, the host carryin
 to tile. Each tile's arrays have numbers of their own, which key their noise.
 """
 
+import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.chip import Chip
 from ..arch.errors import InputError
 from ..behavioral.cengine import CCrossbar
 from ..behavioral.image import ArrayImage
@@ -23,7 +25,16 @@ from .compiler.network import CompiledNetwork
 from .driver import TileDriver
 from .simulation import Simulation, SimulationPort, load_library
 
-__all__ = ["FastTile", "Tile", "VerilatedTile", "add_counters", "chip_arrays", "input_words"]
+__all__ = [
+    "FastTile",
+    "Tile",
+    "VerilatedTile",
+    "add_counters",
+    "blank_array",
+    "chip_arrays",
+    "core_arrays",
+    "input_words",
+]
 
 
 def input_words(compiled: CompiledNetwork, codes: Mapping[str, Codes]) -> NDArray[np.uint64]:
@@ -180,17 +191,27 @@ def chip_arrays(compiled: CompiledNetwork, library: Path) -> list[CCrossbar]:
 
     They belong to the C of the model at ``library``.
     """
-    chip = compiled.chip
-    lib = load_library(library)
+    return core_arrays(compiled, load_library(library))
+
+
+def core_arrays(compiled: CompiledNetwork, lib: ctypes.CDLL) -> list[CCrossbar]:
+    """An array for each core of a tile, in a loaded library."""
     specs = zip(compiled.program.arrays, compiled.images, strict=True)
     used = {spec.core: image for spec, image in specs}
-    blank = ArrayImage(
+    return [
+        CCrossbar(used[core], compiled.seed, compiled.array_base + core, lib)
+        if core in used
+        else blank_array(compiled.chip, lib)
+        for core in range(compiled.chip.cores)
+    ]
+
+
+def blank_array(chip: Chip, lib: ctypes.CDLL) -> CCrossbar:
+    """An array of the chip's shape that holds nothing."""
+    image = ArrayImage(
         g=np.zeros((chip.rows, chip.cols), np.int32),
         ref=np.zeros(chip.rows, np.int32),
         adc_bits=chip.adc_bits,
         lanes=chip.lanes,
     )
-    return [
-        CCrossbar(used.get(core, blank), compiled.seed, compiled.array_base + core, lib)
-        for core in range(chip.cores)
-    ]
+    return CCrossbar(image, 0, 0, lib)

@@ -226,10 +226,8 @@ def test_program_that_goes_on_for_ever_is_named(model: Path) -> None:
             PROGRAMS[3].instructions[0],
         ),
     )
-    driver = connect(model, programs=[*PROGRAMS[:3], turning])
-    with pytest.raises(TileTimeoutError, match=r"Tile \(1, 1\): runs but sends nothing"):
-        driver.run(1, [vectors(1)])
-    driver.close()
+    with pytest.raises(TileTimeoutError, match=r"send nothing, now Tile \(1, 1\) at instruction"):
+        connect(model, programs=[*PROGRAMS[:3], turning])
 
 
 def test_fault_is_named(model: Path) -> None:
@@ -241,10 +239,8 @@ def test_fault_is_named(model: Path) -> None:
             return words
 
     fields = {f.name: getattr(PROGRAMS[2], f.name) for f in dataclasses.fields(TileProgram)}
-    driver = connect(model, programs=[*PROGRAMS[:2], Bad(**fields), PROGRAMS[3]])
     with pytest.raises(TileFaultError, match=r"Tile \(0, 0\) stopped at instruction 5 "):
-        driver.run(1, [vectors(1)])
-    driver.close()
+        connect(model, programs=[*PROGRAMS[:2], Bad(**fields), PROGRAMS[3]])
 
 
 def test_another_chip_is_refused(model: Path) -> None:
