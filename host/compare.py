@@ -78,10 +78,12 @@ def correct(scores: NDArray[Any], y: NDArray[np.int64], steps: bool) -> int:
     return int((flat.argmax(axis=-1) == y).sum())
 
 
-def _cores(compiled: CompiledNetwork, name: str, position: tuple[int, ...]) -> tuple[int, ...]:
+def _cores(
+    compiled: CompiledNetwork, name: str, position: tuple[int, ...], sample: int = 0
+) -> tuple[int, ...]:
     """The arrays whose sums make up a value of a layer, none if it has none.
 
-    ``position`` is that in the layer's tensor, without steps.
+    ``position`` is that in the layer's tensor, without steps; ``sample`` counts all that have run.
     """
     layer = next((la for la in compiled.network.layers if la.name == name), None)
     if layer is None or layer.kind not in ("Dense", "Conv"):
@@ -93,7 +95,10 @@ def _cores(compiled: CompiledNetwork, name: str, position: tuple[int, ...]) -> t
             name, output = piece.layer.name, output - piece.outputs.start
             break
     mapped = next((m for m in compiled.mapping.layers if m.layer.name == name), None)
-    return () if mapped is None else mapped.cores_of_output(output)
+    if mapped is None:
+        return ()
+    moved = compiled.first_array(name, sample) - compiled.first_array(name, 0)
+    return tuple(core + moved for core in mapped.cores_of_output(output))
 
 
 def locate(
@@ -118,7 +123,7 @@ def locate(
     position = tuple(int(i) for i in np.unravel_index(index, shape[lead:]))
     want, have = int(a[index]), int(b[index])
     layer = tensor.removesuffix(".acc")
-    cores = _cores(compiled, layer, position)
+    cores = _cores(compiled, layer, position, start + sample)
     return Divergence(
         sample=start + sample,
         layer=layer,

@@ -234,6 +234,18 @@ class CompiledNetwork:
         """The arrays that a tensor of a run comes from; see :attr:`has_arrays`."""
         return self.mapping.layer(tensor.removesuffix(".acc"))
 
+    def first_array(self, layer: str, sample: int) -> int:
+        """Number of the first array of the tile on which a layer works on a sample.
+
+        ``layer`` is one of ``mapping``; copies of a part of the network take turns.
+        """
+        if self.partition is None or self.partition.copies is None:
+            return self.array_base
+        for network, tiles in zip(self.partition.parts, self.partition.copies, strict=True):
+            if any(one.name == layer for one in network.layers):
+                return self.tiles[tiles[sample % len(tiles)]].array_base
+        raise ValueError(f"No part of network {self.network.name!r} has a layer {layer!r}")
+
     def has_arrays(self, tensor: str) -> bool:
         """Whether a tensor of a run comes from arrays, rather than from the vector unit."""
         name = tensor.removesuffix(".acc")
