@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The netlist of a fabric, in the ECP5's own cells, equals the other levels; a mutant does not."""
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
@@ -13,14 +15,17 @@ from networks import random_codes, random_network
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import ToolError
+from ohmtwin.behavioral.machine import Counters
 from ohmtwin.fpga import tools
 from ohmtwin.fpga.crossbar.image import EmulatorConfig
 from ohmtwin.fpga.netlist import synthesize, vendor_cells
+from ohmtwin.host import verify as verifying
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 from ohmtwin.host.driver import LinkError
 from ohmtwin.host.emulated import NetlistTarget
 from ohmtwin.host.netlist_build import build_netlist, fabric_netlist, simulate_netlist
 from ohmtwin.host.targets import FastTarget
+from ohmtwin.host.verify import verify
 
 CHIP = Chip(
     name="netlist", cores=1, rows=16, cols=16, lanes=4, adc_bits=6, rows_per_read=8,
@@ -47,6 +52,28 @@ def differences(library: Path) -> int:
 def test_the_netlist_equals_fast() -> None:
     """With noise, in every tensor and every counter."""
     assert differences(build_netlist(CHIP, CONFIG)) == 0
+
+
+def test_counters_of_every_level_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A level that is not the first clocked one miscounts, and the report says so."""
+    right = FastTarget._counters
+
+    class Wrong(FastTarget):
+        name = "netlist"
+
+        def _counters(self) -> Counters:
+            counters = right(self)
+            return dataclasses.replace(counters, cycles=counters.cycles + 1)
+
+    class Right(FastTarget):
+        name = "verilator"
+
+    makes = {"fast": FastTarget, "verilator": Right, "netlist": Wrong}
+    monkeypatch.setattr(verifying, "connect", lambda name, net, tell: makes[name](net))
+    x = random_codes(1, 2, LAYER[0]).astype(np.float32)
+    report = verify(compiled(), x, levels=("fast", "verilator", "netlist"))
+    assert not report.agree
+    assert report.problems[0].startswith("1 counters of netlist differ from what fast predicts")
 
 
 def test_a_mutant_of_one_lut_is_caught() -> None:
