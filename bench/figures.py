@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures of ``ohmtwin bench``: each function gives ``{key: {"value", "unit", "how"}}``."""
 
+import tempfile
+from pathlib import Path
+
 from ..arch.chip import RowSchedule
+from ..fpga.boards import find_board
+from ..fpga.build import build_bitstream
 from ..host.link.line import goodput
 from . import behavioral, compiling, fabric, simulation, wires
 
@@ -9,6 +14,7 @@ __all__ = [
     "Figures",
     "adc_busy",
     "all_effects",
+    "board_build",
     "compile_times",
     "fast_products",
     "fast_reads",
@@ -188,6 +194,21 @@ def irdrop() -> Figures:
             "s",
             "transfer matrix of 128x128 cells, one processor, median of 5 runs",
         )
+    )
+
+
+def board_build() -> Figures:
+    """A bitstream for the ULX3S, over several placements."""
+    seeds = 5
+    board = find_board("ulx3s-85f")
+    with tempfile.TemporaryDirectory(prefix="ohmtwin-bench-") as folder:
+        report = build_bitstream(board, board.load_chip(), Path(folder) / "board", seeds=seeds)
+    how = (
+        f"chip {report.chip} on {board.title}, synthesized once, "
+        f"{{}} {seeds} placements, two at a time"
+    )
+    return _figure("fpga.fmax_mhz_worst", report.fmax_worst, "MHz", how.format("worst of")) | (
+        _figure("fpga.build_s", report.build_s, "s", how.format("mean of"))
     )
 
 

