@@ -104,8 +104,8 @@ class Chip(BaseModel):
     """Payload words of a packet of the mesh."""
 
     buffer_flits: int = Field(default=16, ge=2, le=64)
-    """Flits that a router buffers, a message class at each port: more than ``packet_words``, or there
-    is no multicast."""
+    """Flits that a router buffers, a message class at each port: more than ``packet_words``, or
+    there is no multicast."""
 
     @field_validator("mesh")
     @classmethod
