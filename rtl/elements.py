@@ -104,26 +104,24 @@ class VectorElements(wiring.Component):
             {"op": OP_BITS, "mask": _BANKS, "word": range(_DEPTH), "next": _BANKS}
         )
         first = Signal(control)
-        second = Signal(control)
+        op = Signal(OP_BITS)
+        mask = Signal(_BANKS)
+        # Of each bank: a register, since what it shows is multiplied in the same cycle.
+        places = [Signal(range(_DEPTH), name=f"place{k}") for k in range(_BANKS)]
         m.d.sync += [
             multiplied.eq(self.valid & ~self.stop),
             added.eq(multiplied & ~self.stop),
         ]
         with m.If(self.valid):
             m.d.sync += [first[name].eq(self.i[name]) for name, _ in control]
-        behind = Signal(range(_DEPTH))  # the word after that of `second`
         with m.If(multiplied):
-            m.d.sync += [second.eq(first), behind.eq(first.word + 1)]
+            m.d.sync += [op.eq(first.op), mask.eq(first.mask)]
+            m.d.sync += [place.eq(first.word + first.next[k]) for k, place in enumerate(places)]
 
         # One condition for all that follows, so that an idle ALU costs a simulation one test.
         enable = Signal(_BANKS)
-        low = Signal(range(_DEPTH))
         used = added | self.drain
-        m.d.comb += enable.eq(Mux(added, second.mask, 0))
-        with idle_skips(m, used, platform):
-            m.d.comb += [
-                low.eq(Mux(self.drain, self.drain_addr >> self._place_bits, second.word)),
-            ]
+        m.d.comb += enable.eq(Mux(added, mask, 0))
         old = []
         for k in range(_BANKS):
             bank = memory.Memory(shape=ACC_BITS, depth=_DEPTH, init=[])
@@ -142,7 +140,7 @@ class VectorElements(wiring.Component):
             result = Signal(ACC_BITS, name=f"result{k}")
             with idle_skips(m, used, platform):
                 m.d.comb += acc.eq(read.data)
-                with m.Switch(second.op):
+                with m.Switch(op):
                     with m.Case(VecOp.PUT):
                         m.d.comb += result.eq(value)
                     with m.Case(VecOp.ADD):
@@ -153,10 +151,9 @@ class VectorElements(wiring.Component):
                         m.d.comb += result.eq(Mux(acc < value, value, acc))
                     with m.Default():
                         m.d.comb += result.eq(Mux(acc < value, acc, value))
-            # A drain reads whole words: `next` is the VEC's.
             m.d.comb += [
-                read.addr.eq(Mux(second.next[k] & ~self.drain, behind, low)),
-                write.addr.eq(Mux(second.next[k], behind, second.word)),
+                read.addr.eq(Mux(self.drain, self.drain_addr >> self._place_bits, places[k])),
+                write.addr.eq(places[k]),
                 write.data.eq(result),
                 write.en.eq(enable[k]),
             ]

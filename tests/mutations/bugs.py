@@ -169,13 +169,13 @@ ELEMENTS = _named(
     Mutation(
         "bytes beyond the word act on the same word",
         "ohmtwin.rtl.elements",
-        "second.next[k] & ~self.drain, behind, low",
-        "second.next[k] & ~self.drain, low, low",
+        "place.eq(first.word + first.next[k])",
+        "place.eq(first.word)",
     ),
     Mutation(
         "bytes that are not new act too",
         "ohmtwin.rtl.elements",
-        "enable.eq(Mux(added, second.mask, 0))",
+        "enable.eq(Mux(added, mask, 0))",
         "enable.eq(Mux(added, 255, 0))",
     ),
     Mutation(
