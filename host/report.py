@@ -10,6 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .mesh_compare import MeshReport
+
 __all__ = [
     "Cause",
     "CounterReport",
@@ -259,6 +261,7 @@ class Report:
     counters: CounterReport | None = None
     more_counters: tuple[CounterReport, ...] = ()
     """Of the other clocked levels."""
+    mesh: MeshReport | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -284,7 +287,7 @@ class Report:
                     f"{len(counters.differing)} counters of {counters.level} differ from what "
                     f"fast predicts, first {name}: predicted {predicted}, counted {counted}"
                 )
-        return found
+        return found + (self.mesh.problems if self.mesh is not None else [])
 
     @property
     def _all_counters(self) -> tuple[CounterReport, ...]:
@@ -324,6 +327,7 @@ class Report:
             },
             "counters": None if self.counters is None else self.counters.to_json(),
             "more_counters": [counters.to_json() for counters in self.more_counters],
+            "mesh": None if self.mesh is None else self.mesh.to_json(),
             "notes": list(self.notes),
             "problems": self.problems,
             "agree": self.agree,
@@ -413,6 +417,7 @@ class Report:
                 parts.append(
                     Text(f"counters predicted by fast: {', '.join(told) or f'all equal{where}'}")
                 )
+        parts += [Text(line) for line in (self.mesh.lines() if self.mesh is not None else ())]
         parts += [Text(f"note: {note}") for note in self.notes]
         if self.agree:
             parts.append(Text(self._verdict(), style="green"))

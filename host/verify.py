@@ -37,6 +37,7 @@ from .compare import (
 )
 from .compiler.network import CompiledNetwork
 from .graph import Network, Quantization
+from .mesh_compare import compare_mesh
 from .reference import OnnxReference
 from .report import CounterReport, FloatResult, Report
 from .targets import connect, parse_target
@@ -352,6 +353,11 @@ def verify(
                     found = level.target.counters
                     if found is not None:
                         more.append(compare_counters(level.name, found, fast, bound))
+        mesh = compare_mesh(
+            compiled.mesh,
+            {level.name: level.target.mesh_counters for level in running},
+            None if counting is None else counting.name,
+        )
     marks = None if labels is None else labels.size
     return Report(
         model=network.name,
@@ -366,5 +372,6 @@ def verify(
         reference_missing=missing,
         counters=counters,
         more_counters=tuple(more),
+        mesh=mesh,
         notes=tuple(notes),
     )
