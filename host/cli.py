@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from ..arch.errors import InputError, ToolError
 from .commands.fpga import fpga_app
+from .commands.mesh import mesh_app
 from .commands.noc import noc_app
 from .commands.pictures import array_app, device_app
 from .commands.quantize import quantize_command
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.add_typer(device_app, name="device")
 app.add_typer(array_app, name="array")
 app.add_typer(fpga_app, name="fpga")
+app.add_typer(mesh_app, name="mesh")
 app.add_typer(noc_app, name="noc")
 app.command()(waves)
 app.command("quantize")(quantize_command)

@@ -3,12 +3,12 @@
 
 from collections.abc import Sequence
 
-from ..arch.noc import Channel
+from ..arch.noc import Channel, MeshShape
 from ..behavioral.mesh import MeshRun
 from .compiler.network import CompiledNetwork
 from .plots.pipeline import Lane, Stay
 
-__all__ = ["lanes_of", "link_use", "tile_names"]
+__all__ = ["lanes_of", "link_use", "mesh_shape", "tile_names"]
 
 
 def tile_names(compiled: CompiledNetwork) -> list[str]:
@@ -60,6 +60,13 @@ def lanes_of(compiled: CompiledNetwork, run: MeshRun, names: Sequence[str] = ())
         )
         lanes.append(Lane(name, stays, run.occupancy(number)))
     return lanes
+
+
+def mesh_shape(compiled: CompiledNetwork) -> MeshShape:
+    """The mesh of a compiled network, with its host port."""
+    columns, rows = compiled.chip.mesh
+    row = 0 if compiled.mesh is None else compiled.mesh.host_row
+    return MeshShape(width=columns, height=rows, hosts=(row,), depth=compiled.chip.buffer_flits)
 
 
 def link_use(run: MeshRun) -> dict[Channel, float]:
