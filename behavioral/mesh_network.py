@@ -58,7 +58,7 @@ class Agenda:
 class Buffer:
     """The flits of one class at one input of a router; packets leave in order."""
 
-    __slots__ = ("depth", "last_exit", "last_size", "packets")
+    __slots__ = ("_exits", "depth", "entered", "last_exit", "left", "packets")
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
@@ -66,7 +66,30 @@ class Buffer:
         """Those of which it is not known when they leave; the first one alone asks for links."""
         self.last_exit = -1
         """When the tail of the one before them leaves."""
-        self.last_size = 0
+        self.entered = 0
+        """Flits of all packets so far."""
+        self.left = 0
+        """Those of which it is known when they leave."""
+        self._exits: deque[int] = deque(maxlen=depth)
+
+    def room(self, flit: int) -> int | None:
+        """The first cycle in which there is room for a flit, by number; None if not known yet."""
+        before = flit - self.depth
+        if before < 0:
+            return 0
+        if before >= self.left:
+            return None
+        return self._exits[before - self.left] + 1
+
+    def leave(self, flits: int, head: int, tail: int) -> None:
+        """The first packet leaves in these cycles."""
+        self.packets.popleft()
+        self.last_exit = tail
+        self.left += flits
+        if tail - head == flits - 1:
+            self._exits.extend(range(head, tail + 1))
+        else:
+            self._exits.extend(head + k * (tail - head) // (flits - 1) for k in range(flits))
 
 
 class Link:
@@ -84,7 +107,7 @@ class Link:
 
     __slots__ = (
         *("buffer", "control_at", "flits", "given", "held", "owner", "pending", "port", "rival"),
-        *("served", "slipped", "waiting"),
+        *("served", "slipped", "stuck", "waiting"),
     )
 
     def __init__(self, port: Port, buffer: Buffer | None, rival: "Link | None") -> None:
@@ -94,6 +117,8 @@ class Link:
         self.owner: tuple[Packet, int] | None = None
         """Whose packet has it, or had it last, as which link of its path."""
         self.waiting: list[tuple[Packet, int]] = []
+        self.stuck = False
+        """The owner stands before it, and it is not known when there is room behind it."""
         self.pending = False
         """Its release is on the agenda."""
         self.served = -1
@@ -146,7 +171,10 @@ class Packet:
         Told when its tail is taken from the source, as soon as that is known.
     """
 
-    __slots__ = ("closed", "copies", "delivered", "flits", "heads", "left", "path", "sent", "tails")
+    __slots__ = (
+        *("closed", "copies", "delivered", "entry", "flits", "heads", "left", "path", "sent"),
+        "tails",
+    )
 
     def __init__(
         self,
@@ -161,6 +189,8 @@ class Packet:
         self.sent = sent
         self.heads: list[int] = []
         self.tails: list[int] = []
+        self.entry = 0
+        """Number of its first flit in the buffer that it has come to."""
         self.closed = 0
         """Links whose tails are settled; those behind may still be held up."""
         self.copies: dict[int, int] = {}
@@ -275,12 +305,20 @@ class Fabric:
                 range(len(link.waiting)),
                 key=lambda k: (self._input(*link.waiting[k]) - link.served - 1) % PORTS,
             )
-        packet, at = link.waiting.pop(turn)
-        if at:
-            link.held += self._agenda.now - packet.heads[at - 1] - 1
-        self._grant(link, packet, at)
-        if link.waiting:
-            self._await_release(link)
+        self._start(link, *link.waiting.pop(turn))
+
+    def _start(self, link: Link, packet: Packet, at: int) -> None:
+        """The link is the packet's; its head passes when there is room behind the link."""
+        buffer = link.buffer
+        link.owner = (packet, at)
+        room = 0 if buffer is None else buffer.room(buffer.entered)
+        link.stuck = room is None
+        if room is None:
+            return
+        if room > self._agenda.now:
+            self._agenda.at(room, self._grant, link, packet, at)
+        else:
+            self._grant(link, packet, at)
 
     @staticmethod
     def _input(packet: Packet, at: int) -> int:
@@ -291,7 +329,8 @@ class Fabric:
         """The head passes in this cycle, and the flits behind it as they come."""
         now, flits, links = self._agenda.now, packet.flits, packet.path.links
         heads, tails = packet.heads, packet.tails
-        link.owner = (packet, at)
+        if at:
+            link.held += now - heads[at - 1] - 1
         link.served = self._input(packet, at)
         link.flits += flits
         link.given = 0
@@ -306,9 +345,9 @@ class Fabric:
             tails[at - back] = max(tails[at - back], now + flits - room)
         buffer = link.buffer
         if buffer is not None:
-            if flits <= buffer.depth < flits + buffer.last_size:
-                # It follows close upon the packet before it in that buffer.
-                tails[at] = max(tails[at], buffer.last_exit + flits - buffer.depth + 1)
+            packet.entry = buffer.entered
+            buffer.entered += flits
+            self._fit(packet, buffer, at)
             buffer.packets.append(packet)
             if buffer.packets[0] is packet:
                 self._agenda.at(max(now, buffer.last_exit) + 1, self._stand, packet, at + 1)
@@ -316,6 +355,16 @@ class Fabric:
         if link.rival is not None:
             self._slip_in(link.rival)
         self._close(packet)
+        if link.waiting:
+            self._await_release(link)
+
+    @staticmethod
+    def _fit(packet: Packet, buffer: Buffer, at: int) -> None:
+        """The tail needs the room that packets before it make."""
+        if packet.flits <= buffer.depth:
+            room = buffer.room(packet.entry + packet.flits - 1)
+            if room is not None and room > packet.tails[at]:
+                packet.tails[at] = room
 
     @staticmethod
     def _follow(packet: Packet, first: int) -> None:
@@ -331,6 +380,8 @@ class Fabric:
         if rival.owner is None:
             return
         packet, at = rival.owner
+        if len(packet.heads) <= at:
+            return
         # A packet whose flits come with gaps has room for another one.
         whole = packet.tails[at] - packet.heads[at] == packet.flits - 1 + rival.given
         if whole and packet.heads[at] <= self._agenda.now <= packet.tails[at]:
@@ -399,14 +450,10 @@ class Fabric:
     @staticmethod
     def _room(packet: Packet, link: Link) -> int:
         """Flits of the packet that the buffer behind the link of its head is sure to take."""
-        if link.buffer is None:
+        buffer = link.buffer
+        if buffer is None:
             return packet.flits
-        room = link.buffer.depth
-        for other in link.buffer.packets:
-            if other is packet:
-                break
-            room -= other.flits
-        return max(room, 1)
+        return max(1, buffer.depth - (packet.entry - buffer.left))
 
     def _leave(self, packet: Packet) -> None:
         """Free the buffers that the packet leaves at a known time, for those behind it."""
@@ -418,22 +465,23 @@ class Fabric:
             if buffer is None:
                 return
             packet.left += 1
-            buffer.packets.popleft()
-            buffer.last_exit = max(packet.tails[at + 1], packet.copies.get(at, -1))
-            buffer.last_size = packet.flits
-            if not buffer.packets:
-                continue
-            following = buffer.packets[0]
-            last = len(following.heads) - 1
-            ready = max(following.heads[last], buffer.last_exit) + 1
-            self._agenda.at(max(ready, self._agenda.now), self._stand, following, last + 1)
-            depth = buffer.depth
+            copied = packet.copies.get(at, -1)
+            tail = max(packet.tails[at + 1], copied)
+            head = tail - packet.flits + 1 if copied >= 0 else packet.heads[at + 1]
+            buffer.leave(packet.flits, head, tail)
+            if buffer.packets:
+                following = buffer.packets[0]
+                last = len(following.heads) - 1
+                ready = max(following.heads[last], tail) + 1
+                self._agenda.at(max(ready, self._agenda.now), self._stand, following, last + 1)
             for other in list(buffer.packets):
-                if other.closed <= last and other.flits <= depth < other.flits + packet.flits:
-                    earliest = buffer.last_exit + other.flits - depth + 1
-                    top = len(other.heads) - 1
-                    other.tails[top] = max(other.tails[top], earliest)
-                self._close(other)
+                last = len(other.heads) - 1
+                if other.closed <= last:
+                    self._fit(other, buffer, last)
+                    self._close(other)
+            link = packet.path.links[at]
+            if link.stuck and link.owner is not None:
+                self._start(link, *link.owner)
 
     def _deliver(self, packet: Packet) -> None:
         tail = packet.tails[-1]

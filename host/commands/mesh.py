@@ -18,6 +18,9 @@ __all__ = ["mesh_app"]
 
 mesh_app = typer.Typer(help="Networks on a mesh of tiles.", no_args_is_help=True)
 
+_RUN = 20
+"""Samples that are run unless told otherwise."""
+
 _SHOWN = 8
 """Samples that the diagram shows unless told otherwise."""
 
@@ -35,7 +38,9 @@ def show(
         str | None,
         typer.Option("--mesh", metavar="COLSxROWS", help="Tiles, instead of the chip's own mesh."),
     ] = None,
-    samples: Annotated[int, typer.Option("--samples", help="Run the first N samples.")] = 20,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Run the first N samples, 20 by default.")
+    ] = None,
     chip: Annotated[str, typer.Option("--chip", metavar="NAME|FILE.toml", help="Chip.")] = "auto",
     device: Annotated[
         str, typer.Option("--device", metavar="NAME|FILE.toml", help="Device of the crossbars.")
@@ -87,7 +92,8 @@ def show(
             check_picture(path, option, width)
     network = load_network(model)
     dataset = load_dataset(data, network)
-    dataset = dataset.head(check_samples(samples, len(dataset)))
+    count = len(dataset)
+    dataset = dataset.head(min(_RUN, count) if samples is None else check_samples(samples, count))
     with Bars() as bars:
         bars("programming the arrays", 0, 0)
         compiled = compile_network(
