@@ -8,7 +8,7 @@ from ..arch.chip import RowSchedule
 from ..fpga.boards import find_board
 from ..fpga.build import build_bitstream
 from ..host.link.line import goodput
-from . import behavioral, compiling, fabric, simulation, wires
+from . import behavioral, compiling, fabric, pipeline, simulation, wires
 
 __all__ = [
     "Figures",
@@ -22,6 +22,7 @@ __all__ = [
     "irdrop",
     "lenet_images",
     "link_goodput",
+    "pipeline_pace",
     "sim_images",
     "sim_speed",
     "zero_skip",
@@ -167,6 +168,27 @@ def lenet_images() -> Figures:
         "one processor, one run"
     )
     return _figure("fast.lenet_1000_s", compiling.lenet_fast(count), "s", how)
+
+
+def pipeline_pace() -> Figures:
+    """Samples that follow each other through the tiles of a mesh."""
+    images, samples = 200, 40
+    figures = _figure(
+        "pipeline.throughput_ratio",
+        pipeline.throughput_ratio(images),
+        "ratio",
+        f"RTL counters of the MNIST MLP on 2x2 tiles of 8 cores, {images} images in a row, filling "
+        "and draining included: cycles an image in which the slowest tile works, over cycles from "
+        "image to image; device rram",
+    )
+    return figures | _figure(
+        "pipeline.duplication_gain",
+        pipeline.duplication_gain(samples),
+        "ratio",
+        "RTL counters of a convolution, a pool and a dense layer on tiles of one array: cycles "
+        "from sample to sample with the convolution on one tile, over those with it on two; "
+        f"{samples} samples in a row, device rram",
+    )
 
 
 def irdrop() -> Figures:

@@ -55,9 +55,8 @@ def bottleneck_network() -> Network:
     quant = Quantization(1.0, 0, signed=False)
 
     def products(shape: tuple[int, ...]) -> dict[str, NDArray[np.generic]]:
-        scale = RequantScale.from_float(
-            float(np.float32(60 / (74 * 147 * np.prod(shape[1:]) ** 0.5)))
-        )
+        factor = 60 / (74 * 147 * float(np.prod(shape[1:])) ** 0.5)
+        scale = RequantScale.from_float(float(np.float32(factor)))
         return {
             "weights": random.integers(-128, 128, shape).astype(np.int8),
             "bias": random.integers(-20000, 20000, shape[0]).astype(np.int32),

@@ -79,6 +79,7 @@ GROUPS: tuple[Source, ...] = (
     Source("image_derivation", ("image.derive_ms", "image.derive_ms_wires")),
     Source("adc_busy", ("adc_busy.baseline", "adc_busy.zero_skip")),
     Source("zero_skip", ("zero_skip.reads_over_bound",)),
+    Source("pipeline_pace", ("pipeline.throughput_ratio", "pipeline.duplication_gain")),
     Source("link_goodput", ("link.goodput_clean", "link.goodput_1e-3")),
     Source("board_build", ("fpga.fmax_mhz_worst", "fpga.build_s"), asked=True),
     Source("irdrop", ("irdrop.max_rel_diff", "irdrop.speedup", "irdrop.solve_s")),
