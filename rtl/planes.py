@@ -48,7 +48,7 @@ class PlaneRegisters(wiring.Component):
     clear : In(1)
         Set the sum to 0, and show plane 0 from the next cycle on.
     take : In(1)
-        Show plane ``next`` from the next cycle on.
+        Show plane ``next`` from the next cycle on; not with ``load_valid``.
     next : In(3)
         Plane to follow. The last of a product must be 0: loads expect plane 0 to show.
     plane : Out(rows)
@@ -95,6 +95,13 @@ class PlaneRegisters(wiring.Component):
         def plane(p: int) -> Any:
             return Cat(word.word_select(p, _WORD_ROWS) for word in words)
 
+        with m.If(self.sum_valid):
+            m.d.sync += self.sum.eq(Mux(self.sum_first, 0, self.sum) + self.load_sum)
+        # Nothing is loaded in a cycle of `take`, which comes late: it need not be asked which wins.
+        with m.If(self.take), m.Switch(self.next):
+            for p in range(ACTIVATION_BITS):
+                with m.Case(p):
+                    m.d.sync += self.plane.eq(plane(p))
         with m.If(self.load_valid), m.Switch(self.load_word):
             for i, word in enumerate(words):
                 with m.Case(i):
@@ -102,12 +109,6 @@ class PlaneRegisters(wiring.Component):
                         word.eq(self.load_planes),
                         self.plane.word_select(i, _WORD_ROWS).eq(self.load_planes),
                     ]
-        with m.If(self.sum_valid):
-            m.d.sync += self.sum.eq(Mux(self.sum_first, 0, self.sum) + self.load_sum)
-        with m.If(self.take), m.Switch(self.next):
-            for p in range(ACTIVATION_BITS):
-                with m.Case(p):
-                    m.d.sync += self.plane.eq(plane(p))
         with m.If(self.clear):
             m.d.sync += [self.sum.eq(0), self.plane.eq(plane(0))]
         return m

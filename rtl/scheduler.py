@@ -254,10 +254,11 @@ class RowScheduler(wiring.Component):
                 filled.eq(Cat(candidates[span].any() for span in spans)),
                 lowest.eq(_lowest(filled)),
             ]
+        # These two are of no more use in the last group, so they need not wait for its end.
+        with m.If(soon):
+            m.d.sync += [bits.eq(self.plane), left.eq(candidates)]
         with m.If(self.start | end_plane):
             m.d.sync += [
-                bits.eq(self.plane),
-                left.eq(candidates),
                 which.eq(lowest),
                 some.eq(filled.any()),
                 flags.eq(filled),
