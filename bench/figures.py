@@ -8,7 +8,7 @@ from ..arch.chip import RowSchedule
 from ..fpga.boards import find_board
 from ..fpga.build import build_bitstream
 from ..host.link.line import goodput
-from . import behavioral, compiling, fabric, pipeline, simulation, wires
+from . import behavioral, compiling, fabric, noc, pipeline, simulation, wires
 
 __all__ = [
     "Figures",
@@ -22,6 +22,7 @@ __all__ = [
     "irdrop",
     "lenet_images",
     "link_goodput",
+    "network_on_chip",
     "pipeline_pace",
     "sim_images",
     "sim_speed",
@@ -244,4 +245,29 @@ def link_goodput() -> Figures:
     return {
         **_figure("link.goodput_clean", goodput(0.0, frames), "of the line", how.format("none")),
         **_figure("link.goodput_1e-3", goodput(1e-3, frames), "of the line", how.format("0.1 %")),
+    }
+
+
+def network_on_chip() -> Figures:
+    """The mesh under uniform random traffic, and empty."""
+    found = noc.uniform()
+    mesh = (
+        f"Verilated {noc.SHAPE} mesh of buffered routers, {noc.SHAPE.depth} flits a buffer, "
+        f"packets of {noc.FLITS} flits"
+    )
+    return {
+        **_figure(
+            "noc.saturation",
+            found.saturation,
+            "flits a node a cycle",
+            f"{mesh}, uniform random: what comes out at the largest load of which 0.98 come out in "
+            f"{noc.CYCLES} cycles",
+        ),
+        **_figure(
+            "noc.latency_excess",
+            found.zero.excess,
+            "cycles a hop",
+            f"{mesh}, empty: the most that a packet takes beyond hops and length, over "
+            f"{found.zero.pairs} pairs of tiles",
+        ),
     }

@@ -82,6 +82,7 @@ GROUPS: tuple[Source, ...] = (
     Source("pipeline_pace", ("pipeline.throughput_ratio", "pipeline.duplication_gain")),
     Source("link_goodput", ("link.goodput_clean", "link.goodput_1e-3")),
     Source("board_build", ("fpga.fmax_mhz_worst", "fpga.build_s"), asked=True),
+    Source("network_on_chip", ("noc.saturation", "noc.latency_excess")),
     Source("irdrop", ("irdrop.max_rel_diff", "irdrop.speedup", "irdrop.solve_s")),
 )
 

@@ -96,6 +96,32 @@ def bench(
             typer.echo(f"\nwrote {plot}")
 
 
+@noc_app.command()
+def cost(
+    depth: Annotated[int, typer.Option("--depth", help="Flits in a buffer.")] = 8,
+    multicast: Annotated[
+        bool, typer.Option("--multicast/--no-multicast", help="With copies on the way.")
+    ] = True,
+    seed: Annotated[int, typer.Option("--seed", help="Of the placement.")] = 1,
+) -> None:
+    """Synthesize, place and route one buffered router for an ECP5; a few minutes."""
+    import tempfile
+
+    from ...arch.noc import parse_mesh
+
+    parse_mesh("2x2", depth=depth)
+    _check_range("--seed", seed, 0, (1 << 31) - 1)
+    from ...fpga.noc import router_cost
+    from ...rtl.noc.router import Router
+
+    with tempfile.TemporaryDirectory(prefix="ohmtwin-") as folder:
+        found = router_cost(Router(depth=depth, multicast=multicast), Path(folder), seed)
+    typer.echo(
+        f"{found.lut} LUTs, of which {found.ram} are memory; {found.ff} flip-flops; "
+        f"{found.fmax_mhz:.1f} MHz"
+    )
+
+
 def _check_range(option: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InputError(f"{option} must be {low} to {high}, not {value}")

@@ -27,6 +27,7 @@ smtbmc yices
 [script]
 read_rtlil top.il
 prep -flatten -top top
+{passes}
 opt_clean -purge
 
 [files]
@@ -44,12 +45,16 @@ def find_tools() -> dict[str, str]:
     return {name: path for name, path in found.items() if path is not None}
 
 
-def verdict(spec: wiring.Component, mode: str, depth: int, folder: Path) -> str:
-    """PASS or FAIL, as SymbiYosys finds it."""
+def verdict(
+    spec: wiring.Component, mode: str, depth: int, folder: Path, *, passes: str = ""
+) -> str:
+    """PASS or FAIL, as SymbiYosys finds it; ``passes`` of Yosys go before."""
     tools = find_tools()
     text = rtlil.convert(spec, name="top", ports=[], platform="formal")
     (folder / "top.il").write_text(text, encoding="utf-8")
-    (folder / "top.sby").write_text(SCRIPT.format(mode=mode, depth=depth), encoding="utf-8")
+    (folder / "top.sby").write_text(
+        SCRIPT.format(mode=mode, depth=depth, passes=passes), encoding="utf-8"
+    )
     done = subprocess.run(
         [
             tools["yowasp-sby"], "-f",
