@@ -19,6 +19,7 @@ from .noc_build import router_verilog
 from .toolchain import Job, Log, Progress, Tools, find_tools, run_jobs
 from .verilating import (
     C_SOURCES,
+    FAST,
     LINK,
     RECIPE,
     SV,
@@ -31,7 +32,14 @@ from .verilating import (
 )
 from .verilator_build import Macro, emit_cached
 
-__all__ = ["STATE_WORDS", "build_mesh", "emit_mesh_tile"]
+__all__ = [
+    "STATE_WORDS",
+    "Model",
+    "build_library",
+    "build_mesh",
+    "emit_mesh_tile",
+    "structure_of",
+]
 
 STATE_WORDS = 16
 """64-bit words that a tile shows of itself; see ``rtl/sv/ohmtwin_mesh_tile.sv``."""
@@ -45,7 +53,7 @@ _SINGLE = "single"
 
 
 @dataclass(frozen=True)
-class _Model:
+class Model:
     """A module, the SystemVerilog top around it, and the prefix of its C++."""
 
     prefix: str
@@ -53,6 +61,7 @@ class _Model:
     verilog: str
     extra: tuple[Path, ...] = ()
     flags: tuple[str, ...] = ()
+    optimize: str = FAST
 
 
 def emit_mesh_tile(chip: Chip) -> str:
@@ -69,7 +78,7 @@ def emit_mesh_tile(chip: Chip) -> str:
 
         return mesh_tile_verilog(chip)
 
-    return emit_cached([f"mesh tile {_structure(chip)}"], ("rtl", "arch"), make)
+    return emit_cached([f"mesh tile {structure_of(chip)}"], ("rtl", "arch"), make)
 
 
 def build_mesh(
@@ -109,42 +118,71 @@ def build_mesh(
     report = progress or _silent
     report("elaborating the chip", 0, 1)
     models = (
-        _Model(
+        Model(
             "Vohm_mesh_tile",
             "ohmtwin_mesh_tile",
             tile or emit_mesh_tile(chip),
             (SV / f"crossbar_macro_{macro}.sv",),
             (f"-GSTATE_WORDS={STATE_WORDS}",),
         ),
-        _Model(
+        Model(
             "Vohm_router",
             "ohmtwin_router",
             router_verilog("buffered", MeshShape(depth=chip.buffer_flits)),
         ),
     )
-    return _build_library(models, "mesh_parts.cpp", report, macro == "dpi", single_eval)
+    return build_library(
+        models, "mesh_parts.cpp", report, dpi=macro == "dpi", single_eval=single_eval
+    )
 
 
-def _build_library(
-    models: Sequence[_Model], chip_source: str, report: Progress, dpi: bool, single_eval: bool
+def build_library(
+    models: Sequence[Model],
+    chip_source: str,
+    report: Progress,
+    *,
+    dpi: bool,
+    single_eval: bool,
+    whole_tiles: int = 0,
 ) -> Path:
-    """Models and the harness around them, linked."""
+    """Models and the harness around them, linked.
+
+    Parameters
+    ----------
+    models : sequence of Model
+    chip_source : str
+        What makes a mesh of them, in ``rtl/sv``.
+    report : callable
+        Told what is done now.
+    dpi : bool
+        Whether cores ask C crossbars.
+    single_eval : bool
+        See :func:`build_mesh`.
+    whole_tiles : int
+        Tiles in one model of everything.
+
+    Raises
+    ------
+    ToolError
+        If a tool is missing or fails.
+    """
     tools = find_tools()
     common = tools.versions()
+    layout = _layout(whole_tiles)
     folders = [_build_objects(model, tools, common, report) for model in models]
     single = single_eval and all((folder / _SINGLE).exists() for folder in folders)
     sources = [SV / name for name in (chip_source, *_HARNESS)]
     headers = [SV / name for name in _HEADERS]
     glue = [SV / "ohm_dpi.c", SV / "ohm_dpi.h"] if dpi else []
     defines = [*(["-DOHM_MACRO_DPI"] if dpi else []), *(["-DOHM_SINGLE_EVAL"] if single else [])]
-    key: list[str | bytes] = ["mesh", *common, *defines, _layout(), *(str(f) for f in folders)]
+    key: list[str | bytes] = ["mesh", *common, *defines, layout, *(str(f) for f in folders)]
     key += file_parts([*sources, *headers, *glue, *C_SOURCES, *RECIPE, Path(__file__)])
 
     def build(folder: Path) -> None:
         runtime = build_runtime(tools, common, False, report)
         work = folder / "work"
         work.mkdir()
-        (work / _LAYOUT).write_text(_layout(), encoding="utf-8")
+        (work / _LAYOUT).write_text(layout, encoding="utf-8")
         log = Log(folder.name)
         include = [f"-I{path}" for path in folders]
         jobs = [
@@ -160,36 +198,47 @@ def _build_library(
     return locked(key, build) / _LIBRARY
 
 
-def _build_objects(model: _Model, tools: Tools, common: Sequence[str], report: Progress) -> Path:
+def _build_objects(model: Model, tools: Tools, common: Sequence[str], report: Progress) -> Path:
     """A Verilated model as a folder of objects and headers."""
-    top = SV / f"{model.top}.sv"
-    layout = _layout()
+    # The top stands among our sources, or in the generated text.
+    tops = [top] if (top := SV / f"{model.top}.sv").exists() else []
 
     def build(folder: Path) -> None:
         log = Log(folder.name)
         (folder / f"{model.prefix}.v").write_text(model.verilog, encoding="utf-8")
         report(f"verilating {model.top}", 0, 1)
         verilate = [str(tools.verilator), *VERILATE, "--top-module", model.top, *model.flags]
-        verilate += ["--prefix", model.prefix, "-Mdir", ".", str(top), *map(str, model.extra)]
+        verilate += ["--prefix", model.prefix, "-Mdir", ".", *map(str, [*tops, *model.extra])]
         verilate.append(f"{model.prefix}.v")
         run_jobs([Job("verilator", tuple(verilate))], tools, folder, log, lambda _: None)
-        jobs = [compile_job(tools, source, ()) for source in sorted(folder.glob("*.cpp"))]
+        jobs = [
+            compile_job(tools, source, (), model.optimize)
+            for source in sorted(folder.glob("*.cpp"))
+        ]
         run_counted(f"compiling {model.top}", jobs, tools, folder, log, report)
         if one_trigger(folder, model.prefix, inputs=True):
             (folder / _SINGLE).touch()
         for path in [*folder.glob("*.cpp"), *folder.glob("*.d"), *folder.glob("*.v")]:
             path.unlink()
 
-    key: list[str | bytes] = ["part", model.prefix, model.verilog, *common, layout]
-    return locked([*key, *file_parts([top, *model.extra, *RECIPE, Path(__file__)])], build)
+    key: list[str | bytes] = [
+        "part",
+        model.prefix,
+        model.verilog,
+        *common,
+        *model.flags,
+        model.optimize,
+    ]
+    return locked([*key, *file_parts([*tops, *model.extra, *RECIPE, Path(__file__)])], build)
 
 
-def _structure(chip: Chip) -> str:
+def structure_of(chip: Chip) -> str:
+    """The fields of a chip that shape a tile of a mesh."""
     fields = {**chip.structure, **chip.network}
     return " ".join(f"{key}={value}" for key, value in sorted(fields.items()))
 
 
-def _layout() -> str:
+def _layout(whole_tiles: int) -> str:
     """``mesh_layout.h``: the fields of headers, for C++."""
     lines = ["#pragma once", "namespace noc {"]
 
@@ -206,6 +255,7 @@ def _layout() -> str:
     lines += [f"constexpr unsigned long KIND_{k.name} = {int(k)};" for k in ControlKind]
     lines.append(f"constexpr int HOST_ROUTE = {HOST_ROUTE};")
     lines.append(f"constexpr int STATE_WORDS = {STATE_WORDS};")
+    lines.append(f"constexpr int WHOLE_TILES = {whole_tiles};")
     return "\n".join([*lines, "} // namespace noc", ""])
 
 

@@ -108,6 +108,7 @@ Parts::Parts(const mesh_config &config, VerilatedContext *context, ohm_array **a
     // Over the reset nobody sleeps.
     for (int i = 0; i < RESET_CYCLES; ++i) step();
     skip_ = config.skip_idle;
+    digest = 0;
 }
 
 Parts::~Parts() {

@@ -138,3 +138,20 @@ def chain(
     )
     result = HostResult(len(order) - 1, ((Message(1, 0, words[-1]),),), ("codes",))
     return MeshPlan(mesh, tuple(tiles), (feed,), (result,))
+
+
+def star(places: Sequence[tuple[int, int]], words: int, mesh: tuple[int, int]) -> MeshPlan:
+    """A plan in which the host sends each tile a vector, and all of them send theirs back."""
+    route = Route(number=1, legs=(Leg(0, 0, 0, True),), channel=0, consumers=0)
+    turn = ((Message(1, 0, words),),)
+    tiles = tuple(
+        TilePlan(x, y, at, at, 0, 1, (route,), ((Message(2, 0, words),),), turn)
+        for at, (x, y) in enumerate(places)
+    )
+    layout = InputLayout.plain(words * 8)
+    feeds = tuple(
+        HostFeed(at, (Leg(x, y),), 2, 1, (at,), "x", layout, (words,))
+        for at, (x, y) in enumerate(places)
+    )
+    results = tuple(HostResult(at, turn, ("codes",)) for at in range(len(places)))
+    return MeshPlan(mesh, tiles, feeds, results)
