@@ -443,7 +443,7 @@ class TileClock:
                 self._leg = 0
                 self._message = None
                 self._messages.popleft()
-                self._halves.append(time - 1 + HALF_FREE)
+                self._halves.append(time + HALF_FREE)
                 state.sent += 1
             self._offering = False
             self.pump()

@@ -8,7 +8,7 @@ from ..arch.chip import RowSchedule
 from ..fpga.boards import find_board
 from ..fpga.build import build_bitstream
 from ..host.link.line import goodput
-from . import behavioral, compiling, fabric, noc, pipeline, simulation, wires
+from . import behavioral, compiling, fabric, noc, pipeline, prediction, simulation, wires
 
 __all__ = [
     "Figures",
@@ -16,6 +16,7 @@ __all__ = [
     "all_effects",
     "board_build",
     "compile_times",
+    "cycle_error",
     "fast_products",
     "fast_reads",
     "image_derivation",
@@ -190,6 +191,18 @@ def pipeline_pace() -> Figures:
         "from sample to sample with the convolution on one tile, over those with it on two; "
         f"{samples} samples in a row, device rram",
     )
+
+
+def cycle_error() -> Figures:
+    """What level fast predicts of meshes, against the RTL."""
+    errors = prediction.cycle_errors()
+    worst = max(errors, key=lambda case: abs(errors[case]))
+    exact = sum(error == 0 for error in errors.values())
+    how = (
+        f"largest relative error of the predicted cycles of a pipelined run, of {len(errors)} "
+        f"networks on meshes: {worst}; {exact} are exact; all flits are equal"
+    )
+    return _figure("fast.cycle_error", abs(errors[worst]), "", how)
 
 
 def irdrop() -> Figures:

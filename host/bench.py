@@ -73,6 +73,7 @@ GROUPS: tuple[Source, ...] = (
     Source("all_effects", ("fast.all_effects_ratio",)),
     Source("fast_products", ("fast.products_per_s",)),
     Source("lenet_images", ("fast.lenet_1000_s",)),
+    Source("cycle_error", ("fast.cycle_error",)),
     Source(
         "compile_times", ("compile.lenet_s", "compile.ten_million_s", "compile.ten_million_gib")
     ),
