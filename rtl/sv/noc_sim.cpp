@@ -72,12 +72,13 @@ class Run {
 
     bool run() {
         net_.settle();
-        const uint64_t end = c_.warm_up + c_.measure + c_.drain;
+        uint64_t drained = 0;
         if (c_.pattern == NOC_ONE) make(c_.one_src, c_.one_dst, 0);
-        while (now_ < end && !r_.error[0]) {
+        while (!r_.error[0]) {
             const bool making = now_ < c_.warm_up + c_.measure && !limit();
             // With a limit, the run ends when all is out; else what was measured must be.
             if (!making && (limit() ? outstanding_ == 0 : waiting_ == 0)) break;
+            if (!making && ++drained > c_.drain) break;  // what is missing then is told
             if (c_.pattern != NOC_ONE && !limit()) generate();
             cycle();
         }
