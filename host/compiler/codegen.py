@@ -309,6 +309,9 @@ class _Generator:
             for buffer in self.layout.buffers.of(self.layout.views[tensor])
         }
         direct = {n for n in numbers if self.layout.buffers.all[n].kind == "host"}
+        if self.neighbours.eager:
+            now = [tensor for tensor in fed if not self.is_direct(tensor, direct)]
+            return [now, *([] for _ in self.layout.work[1:])]
         found: list[list[str]] = []
         done = 0
         for work in self.layout.work:
@@ -319,6 +322,8 @@ class _Generator:
                     read |= {b.number for b in self.layout.buffers.of(view)}
                 else:
                     read |= {b.number for b in self.layout.buffers.of(task.reads)}
+            # An input as it lies, or its halo, takes no task, and may be sent all the same.
+            read |= {b.number for b in self.layout.buffers.of(self.layout.views[work.tensor])}
             until = max((numbers[n] + 1 for n in read if n in numbers), default=0)
             wanted = [t for t in fed[done:until] if not self.is_direct(t, direct)]
             found.append(wanted)

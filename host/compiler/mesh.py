@@ -17,7 +17,7 @@ from .compiled import CompiledNetwork
 from .layout import plan_layout
 from .mapping import Block, map_layout
 from .mapping import Mapping as LayerMapping
-from .mesh_check import check_mesh
+from .mesh_check import StuckError, check_mesh
 from .mesh_plan import MeshPlan
 from .mesh_routes import Part, RouteError, message_words, plan_mesh
 from .mesh_stages import MeshCutter, Stage, Stages, fewest_tiles, find_stages
@@ -177,7 +177,7 @@ class _MeshCompiler:
             if len(pieces) == 1
         }
 
-    def compile_parts(self, stages: Sequence[Stage]) -> list[tuple[Part, Network]]:
+    def compile_parts(self, stages: Sequence[Stage], eager: bool) -> list[tuple[Part, Network]]:
         """Raises _Unfit for a stage that does not fit its tile."""
         cutter = self.cutter
         groups = [cutter.order[stage.begin : stage.end] for stage in stages]
@@ -187,7 +187,9 @@ class _MeshCompiler:
             for piece in group:
                 leaving |= {t for t in cutter.needs(piece) if home.get(t, number) != number}
         results = {
-            piece.layer.output for root in cutter.results for piece in cutter.pieces_of[root]
+            piece.layer.output
+            for root in cutter.results
+            for piece in cutter.pieces_of.get(root, ())
         }
         wanted = {tensor: found for tensor, found in self.wanted().items() if tensor in leaving}
         forms: dict[str, Form] = {}
@@ -201,6 +203,7 @@ class _MeshCompiler:
                 {e.tensor: forms[e.tensor] for e in network.inputs if e.tensor in forms},
                 frozenset(leaving & {p.layer.output for p in group}),
                 wanted,
+                eager,
             )
             try:
                 made = self.compile_part(network, tile, neighbours)
@@ -232,15 +235,20 @@ class _MeshCompiler:
 
     def compile(self) -> CompiledNetwork:
         last: CapacityError | None = None
+        eager = False
         for copies in _COPIES if self.duplicate else (1,):
             while True:
                 cycles = self.estimates()
                 stages = self.stages(cycles, copies).stages
                 try:
-                    parts = self.compile_parts(stages)
+                    parts = self.compile_parts(stages, eager)
                     return self.join(stages, parts)
                 except _Unfit as error:
                     self.narrow(error)
+                except StuckError:
+                    if eager:
+                        raise
+                    eager = True
                 except RouteError as error:
                     last = error
                     break

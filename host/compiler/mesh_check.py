@@ -8,44 +8,90 @@ when there is room for it, finds every deadlock that RTL could find, and none th
 message leaves only when all its words are there, and senders hold none back.
 """
 
+import math
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from ...arch.errors import CapacityError
-from ...arch.isa import Opcode
+from ...arch.isa import Opcode, Source
 from ...arch.noc_interface import SLOTS, Leg
 from ...behavioral.program import TileProgram
 from .mesh_plan import HostFeed, MeshPlan, TilePlan
 
-__all__ = ["check_mesh", "waits_of"]
+__all__ = ["StuckError", "Wait", "check_mesh", "waits_of"]
 
 _TURNS = 3
 
 
-def waits_of(program: TileProgram) -> list[tuple[int, int]]:
-    """Words in and out that each SYNC of a sample waits for, in order; those of none are left out.
+class StuckError(CapacityError):
+    """Tiles would wait for each other in a circle."""
 
-    Words that go through the FIFOs before the next of them are these.
-    """
-    instructions = program.instructions
 
-    def body(begin: int, end: int) -> Iterator[tuple[int, int]]:
-        at = begin
-        while at < end:
-            one = instructions[at]
-            if one.op is Opcode.SYNC and (one["in_words"] or one["out_words"]):
-                yield one["in_words"], one["out_words"]
-            if one.op is Opcode.LOOP:
-                inside = at + 1 + one["body"]
-                found = list(body(at + 1, inside))
-                for _ in range(one["count"] or 1):
-                    yield from found
-                at = inside
-            else:
-                at += 1
+@dataclass(frozen=True)
+class Wait:
+    """A SYNC: the words and the room that it waits for, and those that move until the next one."""
 
-    return list(body(0, len(instructions)))
+    in_words: int
+    out_words: int
+    taken: int
+    given: int
+
+
+_Event = tuple[bool, int, int]
+"""Whether it is a SYNC, and words in and out."""
+
+
+def waits_of(program: TileProgram) -> list[Wait]:
+    """The SYNCs of a sample of a program, in order, without those that wait for no words."""
+    found: list[Wait] = []
+    for sync, taken, given in _events(program, 0, len(program.instructions)):
+        if sync:
+            found.append(Wait(taken, given, 0, 0))
+        elif not found:
+            found.append(Wait(0, 0, taken, given))
+        else:
+            last = found[-1]
+            found[-1] = replace(last, taken=last.taken + taken, given=last.given + given)
+    return found
+
+
+def _events(program: TileProgram, begin: int, end: int) -> list[_Event]:
+    """What instructions do, words that move between two SYNCs in one."""
+    found: list[_Event] = []
+
+    def add(event: _Event) -> None:
+        if not event[0] and found and not found[-1][0]:
+            event = (False, found[-1][1] + event[1], found[-1][2] + event[2])
+            found.pop()
+        found.append(event)
+
+    width = program.chip.outputs_per_beat
+    at = begin
+    while at < end:
+        one = program.instructions[at]
+        at += 1
+        if one.op is Opcode.SYNC and (one["in_words"] or one["out_words"]):
+            add((True, one["in_words"], one["out_words"]))
+        elif one.op is Opcode.RECV:
+            add((False, one["words"], 0))
+        elif one.op is Opcode.SEND:
+            add((False, 0, one["words"]))
+        elif one.op is Opcode.LOAD and one["source"] == Source.HOST:
+            add((False, -(-one["bytes"] // 8), 0))
+        elif one.op is Opcode.REQ and one["tap"]:
+            add((False, 0, -(-one["outputs"] // width) * -(-width // 2)))
+        elif one.op is Opcode.LOOP:
+            inside = _events(program, at, at + one["body"])
+            at += one["body"]
+            times = one["count"] or 1
+            if not any(sync for sync, _, _ in inside):
+                inside = [(False, times * taken, times * given) for _, taken, given in inside]
+                times = 1
+            for _ in range(times):
+                for event in inside:
+                    add(event)
+    return found
 
 
 @dataclass(eq=False)
@@ -71,7 +117,7 @@ class _Line:
 @dataclass(eq=False)
 class _Tile:
     plan: TilePlan
-    waits: list[tuple[int, int]]
+    waits: list[Wait]
     samples: int
     fifo: int
     """Words of each of its FIFOs."""
@@ -121,11 +167,11 @@ class _Tile:
     def work(self) -> bool:
         if self.passed == self.samples * len(self.waits):
             return False
-        taken, given = self.waits[self.passed % len(self.waits)]
-        if self.input < taken or self.fifo - self.output < given:
+        wait = self.waits[self.passed % len(self.waits)]
+        if self.input < wait.in_words or self.fifo - self.output < wait.out_words:
             return False
-        self.input -= taken
-        self.output += given
+        self.input -= wait.taken
+        self.output += wait.given
         self.passed += 1
         return True
 
@@ -144,15 +190,15 @@ class _Tile:
 
     def reason(self) -> str:
         """What it waits for."""
-        taken, given = self.waits[self.passed % len(self.waits)]
-        if self.passed < self.samples * len(self.waits) and self.input < taken:
+        wait = self.waits[self.passed % len(self.waits)]
+        if self.passed < self.samples * len(self.waits) and self.input < wait.in_words:
             channel, _ = self.plan.input_list[self.fed % len(self.plan.input_list)]
             return f"{self.name} waits for a message on channel {channel}"
         number, _ = self.plan.output_list[self.sent % len(self.plan.output_list)]
         if not self.routes[number].free():
             names = ", ".join(tile.name for tile in self.routes[number].consumers)
             return f"{self.name} waits on route {number} until {names} has read"
-        return f"{self.name} waits for room for {given} words"
+        return f"{self.name} waits for room for {wait.out_words} words"
 
 
 @dataclass(eq=False)
@@ -186,8 +232,8 @@ def check_mesh(plan: MeshPlan, programs: Sequence[TileProgram]) -> None:
         If a tile waits for a message that nobody sends, messages are not as long as whoever takes
         them expects, or tiles wait for each other in a circle.
     """
-    period = max(1, *(tile.copies * max(len(tile.gives), len(tile.takes)) for tile in plan.tiles))
-    samples = _TURNS * period
+    turns = (tile.copies * n for tile in plan.tiles for n in (len(tile.gives), len(tile.takes)))
+    samples = _TURNS * math.lcm(*turns)
     tiles = {
         (one.x, one.y): _Tile(one, waits_of(program), one.share(samples), program.chip.fifo_words)
         for one, program in zip(plan.tiles, programs, strict=True)
@@ -220,7 +266,7 @@ def check_mesh(plan: MeshPlan, programs: Sequence[TileProgram]) -> None:
         pass
     stuck = [tile for tile in tiles.values() if not tile.done]
     if stuck:
-        raise CapacityError(
+        raise StuckError(
             "The tiles would wait for each other for ever: "
             + "; ".join(tile.reason() for tile in stuck[:4])
             + "; a larger slot_words or fifo_words, or fewer tiles, would help"

@@ -25,6 +25,9 @@ __all__ = ["Part", "RouteError", "message_words", "plan_mesh"]
 
 _HOST = -1
 
+_TURN = 240
+"""Most samples after which tiles do the same again."""
+
 
 class RouteError(CapacityError):
     """Tiles, channels, routes or lists do not do for the copies of stages; fewer might."""
@@ -250,6 +253,11 @@ class _Planner:
 
     def plan(self) -> MeshPlan:
         columns, rows = self.chip.mesh
+        if self.turn > _TURN:
+            raise RouteError(
+                f"Copies of stages take turns that repeat after {self.turn} samples only; "
+                f"{_TURN} are what this can plan for"
+            )
         if self.count > columns * rows:
             raise RouteError(f"{self.count} tiles are needed, there are {columns * rows}")
         self.places = place_tiles(self.count, self.chip.mesh, list(self.flows()))
@@ -331,7 +339,13 @@ class _Planner:
     ) -> tuple[tuple[Message, ...], ...]:
         number = self.parts.index(part)
         wanted = part.tile.code.takes
-        others = (self.maker[tensor] for tensor, _ in wanted if tensor not in self.inputs)
+        # Who else hears a tensor changes the route that it comes by.
+        others = {
+            other
+            for tensor, _ in wanted
+            if tensor not in self.inputs
+            for other in (self.maker[tensor], *self.readers[tensor])
+        }
         hosted = [
             group for feed, group in zip(self.feeds, feeds, strict=True) if number in feed.parts
         ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Network
+from ..graph import Network, Operator
 from .tensors import Ints, is_view
 from .wishes import Wish
 
@@ -58,7 +58,8 @@ class Neighbours:
 
     Inputs of its network stand in the order in which they are produced, and are taken in that
     order, each as late as that allows: a tile never waits for what can only come after what it has
-    not taken yet.
+    not taken yet. If it gives something to others before it has taken all inputs, though, others
+    may wait for both in the other order; ``eager`` tiles take all of a sample before they begin.
 
     Parameters
     ----------
@@ -70,28 +71,48 @@ class Neighbours:
         Tensors that other tiles read.
     wanted : mapping of str to list of Wish
         How all readers of a tensor, wherever they are, would like it to lie.
+    eager : bool
+        Whether all inputs are taken before anything is computed.
     """
 
     message_words: int
     given: Mapping[str, Form] = field(default_factory=dict)
     leaving: frozenset[str] = frozenset()
     wanted: Mapping[str, Sequence[Wish]] = field(default_factory=dict)
+    eager: bool = False
 
 
 def comes_in_time(network: Network, neighbours: Neighbours, tensor: str) -> bool:
     """Whether an input that one layer reads at once may stay in the FIFO until then."""
-    form = neighbours.given.get(tensor)
-    if form is None:
+    if not neighbours.message_words:
         return True
-    # What is produced later must not be needed earlier.
+    form = neighbours.given.get(tensor)
+    whole = form is None or form.whole
     order = [entry.tensor for entry in network.inputs]
+    first = next(layer for layer in network.layers if not is_view(layer) and layer.sources)
+    if neighbours.eager and tensor not in _seen(network, first):
+        return False
+    # What is produced later must not be needed earlier.
     later = set(order[order.index(tensor) + 1 :])
+    if neighbours.eager and later:
+        return False
     carried = {tensor}
     for layer in network.layers:
         if carried & set(layer.sources):
             if not is_view(layer):
-                return form.whole
+                return whole
             carried.add(layer.output)
         elif later & set(layer.sources):
             return False
     return False
+
+
+def _seen(network: Network, layer: Operator) -> set[str]:
+    """The inputs that a layer reads, through views."""
+    makers = {one.output: one for one in network.layers}
+    found = set()
+    for source in layer.sources:
+        while source in makers and is_view(makers[source]):
+            source = makers[source].sources[0]
+        found.add(source)
+    return found

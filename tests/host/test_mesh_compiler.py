@@ -99,8 +99,8 @@ def assert_sound(net: CompiledNetwork) -> None:
         check_lists(chip, at, tile.routes, tile.input_list, tile.output_list)
         assert len(net.tiles[tile.tile].program.arrays) <= chip.cores
         waits = waits_of(net.tiles[tile.tile].program)
-        assert sum(i for i, _ in waits) == net.tiles[tile.tile].program.input_words
-        assert sum(o for _, o in waits) == net.tiles[tile.tile].program.output_words
+        assert sum(wait.taken for wait in waits) == net.tiles[tile.tile].program.input_words
+        assert sum(wait.given for wait in waits) == net.tiles[tile.tile].program.output_words
     for feed in plan.host_in:
         heard.update((tile, feed.channel) for tile in feed.tiles)
     assert set(heard.values()) == {1}
