@@ -217,7 +217,8 @@ class _Planner:
         tile = max(targets, key=lambda one: len(self.used[one]))
         raise RouteError(
             f"Tile {self.places[tile]} hears from more than {self.chip.channels} senders; raise "
-            f"the chip's channels (at most 15)"
+            "the chip's channels (at most 15), or take tiles of more cores, so that layers are cut "
+            "into fewer pieces"
         )
 
     def route(self, tile: int, targets: frozenset[int], to_host: bool) -> Route:
@@ -235,7 +236,7 @@ class _Planner:
             if len(routes) == self.chip.routes:
                 raise RouteError(
                     f"Tile {place} sends to more than {self.chip.routes} sets of tiles; raise the "
-                    f"chip's routes (at most 15)"
+                    "chip's routes (at most 15), or take tiles of more cores"
                 )
             channel = self.channel(targets) if targets else 0
             routes[key] = Route(
