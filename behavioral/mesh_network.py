@@ -81,15 +81,12 @@ class Buffer:
             return None
         return self._exits[before - self.left] + 1
 
-    def leave(self, flits: int, head: int, tail: int) -> None:
-        """The first packet leaves in these cycles."""
+    def leave(self, times: Sequence[int]) -> None:
+        """The first packet's flits leave in these cycles."""
         self.packets.popleft()
-        self.last_exit = tail
-        self.left += flits
-        if tail - head == flits - 1:
-            self._exits.extend(range(head, tail + 1))
-        else:
-            self._exits.extend(head + k * (tail - head) // (flits - 1) for k in range(flits))
+        self.last_exit = times[-1]
+        self.left += len(times)
+        self._exits.extend(times)
 
 
 class Link:
@@ -173,7 +170,7 @@ class Packet:
 
     __slots__ = (
         *("closed", "copies", "delivered", "entry", "flits", "heads", "left", "path", "sent"),
-        "tails",
+        *("tails", "times"),
     )
 
     def __init__(
@@ -189,6 +186,8 @@ class Packet:
         self.sent = sent
         self.heads: list[int] = []
         self.tails: list[int] = []
+        self.times: list[list[int] | None] = []
+        """Cycles of all flits, link by link; None: one a cycle, or not known."""
         self.entry = 0
         """Number of its first flit in the buffer that it has come to."""
         self.closed = 0
@@ -197,6 +196,21 @@ class Packet:
         """When the tail of a copy was taken, by link before the router."""
         self.left = 0
         """Buffers of which it is known when it leaves them."""
+
+    def passes(self, at: int) -> Sequence[int]:
+        """Cycles in which its flits pass a link, as far as they are told apart."""
+        flits, head, tail = self.flits, self.heads[at], self.tails[at]
+        if tail - head == flits - 1:
+            return range(head, tail + 1)
+        times = self.times[at]
+        if times is None and at and self.tails[at - 1] - self.heads[at - 1] > flits - 1:
+            times, last = [], head - 1
+            for before in self.passes(at - 1):
+                last = max(last, before) + 1
+                times.append(last)
+        if times is None:
+            return [head + k * (tail - head) // (flits - 1) for k in range(flits)]
+        return [*times[:-1], tail]
 
 
 class Fabric:
@@ -336,6 +350,7 @@ class Fabric:
         link.given = 0
         heads.append(now)
         tails.append(now + flits - 1)
+        packet.times.append(None)
         # A tail needs the room that the head makes when it goes on.
         for back in range(1, at + 1):
             buffer = links[at - back].buffer
@@ -360,11 +375,21 @@ class Fabric:
 
     @staticmethod
     def _fit(packet: Packet, buffer: Buffer, at: int) -> None:
-        """The tail needs the room that packets before it make."""
-        if packet.flits <= buffer.depth:
-            room = buffer.room(packet.entry + packet.flits - 1)
-            if room is not None and room > packet.tails[at]:
-                packet.tails[at] = room
+        """Flits need the room that packets before theirs make."""
+        flits, head = packet.flits, packet.heads[at]
+        room = buffer.room(packet.entry + flits - 1)
+        if flits > buffer.depth or room is None:
+            return
+        steady = at == 0 or packet.tails[at - 1] - packet.heads[at - 1] == flits - 1
+        if steady and room <= head + flits - 1:
+            return
+        before = packet.passes(at - 1) if at else range(-1, flits - 1)
+        times, last = [], head - 1
+        for k in range(flits):
+            last = max(last + 1, before[k] + 1, buffer.room(packet.entry + k) or 0)
+            times.append(last)
+        packet.times[at] = times
+        packet.tails[at] = max(packet.tails[at], last)
 
     @staticmethod
     def _follow(packet: Packet, first: int) -> None:
@@ -415,6 +440,7 @@ class Fabric:
         copy = Packet(Path([packet.path.links[at], link], [None, None], node), packet.flits, taken)
         copy.heads.append(packet.tails[at])
         copy.tails.append(packet.tails[at])
+        copy.times.append(None)
         copy.closed = copy.left = 1
         self._agenda.at(max(packet.tails[at] + 1, self._agenda.now), self._request, copy, 1)
 
@@ -466,9 +492,12 @@ class Fabric:
                 return
             packet.left += 1
             copied = packet.copies.get(at, -1)
-            tail = max(packet.tails[at + 1], copied)
-            head = tail - packet.flits + 1 if copied >= 0 else packet.heads[at + 1]
-            buffer.leave(packet.flits, head, tail)
+            times = packet.passes(at + 1)
+            if copied >= 0:
+                taken = range(copied - packet.flits + 1, copied + 1)
+                times = [max(pair) for pair in zip(times, taken, strict=True)]
+            tail = times[-1]
+            buffer.leave(times)
             if buffer.packets:
                 following = buffer.packets[0]
                 last = len(following.heads) - 1
