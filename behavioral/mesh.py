@@ -18,7 +18,8 @@ from ..arch.errors import InputError
 from ..arch.noc import Channel, Kind, MeshShape, Node
 from ..arch.noc_interface import SLOTS, Leg, ListEntry, Route, packets
 from .machine_times import PassTimes
-from .mesh_network import Agenda, Fabric, Link, Packet
+from .mesh_network import Fabric
+from .mesh_packets import Agenda, Link, Packet
 from .mesh_tile import Message, Span, Stalls, TileClock
 
 __all__ = [

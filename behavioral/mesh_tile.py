@@ -27,7 +27,8 @@ from ..arch.noc_interface import (
     packets,
 )
 from .machine_times import PassTimes, Touch
-from .mesh_network import Agenda, Fabric, Packet, Path
+from .mesh_network import Fabric
+from .mesh_packets import Agenda, Packet, Path
 from .mesh_streams import Stream, output_message
 
 __all__ = ["Message", "Outlet", "Span", "Stalls", "TileClock"]

@@ -15,7 +15,8 @@ from ohmtwin.arch.noc import Channel, Kind, MeshShape, Node, Port
 from ohmtwin.arch.noc_interface import Leg, ListEntry, Route, legs_to
 from ohmtwin.behavioral.machine_times import PassTimes
 from ohmtwin.behavioral.mesh import Feed, MeshDeadlockError, MeshModel, MeshRun, TileSetup
-from ohmtwin.behavioral.mesh_network import Agenda, Fabric, Packet
+from ohmtwin.behavioral.mesh_network import Fabric
+from ohmtwin.behavioral.mesh_packets import Agenda, Packet
 from ohmtwin.behavioral.mesh_streams import Stream, output_message
 
 CHIP = Chip(
