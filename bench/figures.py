@@ -8,7 +8,7 @@ from ..arch.chip import RowSchedule
 from ..fpga.boards import find_board
 from ..fpga.build import build_bitstream
 from ..host.link.line import goodput
-from . import behavioral, compiling, fabric, noc, pipeline, prediction, simulation, wires
+from . import behavioral, compiling, fabric, mesh, noc, pipeline, prediction, simulation, wires
 
 __all__ = [
     "Figures",
@@ -26,6 +26,7 @@ __all__ = [
     "network_on_chip",
     "pipeline_pace",
     "sim_images",
+    "sim_mesh",
     "sim_speed",
     "zero_skip",
 ]
@@ -127,6 +128,25 @@ def sim_speed() -> Figures:
             f"sim.ratio_to_stub{suffix}", found["ratio_to_stub"], "ratio", how + bare
         )
     return figures
+
+
+def sim_mesh() -> Figures:
+    """Many tiles in lock step, and the build of their models."""
+    found = mesh.mesh_speed()
+    columns, rows = mesh.CHIP.mesh
+    how = (
+        f"{columns}x{rows} Verilated tiles of {mesh.CHIP.cores} cores, {mesh.CHIP.lanes} ADCs a "
+        f"core, device rram, tiles busy in {found['occupancy']:.2f} of the cycles, one thread, "
+        f"median of {found['runs']} runs, at most {found['gib']:.2f} GiB"
+    )
+    beside = f"{how}, over cycles/s of one such tile alone in runs between"
+    build = "its models built from nothing, on as many processors as there are"
+    return {
+        **_figure("sim.mesh_tile_cycles_per_s", found["tile_cycles_per_s"], "tile-cycles/s", how),
+        **_figure("sim.mesh_ratio", found["ratio"], "ratio", beside),
+        **_figure("sim.mesh_build_s", mesh.build_seconds(), "s", build),
+        **_figure("sim.mesh_gib", found["gib"], "GiB", f"{how}; memory of the whole process"),
+    }
 
 
 def sim_images() -> Figures:

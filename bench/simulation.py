@@ -26,7 +26,7 @@ from ..host.simulation import Simulation, SimulationPort, load_library
 from ..host.toolchain import Progress
 from ..host.verilator_build import Macro, build_model
 
-__all__ = ["CHIP_16", "CHIP_128", "busy_program", "simulation_speed"]
+__all__ = ["CHIP_16", "CHIP_128", "RunningTile", "busy_program", "simulation_speed"]
 
 CHIP_128 = Chip(name="128 rows a read", rows_per_read=128, adc_bits=9, lanes=1)
 """The whole array at once, a converter for the array: the largest reads there are."""
@@ -88,7 +88,7 @@ def busy_program(chip: Chip, products: int = _PRODUCTS) -> TileProgram:
     )
 
 
-class _Running:
+class RunningTile:
     """One model with the busy program, ready to be timed."""
 
     def __init__(self, chip: Chip, macro: Macro, progress: Progress | None) -> None:
@@ -158,8 +158,8 @@ def simulation_speed(
         ``cycles_per_s`` and ``stub_cycles_per_s``, medians; ``ratio_to_stub``, the median of the
         ratios of neighbouring runs; ``adc_busy``, a check that the cores were kept busy.
     """
-    dpi = _Running(chip, "dpi", progress)
-    stub = _Running(chip, "stub", progress)
+    dpi = RunningTile(chip, "dpi", progress)
+    stub = RunningTile(chip, "stub", progress)
     pairs = [(dpi.run(seconds), stub.run(seconds)) for _ in range(runs)]
     found = {
         "chip": chip.name,

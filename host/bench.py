@@ -69,6 +69,10 @@ GROUPS: tuple[Source, ...] = (
         ),
     ),
     Source("sim_images", ("sim.images_per_s",)),
+    Source(
+        "sim_mesh",
+        ("sim.mesh_tile_cycles_per_s", "sim.mesh_ratio", "sim.mesh_build_s", "sim.mesh_gib"),
+    ),
     Source("fast_reads", ("fast.reads_per_s",)),
     Source("all_effects", ("fast.all_effects_ratio",)),
     Source("fast_products", ("fast.products_per_s",)),
