@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.chip import Chip
-from ...arch.errors import CapacityError, ConfigError
+from ...arch.errors import CapacityError, ConfigError, InputError
 from ...arch.noc_interface import check_network
 from ...behavioral import golden
 from ..graph import Network, lower_softmax
@@ -92,6 +92,14 @@ class _MeshCompiler:
     def sample_tensors(self) -> dict[str, NDArray[np.uint8]]:
         """Codes of all tensors for one sample: typical codes if there are some, else even ones."""
         given = self.options.calibration
+        inputs = sum(math.prod(entry.shape) for entry in self.network.fed)
+        if given is not None and (
+            given.dtype != np.uint8 or given.shape[1:] != (inputs,) or not len(given)
+        ):
+            raise InputError(
+                f"Calibration codes must be uint8 [n, {inputs}] with n of 1 or more, not "
+                f"{given.dtype} {list(given.shape)}"
+            )
         random = np.random.default_rng(0)
         codes = {}
         at = 0

@@ -11,7 +11,7 @@ from graph_cases import GRAPH_CHIP, Maker, random_inputs
 from mesh_words import run_words
 
 from ohmtwin.arch.chip import Chip, load_chip
-from ohmtwin.arch.errors import CapacityError, ConfigError
+from ohmtwin.arch.errors import CapacityError, ConfigError, InputError
 from ohmtwin.arch.noc import Node
 from ohmtwin.arch.noc_interface import check_lists, check_route
 from ohmtwin.behavioral.golden import run_network
@@ -188,6 +188,18 @@ def test_a_bottleneck_is_duplicated() -> None:
         # Nothing but the slowest stage holds samples up, filling and draining left out.
         assert max(counters.occupancy) > 0.9
     assert cycles[0] > 1.8 * cycles[1]
+
+
+def test_typical_codes_balance_the_stages() -> None:
+    """Zero-skip makes a layer as fast as its inputs are empty."""
+    network = mlp()
+    dark = np.zeros((1, 100), np.uint8)
+    plans = [compiled(network, trace=False, calibration=codes).mesh for codes in (None, dark)]
+    assert all(plan is not None for plan in plans)
+    cycles = [plan.cycles[0] for plan in plans if plan is not None]
+    assert cycles[1] < cycles[0] / 1.5
+    with pytest.raises(InputError, match=r"Calibration codes must be uint8 \[n, 100\]"):
+        compiled(network, calibration=np.zeros((1, 99), np.uint8))
 
 
 def test_limits() -> None:
