@@ -16,7 +16,7 @@ from ohmtwin.arch.noc_interface import Leg, ListEntry, Route, legs_to
 from ohmtwin.behavioral.machine_times import PassTimes
 from ohmtwin.behavioral.mesh import Feed, MeshDeadlockError, MeshModel, MeshRun, TileSetup
 from ohmtwin.behavioral.mesh_network import Fabric
-from ohmtwin.behavioral.mesh_packets import Agenda, Packet
+from ohmtwin.behavioral.mesh_packets import Agenda, Buffer, Packet
 from ohmtwin.behavioral.mesh_streams import Stream, output_message
 
 CHIP = Chip(
@@ -83,6 +83,36 @@ def test_a_relay_counted_by_hand() -> None:
     assert found.links[Channel(1, 0, Port.WEST)] == found.links[Channel(0, 0, Port.WEST)]
     assert (found.links[Channel(0, 0, Port.WEST)].data, found.flits) == (4, 12 + 12 + 3)
     assert found.links[Channel(0, 0, Port.WEST)].control == 1
+
+
+GIVER = """
+LOOP body=6 count=0
+SYNC in_words=1
+SET reg=A1 value=0
+RECV addr=1 words=1
+SYNC out_words=12
+SET reg=A1 value=0
+SEND addr=1 words=12
+"""
+
+
+def test_two_messages_fit_the_transmit_memory() -> None:
+    """Twelve words at once, in messages of three: the link is busy all the time, but no more."""
+    route = Route(number=1, legs=legs_to(Node(0, 0), [HOST]), channel=0, consumers=0)
+    tile = TileSetup(Node(0, 0), (route,), (ListEntry(1, 1),), (ListEntry(1, 3),))
+    times: list[PassTimes] = []
+    data = np.arange(16, dtype=np.uint64)
+    giver = make(GIVER, inputs=1, outputs=12, chip=CHIP, data=data)
+    machine(giver).run(np.zeros((1, 1), np.uint64), times)
+    found = MeshModel(CHIP, [tile], [Feed(legs_to(HOST, [Node(0, 0)]), 1, 1)]).run(
+        [times], [(0, 1)]
+    )
+    # The first message goes into one half, the second into the other; the third waits until the
+    # last flit of the first is offered, and is there three cycles later.
+    first = found.got[0].first
+    assert [s.first - first for s in found.got] == [0, 4, 8, 12]
+    assert [s.last - s.first for s in found.got] == [3, 3, 3, 3]
+    assert found.tiles[0].stalls.half == 2 + 1
 
 
 def test_two_slots_keep_a_relay_busy() -> None:
@@ -219,3 +249,14 @@ def test_a_blocked_packet_holds_the_links_behind_it() -> None:
     # The last buffer holds four of its flits: its tail leaves router (1, 0) in 21 + 10 - 4, and
     # what came behind it in the same buffer follows.
     assert got["crossing"] == (28, 28)
+
+
+def test_room_comes_a_cycle_after_a_flit_has_left() -> None:
+    fabric = Fabric(MeshShape(width=2, height=1, depth=2), Agenda())
+    packet = Packet(fabric.path(Node(0, 0), Leg(1, 0), Kind.DATA), 2, lambda *_: None)
+    buffer = Buffer(2)
+    assert [buffer.room(flit) for flit in range(4)] == [0, 0, None, None]
+    buffer.packets.append(packet)
+    buffer.leave([5, 9])
+    assert [buffer.room(flit) for flit in range(2, 5)] == [6, 10, None]
+    assert (buffer.last_exit, buffer.left, list(buffer.packets)) == (9, 2, [])

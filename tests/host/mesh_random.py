@@ -68,13 +68,15 @@ def _program(chip: Chip, taken: int, given: int, work: int, rng: Random) -> Tile
 
 
 def random_mesh(
-    chip: Chip, seed: int, work: int, widest: int = 2
+    chip: Chip, seed: int, work: int, widest: int = 2, longest: int | None = None
 ) -> tuple[MeshPlan, list[TileProgram]]:
     """Stages of up to ``widest`` tiles; each tile of a stage sends to all of the next one.
 
-    ``work``: most cycles that a program spends before it sends, about.
+    ``work``: most cycles that a program spends before it sends, about. ``longest``: words of the
+    longest message.
     """
     rng = Random(seed)
+    most = longest or chip.slot_words
     columns, rows = chip.mesh
     nodes = [Node(x, y) for y in range(rows) for x in range(columns)]
     rng.shuffle(nodes)
@@ -108,7 +110,7 @@ def random_mesh(
         for end in () if host else ends:
             takes[end] += [(to, words) for words in messages]
 
-    inputs = _parts(rng.randint(1, 20), chip.slot_words, rng)
+    inputs = _parts(rng.randint(1, 20), most, rng)
     groups = [[node] for node in stages[0]] if rng.random() < 0.5 else [stages[0]]
     feeds = []
     for group in groups:
@@ -118,9 +120,9 @@ def random_mesh(
             takes[node] += [(to, words) for words in inputs]
     for stage, following in zip(stages, [*stages[1:], [HOST]], strict=True):
         for node in stage:
-            send(node, following, _parts(rng.randint(1, 20), chip.slot_words, rng))
+            send(node, following, _parts(rng.randint(1, 20), most, rng))
             if following != [HOST] and rng.random() < 0.3:
-                send(node, [HOST], _parts(rng.randint(1, 12), chip.slot_words, rng))
+                send(node, [HOST], _parts(rng.randint(1, 12), most, rng))
 
     def messages_of(entries: Entries) -> tuple[tuple[Message, ...], ...]:
         starts = np.cumsum([0, *(words for _, words in entries)]).tolist()

@@ -111,3 +111,16 @@ def test_random_meshes(library: Path, mesh: tuple[int, int], work: int) -> None:
     assert max(map(abs, errors)) <= (0.02 if work else 0.04)
     # Mostly nothing is off at all, though packets meet in every run.
     assert sum(error == 0 for error in errors) >= (8 if mesh == (2, 2) else 3)
+
+
+def test_short_messages(library: Path) -> None:
+    """Many to a SEND, so that the transmit memory has no room for the next one."""
+    for seed in range(6):
+        plan, programs = random_mesh(CHIP, seed, 0, 1, longest=3)
+        driver = measure(library, CHIP, plan, programs)
+        try:
+            run = predict(CHIP, plan, machines(programs), SAMPLES)
+            assert abs(check(run, driver, seed)) <= 0.02
+            assert sum(tile.stalls.half for tile in run.tiles) > 0
+        finally:
+            driver.close()
