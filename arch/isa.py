@@ -91,7 +91,10 @@ class Source(IntEnum):
 
 
 class VecOp(IntEnum):
-    """What VEC does to a vector accumulator, with ``v = k * byte + f``."""
+    """What VEC does to a vector accumulator, with ``v = k * byte + f``.
+
+    The last two take words of 32 bits, little-endian, in place of bytes: ``v = word + f``.
+    """
 
     PUT = 0
     """acc = v"""
@@ -103,6 +106,15 @@ class VecOp(IntEnum):
     """acc = max(acc, v)"""
     MIN = 4
     """acc = min(acc, v)"""
+    PUT32 = 5
+    """acc = v"""
+    ADD32 = 6
+    """acc = acc + v"""
+
+    @property
+    def width(self) -> int:
+        """Bytes of an operand."""
+        return 4 if self in (VecOp.PUT32, VecOp.ADD32) else 1
 
 
 @dataclass(frozen=True)
@@ -200,8 +212,8 @@ FORMATS: Mapping[Opcode, Format] = MappingProxyType(
             ),
         ),
         Opcode.REQ: Format(
-            "Add up the accumulators of cores, or take those of the vector unit; add bias, "
-            "requantize, store codes.",
+            "Add up the accumulators of cores and of the vector unit; add bias, requantize, "
+            "store codes.",
             (
                 *_address("dest", 5),
                 *_address("param", 9),
@@ -209,7 +221,7 @@ FORMATS: Mapping[Opcode, Format] = MappingProxyType(
                 Field("table_on", 14, 1, "pass the codes through a table"),
                 Field("table", 15, 4, "which table"),
                 Field("outputs", 19, 10, "accumulators to drain, hence codes to store"),
-                Field("vector", 29, 1, "drain the vector accumulators; cores must be 0"),
+                Field("vector", 29, 1, "drain the vector accumulators, in place of core 0"),
                 Field("same_param", 30, 1, "one group of parameters serves all words"),
                 _CORES,
             ),

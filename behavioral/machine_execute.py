@@ -164,13 +164,16 @@ class Executor:
 
     def _vector(self, step: np.void, source: NDArray[np.uint8]) -> None:
         element = int(step["place"])
-        acc = self._memories.vec[element : element + len(source)]
-        # int32 arrays wrap around, as the adders do.
-        v = step["scale"] * source.astype(np.int32) + step["offset"]
         op = VecOp(int(step["mode"]))
-        if op is VecOp.PUT:
+        acc = self._memories.vec[element : element + len(source) // op.width]
+        # int32 arrays wrap around, as the adders do.
+        if op.width > 1:
+            v = source.view("<i4") + step["offset"]
+        else:
+            v = step["scale"] * source.astype(np.int32) + step["offset"]
+        if op in (VecOp.PUT, VecOp.PUT32):
             acc[:] = v
-        elif op is VecOp.ADD:
+        elif op in (VecOp.ADD, VecOp.ADD32):
             acc += v
         elif op is VecOp.MUL:
             acc[:] = acc.astype(np.int16).astype(np.int32) * v.astype(np.int16)
@@ -196,12 +199,12 @@ class Executor:
         beats, outputs, group = int(step["runs"]), int(step["count"]), int(step["source"])
         width = program.chip.outputs_per_beat
         drained = beats * width
-        if step["mode"]:
+        if step["mode"] & 1:
             params = np.tile(program.params[group : group + width], beats)
         else:
             params = program.params[group : group + drained]
         total = params.astype(np.uint32).view(np.int32)
-        if not step["cores"]:
+        if step["mode"] & 2:
             total += memories.vec[:drained]
         for at in members(int(step["cores"])):
             total += memories.acc[at, :drained]

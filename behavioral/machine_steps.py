@@ -33,8 +33,8 @@ class Kind(IntEnum):
     MVM = 6
     """Products of ``cores`` with configuration ``mode`` of the trace."""
     REQ = 7
-    """``count`` outputs of ``cores``, or of the vector accumulators if none, to byte ``place``;
-    ``source``: first parameter; ``mode``: 1 if one group of them serves all; ``runs``: accumulator
+    """``count`` outputs of ``cores`` to byte ``place``; ``source``: first parameter; ``mode``: 1 if
+    one group of them serves all, plus 2 for the vector accumulators too; ``runs``: accumulator
     words; ``quant``; ``table`` or -1; ``tap``: byte of the output for the sums, or -1."""
     SYNC = 8
     """Nothing; it waits for ``count`` words of input and for room for ``place`` words of output."""

@@ -218,16 +218,19 @@ class _Tracer(Walk):
         return step(Kind.LOAD, mask, place=row, **self.gather(instruction))
 
     def vector(self, instruction: Instruction) -> Step:
-        element, op = instruction["element"], instruction["op"]
-        total = instruction["bytes"] * (instruction["repeats"] + 1)
+        element, op = instruction["element"], VecOp(instruction["op"])
+        size = instruction["bytes"] * (instruction["repeats"] + 1)
+        total = -(-size // op.width)
         if not 1 <= total <= VECTOR_ELEMENTS - element:
             raise self.bad(
-                f"it combines {total} bytes with vector accumulators {element} and up, the last "
+                f"it combines {size} bytes with vector accumulators {element} and up, the last "
                 f"is {VECTOR_ELEMENTS - 1}"
             )
+        if op.width > 1:
+            self.check_words(instruction)
         self.loader = None
         touched = ((1 << total) - 1) << element
-        if op != VecOp.PUT:
+        if op not in (VecOp.PUT, VecOp.PUT32):
             self.need_elements(touched)
         self.elements |= touched
         return step(
@@ -238,6 +241,22 @@ class _Tracer(Walk):
             offset=self.register(Reg.OFFSET),
             **self.gather(instruction),
         )
+
+    def check_words(self, instruction: Instruction) -> None:
+        """What 32-bit operands, two a word of memory, ask of a VEC."""
+        several = instruction["repeats"] > 0
+        unit = 8 if several else 4
+        for what, value, divisor in (
+            ("a vector accumulator", instruction["element"], 2),
+            ("an address", self.register(instruction["addr"]), 8),
+            ("a run of bytes", instruction["bytes"], unit),
+            ("a pitch", self.register(Reg.PITCH) if several else 0, 8),
+        ):
+            if value % divisor:
+                raise self.bad(
+                    f"it takes 32-bit words from {what} of {value}, which must be a multiple of "
+                    f"{divisor}"
+                )
 
     def need_elements(self, touched: int) -> None:
         for element in members(touched & ~self.elements):
@@ -351,21 +370,25 @@ class _Tracer(Walk):
             place=address,
             count=outputs,
             runs=beats,
-            mode=instruction["same_param"],
+            mode=instruction["same_param"] | instruction["vector"] << 1,
             quant=quant & 0xFFFFFF,
             table=table,
             tap=tap,
         )
 
     def sources(self, instruction: Instruction, outputs: int, beats: int) -> int:
-        """What REQ drains: its cores, or 0 for the vector accumulators."""
+        """The cores that REQ drains; none are needed with the vector accumulators."""
         if instruction["vector"]:
-            if instruction["cores"]:
-                raise self.bad("it drains the vector accumulators; set cores to 0")
+            if instruction["cores"] & 1:
+                raise self.bad(
+                    "it drains the vector accumulators, which take the place of core 0; leave that "
+                    "core out"
+                )
             if outputs > VECTOR_ELEMENTS:
                 raise self.bad(f"it drains {outputs} of {VECTOR_ELEMENTS} vector accumulators")
             self.need_elements((1 << outputs) - 1)
-            return 0
+            if not instruction["cores"]:
+                return 0
         mask = self.cores(instruction)
         for core in members(mask):
             if core not in self.set_sums:

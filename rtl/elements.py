@@ -21,8 +21,17 @@ _DEPTH = VECTOR_ELEMENTS // _BANKS
 _HALF = ACC_BITS // 2
 
 
+def _first_byte(bank: int) -> int:
+    """Where the 32-bit word for a bank begins among bytes that have been turned."""
+    return bank if bank % 2 == 0 else (bank + 3) % _BANKS
+
+
 def elements_layout() -> data.StructLayout:
-    """Up to eight bytes and the accumulators they act on: byte i on one whose number is i mod 8."""
+    """Up to eight bytes and the accumulators they act on: byte i on one whose number is i mod 8.
+
+    Or two words of 32 bits, turned as far as bytes would be: that for accumulator 2j begins at byte
+    2j, the other one goes on behind it, from the last byte round to the first.
+    """
     return data.StructLayout(
         {
             "op": OP_BITS,
@@ -53,7 +62,8 @@ class VectorElements(wiring.Component):
     -------
     valid, i : In(1), In(elements_layout())
         ``op`` is a :class:`~ohmtwin.arch.isa.VecOp`. Byte k acts if bit k of ``mask`` is set, on
-        word ``word`` of bank k, or on the word behind it if bit k of ``next`` is set.
+        word ``word`` of bank k, or on the word behind it if bit k of ``next`` is set. So does the
+        32-bit word for bank k, with an operation that takes such.
     scale : In(signed(24))
         k of VEC, in the cycle of ``valid``.
     offset : In(signed(32))
@@ -122,6 +132,8 @@ class VectorElements(wiring.Component):
         enable = Signal(_BANKS)
         used = added | self.drain
         m.d.comb += enable.eq(Mux(added, mask, 0))
+        wide = Signal()  # PUT32 or ADD32
+        m.d.comb += wide.eq(self.i.op[2] & self.i.op[:2].any())
         old = []
         for k in range(_BANKS):
             bank = memory.Memory(shape=ACC_BITS, depth=_DEPTH, init=[])
@@ -132,7 +144,8 @@ class VectorElements(wiring.Component):
             value = Signal(signed(ACC_BITS), name=f"value{k}")
             with m.If(self.valid):
                 byte = self.i.bytes.word_select(k, ACTIVATION_BITS)
-                m.d.sync += product.eq(self.scale * byte)
+                turned = self.i.bytes.rotate_right(ACTIVATION_BITS * _first_byte(k))
+                m.d.sync += product.eq(Mux(wide, turned[:ACC_BITS].as_signed(), self.scale * byte))
             with m.If(multiplied):
                 m.d.sync += value.eq(product + self.offset)
 
@@ -141,9 +154,9 @@ class VectorElements(wiring.Component):
             with idle_skips(m, used, platform):
                 m.d.comb += acc.eq(read.data)
                 with m.Switch(op):
-                    with m.Case(VecOp.PUT):
+                    with m.Case(VecOp.PUT, VecOp.PUT32):
                         m.d.comb += result.eq(value)
-                    with m.Case(VecOp.ADD):
+                    with m.Case(VecOp.ADD, VecOp.ADD32):
                         m.d.comb += result.eq(acc + value)
                     with m.Case(VecOp.MUL):
                         m.d.comb += result.eq(acc[:_HALF].as_signed() * value[:_HALF].as_signed())

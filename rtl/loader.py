@@ -88,7 +88,8 @@ class Loader(wiring.Component):
     offset, count : In(3), In(4)
         First byte of it that is wanted, and how many: 1 to 8 - ``offset``.
     vector, op : In(1), In(VecOp)
-        It is for the vector ALU, and what that does with it.
+        It is for the vector ALU, and what that does with it. Words of 32 bits lie in whole words,
+        and ``row`` is even.
     cores : In(cores)
         Otherwise, where it goes.
     stop : In(1)
@@ -175,6 +176,12 @@ class Loader(wiring.Component):
             self.elements_valid.eq(asked & vector & ~self.stop),
         ]
 
+        # Two 32-bit words, or the one of an unfinished word of memory: turned as far as bytes are,
+        # they lie where the vector ALU looks for them.
+        wide = Signal()
+        pair = Signal(_SLOTS)
+        m.d.comb += wide.eq(vector & op[2] & op[:2].any())
+
         # Nothing here is computed while no word passes. What went beyond a word goes the same way
         # as the next word would, as a step of no bytes.
         now = Signal(8)
@@ -196,6 +203,7 @@ class Loader(wiring.Component):
                 slots.eq(Mux(asked, ((Const(1) << count) - 1)[:_SLOTS] << now[:3], 0)),
                 here.eq(_spread(slots[:_SLOTS])),
                 there.eq(_spread(slots[_SLOTS:])),
+                pair.eq(Cat(1, count[3]) << now[:3]),
             ]
             turned = _turn(m, word, turn)
             m.d.comb += [
@@ -207,16 +215,16 @@ class Loader(wiring.Component):
         with m.If(asked):
             over = slots[_SLOTS:].any()
             m.d.sync += [
-                position.eq(now + count),
+                position.eq(now + Mux(wide, count[2:], count)),
                 kept.eq(Mux(over, turned & there, merged)),
                 beyond.eq(over & ~self.stop),
                 summed.eq(Mux(self.stop, 0, cores)),
                 self.sum_first.eq(begin & (row == 0)),
                 self.elements.op.eq(op),
-                self.elements.bytes.eq(turned & (here | there)),
-                self.elements.mask.eq(slots[:_SLOTS] | slots[_SLOTS:]),
+                self.elements.bytes.eq(turned & (here | there | wide.replicate(64))),
+                self.elements.mask.eq(Mux(wide, pair, slots[:_SLOTS] | slots[_SLOTS:])),
                 self.elements.word.eq(now[3:]),
-                self.elements.next.eq(slots[_SLOTS:]),
+                self.elements.next.eq(Mux(wide, 0, slots[_SLOTS:])),
             ]
 
         m.d.comb += self.sum_valid.eq(Mux(self.stop, 0, summed))

@@ -78,8 +78,8 @@ class VectorUnit(wiring.Component):
     issue, issue_sum : In(1)
         An accumulator word, or the sum of activations, of ``command.cores`` is called for.
     command : In(drain_layout(chip))
-        Where a word comes from: cores, or the vector accumulators (``vector``; then ``cores`` is
-        0), and its address there (``word``). In ``lanes``: parameter group, byte address of its
+        Where a word comes from: cores, and the vector accumulators (``vector``; then ``cores`` is
+        without core 0), and its address there (``word``). In ``lanes``: parameter group, byte address of its
         first code, how many codes are to be stored (``count``, less than W only at the ``last`` of
         its REQ), tap, table, zero point and bounds.
     stop : In(1)
@@ -171,7 +171,7 @@ class VectorUnit(wiring.Component):
                 self.drain_addr.eq(self.command.word),
             ]
         m.submodules.tree = tree = ReductionTree(chip=chip)
-        # No core is selected with the vector accumulators: they take the place of the first one.
+        # Core 0 is not selected with the vector accumulators: they take its place.
         m.d.comb += tree.i[0].eq(self.drain_data[0] | self.elements_data)
         for core in range(1, chip.cores):
             m.d.comb += tree.i[core].eq(self.drain_data[core])

@@ -67,10 +67,20 @@ static void ohm_load(const ohm_tile *t, const ohm_step *s, const uint8_t *from) 
 }
 
 static void ohm_vector(const ohm_tile *t, const ohm_step *s) {
-    uint8_t bytes[OHM_VECTOR_ELEMENTS];
+    uint8_t bytes[4 * OHM_VECTOR_ELEMENTS];
     const int total = s->count * s->runs;
     int32_t *vec = t->vec + s->place;
     ohm_gather(s, t->data, bytes);
+    if (s->mode >= OHM_PUT32) {
+        for (int i = 0; 4 * i < total; i++) {
+            const uint8_t *b = bytes + 4 * i;
+            const uint32_t word =
+                b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+            const uint32_t acc = s->mode == OHM_PUT32 ? 0 : (uint32_t)vec[i];
+            vec[i] = ohm_signed(acc + word + (uint32_t)s->offset);
+        }
+        return;
+    }
     for (int i = 0; i < total; i++) {
         const uint32_t v = (uint32_t)s->scale * bytes[i] + (uint32_t)s->offset;
         switch (s->mode) {
@@ -88,7 +98,8 @@ static void ohm_drain(const ohm_tile *t, const ohm_step *s, uint8_t *out) {
     const uint64_t *params = t->params + s->source;
     uint32_t total[OHM_MAX_COLS + OHM_VECTOR_ELEMENTS];
     for (int j = 0; j < drained; j++)
-        total[j] = (uint32_t)params[s->mode ? j % t->lanes : j] + (s->cores ? 0 : (uint32_t)t->vec[j]);
+        total[j] = (uint32_t)params[s->mode & 1 ? j % t->lanes : j] +
+                   (s->mode & 2 ? (uint32_t)t->vec[j] : 0);
     for (uint32_t left = s->cores; left; left &= left - 1) {
         const int core = __builtin_ctz(left);
         const int32_t *acc = t->acc + (size_t)core * t->outputs;
@@ -105,7 +116,7 @@ static void ohm_drain(const ohm_tile *t, const ohm_step *s, uint8_t *out) {
     const uint8_t *table = s->table < 0 ? NULL : t->tables + 256 * s->table;
     uint8_t *to = t->data + s->place;
     for (int j = 0; j < s->count; j++) {
-        const uint64_t param = params[s->mode ? j % t->lanes : j];
+        const uint64_t param = params[s->mode & 1 ? j % t->lanes : j];
         const uint8_t code = ohm_requantize(ohm_signed(total[j]), param, s->quant);
         to[j] = table ? table[code] : code;
     }

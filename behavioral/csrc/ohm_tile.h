@@ -15,7 +15,7 @@ enum ohm_kind {
     OHM_SYNC
 };
 
-enum ohm_vec_op { OHM_PUT, OHM_ADD, OHM_MUL, OHM_MAX, OHM_MIN };
+enum ohm_vec_op { OHM_PUT, OHM_ADD, OHM_MUL, OHM_MAX, OHM_MIN, OHM_PUT32, OHM_ADD32 };
 
 /* One executed instruction: a record of STEP in behavioral/machine_steps.py, which says what each
  * kind makes of the fields. */

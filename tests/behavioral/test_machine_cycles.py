@@ -197,6 +197,23 @@ class Writer:
             self.set(Reg.OFFSET, self.pick(-255, 255) << 23 * self.pick(0, 1))
         runs = self.gather(min(256 - element, 64), 255)
         self.put(Opcode.VEC, op=self.pick(0, 4), element=element, **runs)
+        if self.pick(0, 1):
+            self.words32()
+
+    def words32(self) -> None:
+        """Sums of another tile: words of 32 bits, in runs of whole words of memory or alone."""
+        element, several = 2 * self.pick(0, 110), self.pick(0, 1)
+        count = 8 * self.pick(1, 3) if several else 4 * self.pick(1, 7)
+        repeats = self.pick(1, 3) if several else 0
+        self.put(Opcode.SYNC)
+        room = DATA // 8 - -(-count // 8)
+        start = 8 * self.pick(0, room)
+        if several:
+            pitch = 8 * self.pick(-(start // 8 // repeats), (room - start // 8) // repeats)
+            self.set(Reg.PITCH, pitch)
+        self.set(Reg.A2, start)
+        op = self.pick(VecOp.PUT32, VecOp.ADD32)
+        self.put(Opcode.VEC, op=op, element=element, bytes=count, repeats=repeats, addr=2)
 
     def send(self) -> None:
         words = self.pick(1, self.chip.rows // 8)
@@ -209,7 +226,12 @@ class Writer:
         self.drain(outputs, cores=self.cores())
 
     def drain_vector(self) -> None:
-        self.drain(self.pick(1, self.chip.outputs), vector=1)
+        outputs = self.pick(1, self.chip.outputs)
+        cores = self.cores() & ~1
+        if cores and self.pick(0, 1):
+            self.drain(min(outputs, self.words * self.chip.outputs_per_beat), vector=1, cores=cores)
+        else:
+            self.drain(outputs, vector=1)
 
     def drain(self, outputs: int, **source: int) -> None:
         width = self.chip.outputs_per_beat
@@ -365,15 +387,17 @@ def test_programs_cover_the_instruction_set() -> None:
             if kind == "VEC":
                 found.add(f"VEC {VecOp(int(step['mode'])).name}")
             if kind == "REQ":
-                source = "cores" if step["cores"] else "vector"
+                source = "vector" if step["mode"] & 2 else "cores"
                 tap = "tap" if step["tap"] >= 0 else "quiet"
-                found.add(f"REQ {source} {tap} {'same' if step['mode'] else 'each'}")
+                found.add(f"REQ {source} {tap} {'same' if step['mode'] & 1 else 'each'}")
+                if step["mode"] & 2 and step["cores"]:
+                    found.add("REQ both")
                 found.add(f"REQ byte {int(step['place']) % 8}")
                 if step["count"] % program.chip.outputs_per_beat:
                     found.add(f"REQ {source} cut")
     wanted = {f"{kind} byte {b}" for kind in ("LOAD", "VEC", "REQ") for b in range(8)}
     wanted |= {f"{kind} {way}" for kind in ("LOAD", "VEC") for way in ("back", "on")}
-    wanted |= {f"LOAD row {r}" for r in range(8)} | {f"VEC {op.name}" for op in VecOp}
+    wanted |= {"REQ both"} | {f"LOAD row {r}" for r in range(8)} | {f"VEC {op.name}" for op in VecOp}
     for source in ("cores", "vector"):
         wanted |= {f"REQ {source} {t} {p}" for t in ("tap", "quiet") for p in ("same", "each")}
         wanted.add(f"REQ {source} cut")

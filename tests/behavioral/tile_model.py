@@ -304,14 +304,21 @@ class TileModel:
             self.held += [self.data[a] for a in self.plan[self.moved]]
             self.moved += 1
             return False
-        for e, byte in enumerate(self.held, start=i["element"]):
-            v = signed(self.registers[Reg.SCALE] * byte + self.registers[Reg.OFFSET])
+        operands = [self.registers[Reg.SCALE] * byte for byte in self.held]
+        if i["op"] in (VecOp.PUT32, VecOp.ADD32):
+            operands = [
+                int.from_bytes(self.held[k : k + 4], "little") for k in range(0, len(self.held), 4)
+            ]
+        for e, operand in enumerate(operands, start=i["element"]):
+            v = signed(operand + self.registers[Reg.OFFSET])
             self.vec[e] = {
                 VecOp.PUT: v,
                 VecOp.ADD: signed(self.vec[e] + v),
                 VecOp.MUL: signed(self.vec[e], 16) * signed(v, 16),
                 VecOp.MAX: max(self.vec[e], v),
                 VecOp.MIN: min(self.vec[e], v),
+                VecOp.PUT32: v,
+                VecOp.ADD32: signed(self.vec[e] + v),
             }[VecOp(i["op"])]
         self.step(i, "addr", i["bytes"])
         return True
@@ -356,7 +363,7 @@ class TileModel:
                     acc = signed(word)
                     if i["vector"]:
                         acc += self.vec[k * width + w]
-                    else:
+                    if cores:
                         acc += sum(core.acc[k * width + w] for core in cores) - 128 * self.issued
                     acc = signed(acc)
                     self.sums.append(acc)

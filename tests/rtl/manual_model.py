@@ -217,9 +217,12 @@ class TileModel:
     def _vec(self, op: Instruction) -> int:
         """Its n. NumPy's int32 wraps as the accumulators do."""
         codes, n = self._gather(op)
-        where = slice(op["element"], op["element"] + len(codes))
+        taken, scale = np.array(codes, np.int64), self.regs[Reg.SCALE]
+        if op["op"] in (VecOp.PUT32, VecOp.ADD32):
+            taken, scale = taken.reshape(-1, 4) @ (1 << 8 * np.arange(4)), 1
+        where = slice(op["element"], op["element"] + len(taken))
         acc = self.elements[where]
-        scaled = np.array(codes, np.int64) * self.regs[Reg.SCALE] + self.regs[Reg.OFFSET]
+        scaled = taken * scale + self.regs[Reg.OFFSET]
         value = (scaled & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
         halves = [part.astype(np.int16).astype(np.int32) for part in (acc, value)]
         with np.errstate(over="ignore"):
@@ -229,6 +232,8 @@ class TileModel:
                 VecOp.MUL: lambda: halves[0] * halves[1],
                 VecOp.MAX: lambda: np.maximum(acc, value),
                 VecOp.MIN: lambda: np.minimum(acc, value),
+                VecOp.PUT32: lambda: value,
+                VecOp.ADD32: lambda: acc + value,
             }[VecOp(op["op"])]()
         return n
 
@@ -258,11 +263,10 @@ class TileModel:
         bias = (words & 0xFFFFFFFF).astype(np.uint32).view(np.int32).astype(np.int64)
         mantissa, shift = words >> 32 & 0xFFFFFF, words >> 56
         cores = list(self._cores(op))
+        xsum = sum(self.sums[c] for c in cores)
+        drained = self.acc[cores, : beats * w].sum(axis=0) - 128 * xsum
         if op["vector"]:
-            drained = self.elements[: beats * w].astype(np.int64)
-        else:
-            xsum = sum(self.sums[c] for c in cores)
-            drained = self.acc[cores, : beats * w].sum(axis=0) - 128 * xsum
+            drained = np.resize(drained, beats * w) * bool(cores) + self.elements[: beats * w]
         sums = ((drained + bias) & 0xFFFFFFFF).astype(np.uint32).view(np.int32).astype(np.int64)
         quant = self.regs[Reg.QUANT]
         codes = requantize(

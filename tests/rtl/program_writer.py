@@ -92,11 +92,30 @@ class ProgramWriter:
             self.add(Opcode.SET, reg=Reg.OFFSET, value=offset)
             bytes_, repeats = self.runs(60 - element, 255)
             self.add(
-                Opcode.VEC, addr=0, addr_step=self.pick(0, 1), op=self.pick(0, max(VecOp)),
+                Opcode.VEC, addr=0, addr_step=self.pick(0, 1), op=self.pick(0, VecOp.MIN),
                 element=element, bytes=bytes_, repeats=repeats,
             )  # fmt: skip
             if self.pick(0, 3) == 0:
                 self.add(Opcode.SET, reg=Reg.OFFSET, value=self.pick(-9, 9))
+            if self.pick(0, 2) == 0:
+                self.words32()
+
+    def words32(self) -> None:
+        """Words of 32 bits, in runs of whole words of memory or alone."""
+        several = self.pick(0, 1)
+        bytes_ = 8 * self.pick(1, 4) if several else 4 * self.pick(1, 9)
+        repeats = self.pick(1, 3) if several else 0
+        room = self.size // 8 - -(-bytes_ // 8)
+        reach = min(5, room // max(1, repeats))
+        pitch = self.pick(-reach, reach)
+        low, high = max(0, -pitch * repeats), room - max(0, pitch * repeats)
+        self.add(Opcode.SET, reg=Reg.PITCH, value=8 * pitch)
+        self.add(Opcode.SET, reg=Reg.A0, value=8 * self.pick(low, high))
+        self.add(
+            Opcode.VEC, addr=0, addr_step=self.pick(0, 1),
+            op=self.pick(VecOp.PUT32, VecOp.ADD32), element=2 * self.pick(0, 20),
+            bytes=bytes_, repeats=repeats,
+        )  # fmt: skip
 
     def drain(self, outputs: int, **fields: int) -> None:
         """A REQ, perhaps of fewer outputs."""
@@ -144,7 +163,12 @@ class ProgramWriter:
         if kind:
             self.vector()
             self.filler()
-            self.drain(pick(1, 60), vector=1)
+            others = cores & ~1
+            if kind == 2 and others and pick(0, 1):
+                most = min(60, words * chip.outputs_per_beat)
+                self.drain(most, vector=1, cores=others)
+            else:
+                self.drain(pick(1, 60), vector=1)
         if pick(0, 1):
             words = pick(0, 6)
             self.add(Opcode.SYNC, out_words=words)

@@ -22,9 +22,9 @@ def _half(values: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _apply(op: VecOp, acc: NDArray[np.int64], v: NDArray[np.int64]) -> NDArray[np.int64]:
     """docs/tile.md, section "Numbers"."""
-    if op is VecOp.PUT:
+    if op in (VecOp.PUT, VecOp.PUT32):
         return v
-    if op is VecOp.ADD:
+    if op in (VecOp.ADD, VecOp.ADD32):
         return _wrap(acc + v)
     if op is VecOp.MUL:
         return _wrap(_half(acc) * _half(v))
@@ -41,7 +41,7 @@ def test_operations_and_drain(lanes: int) -> None:
     async def bench(ctx: SimulatorContext) -> None:
         acc = np.zeros(VECTOR_ELEMENTS, np.int64)
         for number in range(150):
-            op = VecOp(int(rng.integers(0, len(VecOp))))
+            op = VecOp(int(rng.integers(0, VecOp.PUT32)))
             scale = int(rng.integers(-(1 << 23), 1 << 23)) >> int(rng.integers(0, 24))
             offset = int(rng.integers(-(1 << 31), 1 << 31)) >> int(rng.integers(0, 32))
             first = int(rng.integers(0, VECTOR_ELEMENTS - 24))
@@ -96,6 +96,51 @@ def test_operations_and_drain(lanes: int) -> None:
             assert ctx.get(dut.drain_data) == 0, "a core is drained next"
 
     simulate(dut, bench, cycles=20000)
+
+
+def test_words_of_32_bits() -> None:
+    """Two a cycle, from any even accumulator, turned as the loader turns bytes; then one more."""
+    rng = np.random.default_rng(32)
+    dut = VectorElements(chip=small_chip())
+    width = small_chip().outputs_per_beat
+
+    async def bench(ctx: SimulatorContext) -> None:
+        acc = np.zeros(VECTOR_ELEMENTS, np.int64)
+        ctx.set(dut.scale, 12345)
+        for _ in range(60):
+            op = VecOp.ADD32 if rng.integers(0, 2) else VecOp.PUT32
+            where = first = 2 * int(rng.integers(0, 120))
+            offset = int(rng.integers(-9, 9)) << int(rng.integers(0, 28))
+            for _ in range(3):
+                pair = rng.integers(-(1 << 31), 1 << 31, 2)
+                count = int(rng.integers(1, 3))
+                word = int(pair[0]) & 0xFFFFFFFF | (int(pair[1]) & 0xFFFFFFFF) << 32
+                turn = 8 * (where % 8)
+                turned = (word << turn | word >> 64 - turn) & (1 << 64) - 1
+                mask = ((1 << count) - 1) << where % 8
+                ctx.set(dut.valid, 1)
+                ctx.set(dut.i, {"op": int(op), "bytes": turned, "word": where // 8, "mask": mask})
+                await ctx.tick()
+                ctx.set(dut.offset, offset)
+                part = slice(where, where + count)
+                acc[part] = _apply(op, acc[part], _wrap(pair[:count] + offset))
+                where += 2
+                if count < 2:
+                    break
+            ctx.set(dut.valid, 0)
+            for _ in range(dut.latency - 1):
+                await ctx.tick()
+            for word in range(first // width, (where - 1) // width + 1):
+                ctx.set(dut.drain, 1)
+                ctx.set(dut.drain_addr, word)
+                await ctx.tick()
+                shown = ctx.get(dut.drain_data)
+                found = [shown >> 32 * k & 0xFFFFFFFF for k in range(width)]
+                expected = acc[word * width : (word + 1) * width] & 0xFFFFFFFF
+                assert found == [int(v) for v in expected], (op, word)
+            ctx.set(dut.drain, 0)
+
+    simulate(dut, bench, cycles=3000)
 
 
 def test_stop() -> None:

@@ -145,6 +145,41 @@ def test_elements() -> None:
     simulate(loader, bench, cycles=5000)
 
 
+def test_words_of_32_bits() -> None:
+    """Each goes to an accumulator of its own; half a word of memory at the end to one."""
+    rng = np.random.default_rng(6)
+    loader = Loader(chip=_CHIP)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for _ in range(60):
+            element, sums = 2 * int(rng.integers(0, 100)), int(rng.integers(1, 12))
+            words = rng.integers(0, 1 << 63, -(-sums // 2), dtype=np.uint64) * np.uint64(2)
+            found: dict[int, int] = {}
+            for name, value in {"vector": 1, "op": VecOp.ADD32, "cores": 3, "offset": 0}.items():
+                ctx.set(getattr(loader, name), value)
+            for step in range(len(words) + 2):
+                ctx.set(loader.step, step < len(words))
+                ctx.set(loader.begin, step == 0)
+                ctx.set(loader.row, element)
+                ctx.set(loader.count, min(8, 4 * sums - 8 * step) if step < len(words) else 0)
+                if 0 < step <= len(words):
+                    ctx.set(loader.data_word, int(words[step - 1]))
+                await ctx.tick()
+                assert not ctx.get(loader.load_valid)
+                if not ctx.get(loader.elements_valid):
+                    continue
+                shown = ctx.get(loader.elements)
+                assert not shown.next
+                for k in (k for k in range(8) if shown.mask >> k & 1):
+                    at = 8 * (k if k % 2 == 0 else (k + 3) % 8)
+                    turned = shown.bytes >> at | shown.bytes << 64 - at
+                    found[8 * shown.word + k] = turned & 0xFFFFFFFF
+            wanted = words.view("<u4")[:sums]
+            assert found == {element + k: int(v) for k, v in enumerate(wanted)}
+
+    simulate(loader, bench, cycles=3000)
+
+
 def test_stop_drops_what_is_under_way() -> None:
     loader = Loader(chip=_CHIP)
 
