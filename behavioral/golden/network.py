@@ -104,7 +104,7 @@ def run_layer(layer: LayerLike, sources: Sequence[Codes]) -> Tensors:
     -------
     dict
         ``"acc"`` int32 and, with a table, ``"pre"`` uint8, for operators that sum; ``""``, the
-        codes uint8, for all.
+        codes uint8, for all; of a share of a layer, its sums, four bytes each.
 
     Raises
     ------
@@ -113,6 +113,10 @@ def run_layer(layer: LayerLike, sources: Sequence[Codes]) -> Tensors:
     """
     acc = _accumulate(layer, sources)
     if acc is not None:
+        if getattr(layer, "share", False):
+            return {"acc": acc, "": acc.astype("<i4")[..., None].view(np.uint8)}
+        for partial in sources[1:] if getattr(layer, "partials", ()) else ():
+            acc = acc + np.ascontiguousarray(partial).view("<i4")[..., 0]
         summing = cast(Requantized, layer)
         out = requantize(
             acc,

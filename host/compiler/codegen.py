@@ -27,7 +27,7 @@ from .memory import Life, check_memory, plan_memory
 from .neighbours import Form, Neighbours
 from .peephole import optimise
 from .tasks import Linear, Task, Term, Vector
-from .tensors import Ints, elements, is_view
+from .tensors import Ints, elements, is_share, is_view
 from .tree import Builder, Loop, Node, Region
 
 __all__ = ["Code", "generate", "sent_layers"]
@@ -250,13 +250,14 @@ class _Generator:
             task,
             source=self.host_elements(task) if task.direct else self.physical(task.source),
             target=self.physical(task.target),
+            partials=tuple(self.physical(one) for one in task.partials),
         )
         LinearEmitter(
             self.builder,
             self.memories,
             self.mapping.layer(task.name),
             moved,
-            tap=self.trace,
+            tap=self.trace or task.layer.share,
             reads=() if task.direct else self.regions(task.reads),
             writes=self.regions(task.writes),
             source=self.root(task.layer.input) if task.direct else "",
@@ -406,7 +407,8 @@ class _Generator:
                     self.vector(task)
             if work.layer.name in self.sent:
                 self.send_waiting()
-                self.waiting.append(work)
+                if not is_share(work.layer):
+                    self.waiting.append(work)
         self.send_waiting()
         for task in self.layout.end:
             self.builder.note = f"state {task.name}: next step"
@@ -438,6 +440,12 @@ class _Generator:
         sample.note = "every sample"
         sample.body = place_syncs(sample.body, chip, self.neighbours.message_words)
         flat = flatten(root)
+        outputs, shapes = self.outputs(sample.body)
+        for work in self.layout.work:
+            if is_share(work.layer):
+                parts = [s.index for s in outputs if s.tensor == work.layer.name]
+                index = np.concatenate(parts)
+                self.forms[work.tensor] = Form(index, np.full(index.size, -1, np.int16))
         if len(flat.instructions) > chip.program_words:
             raise CapacityError(
                 f"The program of network '{self.network.name}' takes {len(flat.instructions)} "
@@ -448,7 +456,8 @@ class _Generator:
             self.memories,
             self.data(),
             self.input_layout(sample.body),
-            *self.outputs(sample.body),
+            outputs,
+            shapes,
             words,
             self.forms,
             host_order(sample.body),
@@ -472,7 +481,8 @@ class _Generator:
         """Tensors that are sent and their shapes, of a step."""
         for work in self.layout.work:
             shape = self.network.shape(work.tensor)
-            if self.trace and any(isinstance(task, Linear) for task in work.tasks):
+            linear = any(isinstance(task, Linear) for task in work.tasks)
+            if self.trace and linear and not is_share(work.layer):
                 yield f"{work.layer.name}.acc", shape
             if work.layer.name in self.sent:
                 yield work.layer.name, shape

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...arch.isa import Opcode, Reg, Source
+from ...arch.isa import FORMATS, Opcode, Reg, Source, VecOp
 from ..graph import Conv
 from .affine import Run, nests, runs
 from .mapping import LayerMap
@@ -24,7 +24,13 @@ from .tree import Builder, Pointer, Received, Region, Sent, Turn
 __all__ = ["LinearEmitter"]
 
 # Address registers by their use.
-_SOURCE, _DEST, _PARAM = Reg.A0, Reg.A1, Reg.A2
+_SOURCE, _DEST, _PARAM, _PARTIAL = Reg.A0, Reg.A1, Reg.A2, Reg.A3
+
+_SUM = 4
+"""Bytes of a sum."""
+
+_LONGEST = FORMATS[Opcode.VEC]["bytes"].high // 2 + 1
+"""Bytes of a run of VEC, at most."""
 
 _WORD = 8
 
@@ -129,26 +135,72 @@ class LinearEmitter:
         builder.quant(layer.zero_point, layer.clip_low, layer.clip_high)
         table = self.memories.table(layer.table, layer.name)
         first = int(task.target.min()) if self.mapped.slots is None else self._placed()
-        positions = np.stack([task.source_steps, task.target_steps])
+        steps = [task.source_steps, task.target_steps]
+        if task.partials:
+            first_sum = int(task.partials[0][0, 0])
+            steps.append(self._partial_steps())
+        positions = np.stack(steps)
         single = positions.shape[1] == 1
         for nest in nests(positions):
             step = int(task.source_steps[nest.start])
             start = 0 if task.direct else self.gathers[0].runs[0].address + step
             source = Pointer(builder, _SOURCE, start)
             target = Pointer(builder, _DEST, first + int(task.target_steps[nest.start]))
+            sums = []
+            if task.partials:
+                at = first_sum + int(steps[2][nest.start])
+                sums.append(Pointer(builder, _PARTIAL, at))
 
             def body(
                 turn: Turn,
                 source: Pointer = source,
                 target: Pointer = target,
+                sums: list[Pointer] = sums,
                 begin: int = nest.start,
             ) -> None:
                 self._load(source, turn.strides[0])
                 if single:
                     meanwhile()
-                self._drain(target, table, begin + turn.entries)
+                self._drain(target, sums, table, begin + turn.entries)
 
-            builder.walk(nest.dims, (source, target), body)
+            builder.walk(nest.dims, (source, target, *sums), body)
+
+    def _partial_steps(self) -> Ints:
+        """How far the sums of each position lie from those of the first: alike in all shares."""
+        partials = self.task.partials
+        steps = partials[0][0] - partials[0][0, 0]
+        for addresses in partials:
+            for part in range(len(self.mapped.col_parts)):
+                slots = self.mapped.slots_of(part)
+                wanted = addresses[slots[0], 0] + _SUM * np.arange(len(slots))
+                if wanted[0] % _WORD or not np.array_equal(
+                    addresses[slots], wanted[:, None] + steps
+                ):
+                    raise ValueError(f"The sums for layer {self.task.name!r} lie in no order")
+        return steps
+
+    def _add(self, sums: Pointer, begin: int, slots: Ints) -> None:
+        """Put the sums of other shares for some outputs into the vector accumulators."""
+        builder, partials = self.builder, self.task.partials
+        builder.set(Reg.OFFSET, 0)
+        full, rest = divmod(_SUM * len(slots), _LONGEST)
+        chunks = [(0, _LONGEST, full)] if full else []
+        chunks += [(full * _LONGEST, rest, 1)] if rest else []
+        for number, addresses in enumerate(partials):
+            at = begin + int(addresses[slots[0], 0] - partials[0][0, 0])
+            for offset, size, runs in chunks:
+                if runs > 1:
+                    builder.set(Reg.PITCH, size)
+                sums.goto(at + offset)
+                operation = builder.emit(
+                    Opcode.VEC,
+                    addr=sums.reg,
+                    op=VecOp.ADD32 if number else VecOp.PUT32,
+                    element=offset // _SUM,
+                    bytes=size,
+                    repeats=runs - 1,
+                )
+                operation.reads = self.reads
 
     def _placed(self) -> int:
         """First byte of outputs that lie in the order of their slots, some of which are spares."""
@@ -193,9 +245,13 @@ class LinearEmitter:
         index[: gather.rows] = gather.received
         load.received = Received(index, np.zeros(index.size, np.uint8), self.source)
 
-    def _drain(self, target: Pointer, table: int | None, positions: Ints) -> None:
+    def _drain(
+        self, target: Pointer, sums: list[Pointer], table: int | None, positions: Ints
+    ) -> None:
         builder, memories = self.builder, self.memories
         begin = target.at
+        first_sum = sums[0].at if sums else 0
+        share = self.task.layer.share
         for number, part in enumerate(self.sums):
             beats = memories.beats(len(part.slots))
             before = self.sums[number - 1] if number else None
@@ -205,6 +261,8 @@ class LinearEmitter:
             if not goes_on:
                 builder.set(_PARAM, part.param)
             behind = self.sums[number + 1] if number + 1 < len(self.sums) else None
+            if sums:
+                self._add(sums[0], first_sum, part.slots)
             target.goto(begin + part.offset)
             request = builder.emit(
                 Opcode.REQ,
@@ -215,12 +273,15 @@ class LinearEmitter:
                 table_on=int(table is not None),
                 table=table or 0,
                 outputs=len(part.slots),
+                vector=int(bool(sums)),
                 cores=part.cores,
             )
             request.writes = self.writes
             if self.tap:
                 index = self._tap_index(part.slots, positions)
                 request.sent = Sent(f"{self.task.name}.acc", "int32", index)
+                if share:
+                    request.sent = Sent(self.task.name, "uint8", _bytes_of(index))
                 request.out_words = index.shape[-1] // 2
 
     def _tap_index(self, slots: Ints, positions: Ints) -> Ints:
@@ -237,3 +298,9 @@ class LinearEmitter:
         else:
             elements = at * self.task.layer.outputs + outputs
         return np.where(outputs < 0, -1, elements)
+
+
+def _bytes_of(sums: Ints) -> Ints:
+    """Elements of a tensor of bytes, four a sum; -1 for those of no sum."""
+    found = _SUM * sums[..., None] + np.arange(_SUM)
+    return np.where(sums[..., None] < 0, -1, found).reshape(*sums.shape[:-1], -1)

@@ -93,6 +93,10 @@ class _Planner:
                 initial = states[entry.tensor].initial
                 content = np.where(made.fill < 0, initial, made.fill).astype(np.uint8)
                 made.content = content
+            elif any(
+                entry.tensor in getattr(layer, "partials", ()) for layer in self.network.layers
+            ):
+                self.take_sums(entry.tensor)
             elif self.goes_direct(entry.tensor):
                 made = self.buffers.new(entry.tensor, "host", int(np.prod(entry.shape)))
                 self.views[entry.tensor] = made.base + self.arriving(entry.tensor)
@@ -148,6 +152,7 @@ class _Planner:
         return (
             len(users) == 1
             and isinstance(users[0], Dense)
+            and not users[0].partials
             and seen.size == users[0].inputs
             and len(np.unique(seen)) == np.prod(network.shape(tensor))
             and tensor not in network.outputs
@@ -174,6 +179,45 @@ class _Planner:
         made.fill = np.full(form.index.size, -1, np.int16)
         made.pitch = made.pixel = 0
         self.views[tensor] = made.base + form.positions.reshape(view.shape)
+
+    def take_sums(self, tensor: str) -> None:
+        """Room for the sums of a share, position by position as REQ sends them."""
+        shape = self.network.shape(tensor)
+        form = self.neighbours.given.get(tensor)
+        if form is None:
+            axis = 0 if any(
+                isinstance(layer, Conv) and tensor in layer.partials for layer in self.network.layers
+            ) else len(shape) - 2
+            outputs = shape[axis]
+            # Every position begins with a new word.
+            padded = outputs + outputs % 2
+            rest = math.prod(shape[:-1]) // outputs
+            at = np.arange(rest)[:, None] * padded + np.arange(outputs)
+            sums = at.T if axis == 0 and len(shape) > 2 else at
+            offsets = (4 * sums.reshape(-1, 1) + np.arange(4)).reshape(shape)
+            size = 4 * padded * rest
+        else:
+            offsets, size = form.positions.reshape(shape), form.index.size
+        made = self.buffers.new(tensor, "input", size)
+        self.views[tensor] = made.base + offsets
+
+    def put_sums(self, layer: Dense | Conv) -> tuple[Ints, int]:
+        """Where the products of a share store codes that nobody reads."""
+        made = self.buffers.new(f"{layer.output} (codes)", "made", layer.outputs)
+        shape = self.network.shape(layer.output)
+        self.views[layer.output] = np.full(shape, made.base)
+        return made.base + elements((layer.outputs,)), math.prod(shape[:-1]) // layer.outputs
+
+    def partials(self, layer: Dense | Conv) -> tuple[Ints, ...]:
+        """Addresses [outputs, positions] of sums to be added."""
+        found = []
+        for tensor in layer.partials:
+            first = self.views[tensor][..., 0]
+            if isinstance(layer, Conv):
+                found.append(first.reshape(layer.outputs, -1))
+            else:
+                found.append(first.reshape(-1, layer.outputs).T)
+        return tuple(found)
 
     def place(self, tensor: str, kind: Kind, follow: Ints | None = None) -> Buffer:
         """Make a buffer for a tensor, as its readers like it; ``follow`` is a tensor like it."""
@@ -323,8 +367,7 @@ class _Planner:
 
     def conv(self, layer: Conv) -> None:
         source = self.image(layer.input, layer.pads, layer.pad_code, layer.name)
-        target = self.target(layer)
-        _, rows, cols = self.network.shape(layer.output)
+        _, rows, cols = self.network.shape(layer.output)[:3]
         reach = source[
             :,
             : layer.kernel[0] * layer.dilations[0] : layer.dilations[0],
@@ -335,9 +378,14 @@ class _Planner:
             : rows * layer.strides[0] : layer.strides[0],
             : cols * layer.strides[1] : layer.strides[1],
         ]
+        if layer.share:
+            self.share(layer, reach.ravel(), (starts - source[0, 0, 0]).ravel())
+            return
+        target = self.target(layer)
         flat = target.reshape(layer.outputs, -1)
         plain = channels_last(target.shape).offsets
-        stored = self.storable(target, plain, flat, ordered=layer.groups > 1)
+        ordered = layer.groups > 1 or bool(layer.partials)
+        stored = self.storable(target, plain, flat, ordered=ordered)
         outputs = stored.reshape(layer.outputs, -1)
         self.tasks.append(
             Linear(
@@ -346,10 +394,17 @@ class _Planner:
                 source_steps=(starts - source[0, 0, 0]).ravel(),
                 target=outputs[:, 0],
                 target_steps=outputs[0] - outputs[0, 0],
+                partials=self.partials(layer),
             )
         )
         if stored is not target:
             self.copy(stored, target, layer.name)
+
+    def share(self, layer: Dense | Conv, source: Ints, steps: Ints, direct: bool = False) -> None:
+        """Products whose sums leave the tile as they are."""
+        target, positions = self.put_sums(layer)
+        still = np.zeros(positions, np.int64)
+        self.tasks.append(Linear(layer, source, steps, target, still, direct))
 
     def dense(self, layer: Dense) -> None:
         source = self.views[layer.input].reshape(-1, layer.inputs)
@@ -360,6 +415,9 @@ class _Planner:
             made = self.buffers.new(f"{layer.input} (copy)", "made", source.size)
             self.copy(source, made.base + elements(source.shape), layer.name)
             source = made.base + elements(source.shape)
+        if layer.share:
+            self.share(layer, source[0], source[:, 0] - source[0, 0], direct)
+            return
         target = self.target(layer)
         if layer.name in self.stored:
             made = self.buffers.of(target)[0]
@@ -372,7 +430,8 @@ class _Planner:
         stored = target
         if layer.name not in self.stored:
             flat = target.reshape(-1, layer.outputs).T
-            stored = self.storable(target, elements(target.shape), flat)
+            plain = elements(target.shape)
+            stored = self.storable(target, plain, flat, ordered=bool(layer.partials))
         outputs = stored.reshape(-1, layer.outputs)
         self.tasks.append(
             Linear(
@@ -382,6 +441,7 @@ class _Planner:
                 target=outputs[0],
                 target_steps=outputs[:, 0] - outputs[0, 0],
                 direct=direct,
+                partials=self.partials(layer),
             )
         )
         if stored is not target:

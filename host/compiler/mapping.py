@@ -307,6 +307,8 @@ def map_layout(layout: Layout, chip: Chip, conv_mapping: ConvMapping = "rows") -
         for task in work.tasks:
             if not isinstance(task, Linear):
                 continue
+            if task.partials and core == 0:
+                core = 1  # the vector accumulators take the place of core 0
             made = _map_layer(task, chip, core, conv_mapping)
             key = (
                 id(task.layer.weights),
@@ -332,10 +334,11 @@ def check_arrays(mapping: Mapping) -> None:
     CapacityError
     """
     chip = mapping.chip
-    if mapping.arrays > chip.cores:
+    needed = 1 + max((core for m in mapping.layers for core in m.cores), default=-1)
+    if needed > chip.cores:
         detail = ", ".join(f"{m.layer.name} {len(m.cores)}" for m in mapping.layers)
         raise CapacityError(
-            f"Network '{mapping.network.name}' needs {mapping.arrays} arrays of "
+            f"Network '{mapping.network.name}' needs {needed} arrays of "
             f"{chip.rows}x{chip.cols} {chip.cell_bits}-bit cells ({detail}), chip '{chip.name}' "
             f"has {chip.cores}; use a chip with more cores (at most 32), more bits a cell or "
             f"larger arrays, or several tiles"

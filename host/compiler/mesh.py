@@ -85,7 +85,7 @@ class _MeshCompiler:
         self.lowered = lower_softmax(network)
         self.cutter = MeshCutter(self.lowered, chip)
         self.whole = self.sample_tensors()
-        self.cycles: dict[tuple[str, int], int] = {}
+        self.cycles: dict[tuple[str, int, int, bool], int] = {}
         self.bad: set[tuple[int, int]] = set()
         """Runs of pieces that did not fit a tile when they were compiled."""
 
@@ -118,7 +118,7 @@ class _MeshCompiler:
     def estimate(self, piece: Piece) -> int:
         """Cycles of a piece by itself, by a walk through its program."""
         size = 0 if piece.outputs is None else len(piece.outputs)
-        key = piece.origin.name, size
+        key = piece.origin.name, size, len(piece.inputs or ()), piece.is_share
         if key not in self.cycles:
             part = self.cutter.part([piece], [piece])
             tile = compile_tile(part, self.chip, self.options, {})

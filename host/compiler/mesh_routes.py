@@ -19,6 +19,7 @@ from ...arch.noc_interface import LIST_ENTRIES, MAX_LEGS, Leg, Route, legs_to
 from ...behavioral.program import InputLayout
 from .mesh_placement import Flow, Place, place_tiles
 from .mesh_plan import HostFeed, HostResult, MeshPlan, Message, TilePlan
+from .tensors import is_share
 from .tile import Tile
 
 __all__ = ["Part", "RouteError", "message_words", "plan_mesh"]
@@ -127,13 +128,18 @@ class _Planner:
     def given(self, part: Part) -> Iterator[_Given]:
         """The messages of a sample of a part."""
         runs: list[_Given] = []
+        shares = {layer.name for layer in part.tile.compiled.network.layers if is_share(layer)}
         at = 0
         for segment in part.tile.compiled.program.outputs:
             tensor = part.outputs.get(segment.tensor, "")
             if tensor not in self.readers:
                 tensor = ""
             run = _Given(
-                tensor, at, segment.words, self.trace or tensor in part.results or not tensor
+                tensor,
+                at,
+                segment.words,
+                segment.tensor not in shares
+                and (self.trace or tensor in part.results or not tensor),
             )
             at += segment.words
             if runs and runs[-1].tensor == tensor:

@@ -10,6 +10,7 @@ over the cuts).
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +21,23 @@ from numpy.typing import NDArray
 
 from ...arch.chip import Chip
 from ...arch.errors import CapacityError
-from ..graph import AveragePool, Constant, Conv, Dense, MaxPool, Network, NetworkInput, Operator
+from ...behavioral.golden import run_layer, view
+from ..graph import (
+    AveragePool,
+    Constant,
+    Conv,
+    Dense,
+    MaxPool,
+    Network,
+    NetworkInput,
+    Operator,
+    Slice,
+)
 from .gather import Gather
 from .partition import Cutter, Piece
 from .tensors import is_view
 
-__all__ = ["MeshCutter", "Stage", "Stages", "fewest_tiles", "find_stages"]
+__all__ = ["MeshCutter", "Stage", "Stages", "cut_inputs", "fewest_tiles", "find_stages"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,8 @@ class MeshCutter(Cutter):
         """The pieces of a layer, by its output."""
         self.order: list[Piece] = []
         """All pieces, none before what it reads."""
+        self.shares: dict[str, list[Piece]] = {}
+        """Pieces that sum over some of the inputs, by the output of the piece that adds them up."""
         self.finer: dict[str, int] = {}
         """Most outputs of a piece, of layers that had to be cut finer than arrays ask for."""
         self.arrange()
@@ -53,6 +67,7 @@ class MeshCutter(Cutter):
     def arrange(self) -> None:
         """Cut every layer. Pools of channels are cut like the layer that they follow."""
         self.pieces_of.clear()
+        self.shares.clear()
         self.order.clear()
         for layer in self.network.layers:
             if is_view(layer) or isinstance(layer, Constant):
@@ -66,7 +81,90 @@ class MeshCutter(Cutter):
                     continue
             made = self.pieces(layer, self.finer.get(layer.name))
             self.pieces_of[layer.output] = made
-            self.order += made
+            for piece in made:
+                self.order += [*self.shares.get(piece.layer.output, ()), piece]
+
+    def pieces(self, layer: Operator, most: int | None = None) -> list[Piece]:
+        """As :meth:`.Cutter.pieces`; a layer of too many inputs is cut by inputs as well."""
+        if not isinstance(layer, Dense | Conv) or self.arrays(layer)[0] <= self.chip.cores:
+            return super().pieces(layer, most)
+        inputs = cut_inputs(layer, self.chip)
+        widest = min(self.chip.outputs, self.chip.param_words)
+        widest = min(widest, most or widest)
+        parts = math.ceil(layer.outputs / widest)
+        # Whole accumulator words but in the last piece.
+        unit = self.chip.outputs_per_beat
+        each = math.ceil(layer.outputs / parts / unit) * unit if widest >= unit else widest
+        found = []
+        for start in range(0, layer.outputs, each):
+            outputs = range(start, min(start + each, layer.outputs))
+            shares = [self.share(layer, outputs, part) for part in inputs[1:]]
+            found.append(self.share(layer, outputs, inputs[0], shares))
+            self.shares[found[-1].layer.output] = shares
+        return found
+
+    def share(
+        self,
+        layer: Dense | Conv,
+        outputs: range,
+        inputs: range,
+        others: Sequence[Piece] | None = None,
+    ) -> Piece:
+        """Some outputs of a layer, over some of its inputs: only sums, or with those of others."""
+        sums = others is None
+        made = layer
+        if sums or len(outputs) < layer.outputs:
+            made = self.some_outputs(layer, outputs)
+        name, output = made.name, made.output
+        if sums:
+            name = output = f"{name} of inputs [{inputs.start}:{inputs.stop}]"
+        key = (id(made.weights), inputs.start, inputs.stop)
+        weights = self.slices.setdefault(key, made.weights[:, inputs.start : inputs.stop])
+        return Piece(
+            dataclasses.replace(
+                made,
+                name=name,
+                input=self.some_inputs(layer, inputs),
+                output=output,
+                weights=weights,
+                bias=np.zeros_like(made.bias) if sums else made.bias,
+                table=None if sums else made.table,
+                pre_quant=None if sums else made.pre_quant,
+                partials=tuple(one.layer.output for one in others or ()),
+                share=sums,
+            ),
+            layer,
+            None if made is layer else outputs,
+            inputs,
+        )
+
+    def some_inputs(self, layer: Dense | Conv, inputs: range) -> str:
+        """A view of some inputs of a layer; returns its tensor."""
+        shape = self.network.shape(layer.input)
+        axis = 0 if isinstance(layer, Conv) else len(shape) - 1
+        name = f"{layer.name} inputs [{inputs.start}:{inputs.stop}]"
+        self.makers[name] = Slice(
+            name=name,
+            input=layer.input,
+            output=name,
+            starts=tuple(inputs.start if k == axis else 0 for k in range(len(shape))),
+            steps=(1,) * len(shape),
+            counts=tuple(len(inputs) if k == axis else n for k, n in enumerate(shape)),
+            out_quant=self.network.quant(layer.input),
+        )
+        return name
+
+    def full(self, group: Sequence[Piece]) -> bool:
+        """As :meth:`.Cutter.full`. Sums that are added up come from other tiles, and take the place
+        of core 0."""
+        made = {piece.layer.output for piece in group}
+        partials = {t for piece in group for t in getattr(piece.layer, "partials", ())}
+        if partials & made:
+            return True
+        if not partials:
+            return super().full(group)
+        chip = self.chip.with_(cores=self.chip.cores - 1)
+        return Cutter(self.network, chip, self.check).full(group)
 
     def refine(self, piece: Piece) -> bool:
         """Cut the layer of a piece that does not fit any tile finer; False if that cannot be."""
@@ -95,7 +193,7 @@ class MeshCutter(Cutter):
 
     def maker(self, tensor: str) -> Piece | None:
         """The piece that makes a tensor; None for one that several make, or the host."""
-        for pieces in self.pieces_of.values():
+        for pieces in (*self.pieces_of.values(), *self.shares.values()):
             for piece in pieces:
                 if piece.layer.output == tensor:
                     return piece
@@ -108,7 +206,7 @@ class MeshCutter(Cutter):
             return self.network.shape(tensor)
         whole = list(self.network.shape(piece.origin.output))
         whole[piece.axis] = len(piece.outputs)
-        return tuple(whole)
+        return (*whole, 4) if piece.is_share else tuple(whole)
 
     def needs(self, piece: Piece) -> Iterator[str]:
         """Tensors that a piece reads: of the host, or each made by one piece."""
@@ -123,6 +221,10 @@ class MeshCutter(Cutter):
         piece = self.maker(tensor)
         if piece is None or piece.outputs is None:
             return whole[tensor]
+        if piece.is_share:
+            source = self.makers[piece.layer.sources[0]]
+            codes = view(source, whole[source.sources[0]])
+            return run_layer(piece.layer, [codes])[""]
         axis = 1 if piece.axis == 0 else -1
         outputs = piece.outputs
         return np.take(whole[piece.origin.output], np.arange(outputs.start, outputs.stop), axis)
@@ -181,6 +283,43 @@ class MeshCutter(Cutter):
             tables=(None,) * len(pieces),
             out_quant=self.network.quant(tensor),
         )
+
+
+def cut_inputs(layer: Dense | Conv, chip: Chip) -> list[range]:
+    """Inputs of a layer (channels of a convolution) for tiles that add up what each of them sums.
+
+    Returns
+    -------
+    list of range
+        The first is that of the tile that adds up, where core 0 cannot take part.
+
+    Raises
+    ------
+    CapacityError
+        If no cut makes the sums fit.
+    """
+    area = math.prod(layer.kernel) if isinstance(layer, Conv) else 1
+    count = int(layer.weights.shape[1])
+    # Whole arrays, of Dense.
+    unit = chip.rows if isinstance(layer, Dense) else 1
+    units = math.ceil(count / unit)
+    most, own = (cores * chip.rows // area // unit for cores in (chip.cores, chip.cores - 1))
+    groups = layer.groups if isinstance(layer, Conv) else 1
+    if groups > 1 or own < 1 or chip.outputs_per_beat < 2:
+        raise CapacityError(
+            f"Layer '{layer.name}' adds up {layer.inputs} products, which takes "
+            f"{math.ceil(layer.inputs / chip.rows)} arrays of {chip.rows} rows; chip "
+            f"'{chip.name}' has {chip.cores} cores, and tiles add up each other's sums only of "
+            f"layers without groups, one input channel of which fits all cores of a tile but one, "
+            f"and of arrays that give 2 sums or more at once (this one gives "
+            f"{chip.outputs_per_beat}); use a chip with more cores or larger arrays"
+        )
+    parts = 1 + math.ceil((units - own) / most)
+    first = min(own, units // parts)
+    first = max(first, units - (parts - 1) * most)
+    ends = [first + (units - first) * k // (parts - 1) for k in range(parts)]
+    cuts = [0, *(min(count, unit * end) for end in ends)]
+    return [range(a, b) for a, b in itertools.pairwise(cuts)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from ..graph import (
     Operator,
     Slice,
 )
-from .tensors import is_view
+from .tensors import is_share, is_view
 
 __all__ = ["MAX_TILES", "Cutter", "Partition", "Piece", "partition"]
 
@@ -43,11 +43,18 @@ class Piece:
     layer: Operator
     origin: Operator
     outputs: range | None = None
+    inputs: range | None = None
+    """Channels of the input, if those are cut too."""
 
     @property
     def axis(self) -> int:
         """The axis of a sample's output that is cut."""
         return 0 if isinstance(self.layer, Conv | MaxPool | AveragePool) else -1
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its output is sums over some of the inputs, for another piece to add up."""
+        return is_share(self.layer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +104,9 @@ class Partition:
         made: dict[str, list[NDArray[Any]]] = {}
         by_name = {piece.layer.name: piece for piece in self.pieces}
         counts = {
-            piece.origin.name: sum(p.origin is piece.origin for p in self.pieces)
+            piece.origin.name: sum(
+                p.origin is piece.origin and not p.is_share for p in self.pieces
+            )
             for piece in self.pieces
         }
         for number, part in enumerate(self.parts):
@@ -108,6 +117,8 @@ class Partition:
                 if not suffix:
                     # In a mesh, pieces are what others read.
                     values[piece.layer.output] = array
+                if piece.is_share:
+                    continue
                 full = f"{piece.origin.name}{suffix}"
                 made.setdefault(full, []).append(array)
                 if len(made[full]) < counts[piece.origin.name]:
@@ -164,7 +175,7 @@ class Cutter:
     def __init__(self, network: Network, chip: Chip, check: Callable[[Network], None]) -> None:
         self.network, self.chip, self.check = network, chip, check
         self.makers = {layer.output: layer for layer in network.layers}
-        self.slices: dict[tuple[int, int, int], NDArray[np.int8]] = {}
+        self.slices: dict[tuple[int, ...], NDArray[np.int8]] = {}
 
     def cut(self) -> Partition:
         groups: list[list[Piece]] = []
@@ -254,8 +265,8 @@ class Cutter:
         if rows > self.chip.cores:
             raise CapacityError(
                 f"Layer '{layer.name}' adds up {layer.inputs} products, which takes {rows} arrays "
-                f"of {self.chip.rows} rows; a sum must come from one tile, chip "
-                f"'{self.chip.name}' has {self.chip.cores} cores"
+                f"of {self.chip.rows} rows; chip '{self.chip.name}' has {self.chip.cores} cores, "
+                f"and only tiles of a mesh add up each other's sums"
             )
         groups = layer.groups if isinstance(layer, Conv) else 1
         forced = most
@@ -283,6 +294,10 @@ class Cutter:
         ]
 
     def piece(self, layer: Dense | Conv, outputs: range) -> Piece:
+        return Piece(self.some_outputs(layer, outputs), layer, outputs)
+
+    def some_outputs(self, layer: Dense | Conv, outputs: range) -> Dense | Conv:
+        """A layer of some outputs of another one."""
         at = slice(outputs.start, outputs.stop)
         key = (id(layer.weights), outputs.start, outputs.stop)
         weights = self.slices.setdefault(key, layer.weights[at])
@@ -293,7 +308,7 @@ class Cutter:
                 "groups": layer.groups * len(outputs) // layer.outputs,
                 "input": self.channels(layer, outputs),
             }
-        made = dataclasses.replace(
+        return dataclasses.replace(
             layer,
             name=name,
             output=name,
@@ -304,7 +319,6 @@ class Cutter:
             pre_output=None,
             **changes,
         )
-        return Piece(made, layer, outputs)
 
     def channels(self, layer: Conv, outputs: range) -> str:
         """A view of the channels that some groups of a convolution read; returns its tensor."""

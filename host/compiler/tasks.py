@@ -29,6 +29,8 @@ class Linear:
     target : int64 [outputs]
     direct : bool
         The rows come from the host FIFO; ``source`` then holds numbers of input elements.
+    partials : tuple of int64 [outputs, positions]
+        First bytes of 32-bit sums to be added, each tuple entry those of another share.
     """
 
     layer: Dense | Conv
@@ -37,6 +39,7 @@ class Linear:
     target: Ints
     target_steps: Ints
     direct: bool = False
+    partials: tuple[Ints, ...] = ()
 
     @property
     def name(self) -> str:
@@ -45,7 +48,7 @@ class Linear:
     @property
     def reads(self) -> Ints:
         """Some addresses that name all buffers that are read."""
-        return self.source
+        return np.concatenate([self.source, *(partial[:, 0] for partial in self.partials)])
 
     @property
     def writes(self) -> Ints:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Operator, Reshape, Shape, Slice, Transpose
+from ..graph import Conv, Dense, Operator, Reshape, Shape, Slice, Transpose
 
 __all__ = [
     "Buffer",
@@ -28,6 +28,7 @@ __all__ = [
     "buffer_of",
     "channels_last",
     "elements",
+    "is_share",
     "is_view",
     "padded",
     "steady",
@@ -132,6 +133,11 @@ class Buffers:
 def is_view(layer: Operator) -> bool:
     """Whether a layer only renames and reorders elements."""
     return isinstance(layer, Reshape | Transpose | Slice)
+
+
+def is_share(layer: Operator) -> bool:
+    """Whether what a layer gives are sums that another tile adds up."""
+    return isinstance(layer, Dense | Conv) and layer.share
 
 
 def apply_view(layer: Operator, elements: Ints) -> Ints:

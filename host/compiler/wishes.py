@@ -62,6 +62,8 @@ def _wishes(network: Network, tensor: str, ids: Ints, strong: bool) -> Iterator[
     for layer in readers(network, tensor):
         if is_view(layer):
             yield from _wishes(network, layer.output, apply_view(layer, ids), strong)
+        elif isinstance(layer, Dense | Conv) and tensor in layer.partials:
+            continue
         elif isinstance(layer, Conv):
             yield Wish(ids, layer.pads, layer.pad_code, strong)
         elif isinstance(layer, MaxPool):

@@ -18,6 +18,7 @@ __all__ = [
     "check_factor",
     "check_range",
     "check_requantizer",
+    "shape_of_sums",
 ]
 
 Wanted = Mapping[str, tuple[NDArray[np.generic], type[np.generic], tuple[int, ...]]]
@@ -131,3 +132,23 @@ def check_factor(
     mantissas, shifts = np.atleast_1d(mantissa), np.atleast_1d(shift)
     check_range(name, "mantissa", (int(mantissas.min()), int(mantissas.max())), low, high)
     check_range(name, "shift", (int(shifts.min()), int(shifts.max())), 0, MAX_SHIFT)
+
+
+def shape_of_sums(
+    name: str, shape: tuple[int, ...], partials: Iterable[tuple[int, ...]], *, share: bool
+) -> tuple[int, ...]:
+    """The output shape of a layer of products whose sums have a shape; with four bytes a sum of a
+    share, and of the partial sums that are added.
+
+    Raises
+    ------
+    ModelError
+        If partial sums have another shape.
+    """
+    for partial in partials:
+        if partial != (*shape, 4):
+            raise ModelError(
+                f"Layer {name!r} adds partial sums of shape {list(partial)} where it has "
+                f"{list(shape)}, four bytes each"
+            )
+    return (*shape, 4) if share else shape

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.errors import ModelError
-from .checks import check_arrays, check_at_least, check_factor, check_range, check_requantizer
+from .checks import (
+    check_arrays,
+    check_at_least,
+    check_factor,
+    check_range,
+    check_requantizer,
+    shape_of_sums,
+)
 from .dense import weighted_range
 from .operators import Shape, window_outputs
 from .quantization import Quantization
@@ -57,6 +64,8 @@ class Conv:
     table: NDArray[np.uint8] | None = None
     pre_quant: Quantization | None = None
     pre_output: str | None = None
+    partials: tuple[str, ...] = ()
+    share: bool = False
 
     def __post_init__(self) -> None:
         shape = self.weights.shape
@@ -99,7 +108,7 @@ class Conv:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return (self.input,)
+        return (self.input, *self.partials)
 
     @property
     def outputs(self) -> int:
@@ -116,14 +125,15 @@ class Conv:
         return int(self.weights.shape[2]), int(self.weights.shape[3])
 
     def shape(self, *sources: Shape) -> Shape:
-        (source,) = sources
+        source, *partials = sources
         channels = self.weights.shape[1] * self.groups
         if len(source) != 3 or source[0] != channels:
             raise ModelError(
                 f"Layer {self.name!r} takes {channels} channels of two axes, but tensor "
                 f"{self.input!r} has the shape {list(source)}"
             )
-        return (self.outputs, *self._positions(source))
+        found = (self.outputs, *self._positions(source))
+        return shape_of_sums(self.name, found, partials, share=self.share)
 
     def _positions(self, source: Shape) -> Shape:
         top, left, bottom, right = self.pads

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...arch.errors import ModelError
 from ...arch.formats import RequantScale
-from .checks import check_arrays, check_factor, check_requantizer
+from .checks import check_arrays, check_factor, check_requantizer, shape_of_sums
 from .quantization import Quantization
 
 __all__ = ["Dense", "weighted_range"]
@@ -43,6 +43,10 @@ class Dense:
         Meaning of the codes before the table; given exactly if there is a table.
     pre_output : str, optional
         Name of the ONNX tensor before the table, if the layer has one.
+    partials : tuple of str
+        Outputs of shares of the same layer, which are added to its sums.
+    share : bool
+        The output is the sums themselves, four bytes each (a last axis of 4, the lowest first).
 
     Raises
     ------
@@ -66,6 +70,8 @@ class Dense:
     table: NDArray[np.uint8] | None = None
     pre_quant: Quantization | None = None
     pre_output: str | None = None
+    partials: tuple[str, ...] = ()
+    share: bool = False
 
     def __post_init__(self) -> None:
         if self.weights.ndim != 2 or 0 in self.weights.shape:
@@ -89,18 +95,19 @@ class Dense:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The one tensor it reads."""
-        return (self.input,)
+        """The tensor it reads, and sums that others have made."""
+        return (self.input, *self.partials)
 
     def shape(self, *sources: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the output: the layer works on the last axis, or on all of a flat sample."""
-        (source,) = sources
+        source, *partials = sources
         if not source or source[-1] != self.inputs:
             raise ModelError(
                 f"Layer {self.name!r} takes {self.inputs} values, but tensor "
                 f"{self.input!r} has the shape {list(source)}"
             )
-        return (*source[:-1], self.outputs)
+        found = (*source[:-1], self.outputs)
+        return shape_of_sums(self.name, found, partials, share=self.share)
 
     @property
     def inputs(self) -> int:
