@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...arch.chip import Chip
 from ...arch.errors import CapacityError
 from ...behavioral.devices import Device
+from ...behavioral.golden import view
 from ...behavioral.image import ArrayImage
 from ...behavioral.program import TileProgram
 from ...behavioral.state import ArrayState
@@ -256,6 +257,11 @@ class CompiledNetwork:
     ) -> int:
         """Fewest reads that a run could have taken, from its input codes and its tensors."""
         values = tensor_codes(lower_softmax(self.network), codes, tensors)
+        for network in self.partition.parts if self.partition is not None else ():
+            for layer in network.layers:
+                # What pieces read of a tensor.
+                if is_view(layer) and layer.output not in values and layer.sources[0] in values:
+                    values[layer.output] = view(layer, values[layer.sources[0]])
         return sum(reads_bound(m, values[m.layer.input], self.chip) for m in self.mapping.layers)
 
     def listing(self) -> Iterator[str]:

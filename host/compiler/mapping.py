@@ -32,6 +32,7 @@ __all__ = [
     "LayerMap",
     "Mapping",
     "check_arrays",
+    "check_full_scale",
     "map_layout",
     "map_network",
     "most_slots",
@@ -342,6 +343,25 @@ def check_arrays(mapping: Mapping) -> None:
             f"{chip.rows}x{chip.cols} {chip.cell_bits}-bit cells ({detail}), chip '{chip.name}' "
             f"has {chip.cores}; use a chip with more cores (at most 32), more bits a cell or "
             f"larger arrays, or several tiles"
+        )
+
+
+def check_full_scale(layer: Dense | Conv, reads: int, chip: Chip) -> None:
+    """Refuse sums of so many reads a plane that could leave 32 bits were every conversion at full
+    scale.
+
+    Raises
+    ------
+    CapacityError
+    """
+    full = sum(((1 << chip.adc_bits) - 1) << (s * chip.cell_bits) for s in range(chip.slices))
+    planes = (1 << ACTIVATION_BITS) - 1
+    worst = full * reads * planes + int(np.abs(layer.bias.astype(np.int64)).max())
+    if worst >= 1 << 31:
+        raise CapacityError(
+            f"With every conversion at full scale, layer '{layer.name}' could sum to {worst}, more "
+            f"than 32-bit accumulators hold; use fewer adc_bits than {chip.adc_bits} or more "
+            f"rows_per_read than {chip.rows_per_read}"
         )
 
 

@@ -34,6 +34,7 @@ from ..graph import (
     Slice,
 )
 from .gather import Gather
+from .mapping import check_full_scale
 from .partition import Cutter, Piece
 from .tensors import is_view
 
@@ -89,6 +90,9 @@ class MeshCutter(Cutter):
         if not isinstance(layer, Dense | Conv) or self.arrays(layer)[0] <= self.chip.cores:
             return super().pieces(layer, most)
         inputs = cut_inputs(layer, self.chip)
+        # All shares together; an array that is not full may need a read more.
+        reads = math.ceil(layer.inputs / self.chip.rows_per_read) + self.chip.cores * len(inputs)
+        check_full_scale(layer, reads, self.chip)
         widest = min(self.chip.outputs, self.chip.param_words)
         widest = min(widest, most or widest)
         parts = math.ceil(layer.outputs / widest)

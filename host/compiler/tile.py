@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.chip import Chip
-from ...arch.errors import CapacityError
-from ...arch.formats import ACTIVATION_BITS
 from ...behavioral.devices import Device
 from ...behavioral.program import ArraySpec, TileProgram
 from ..graph import Network, lower_softmax
 from .codegen import Code, generate
 from .compiled import CompiledNetwork
 from .layout import plan_layout
-from .mapping import ConvMapping, check_arrays, map_layout
+from .mapping import ConvMapping, check_arrays, check_full_scale, map_layout
 from .mapping import Mapping as LayerMapping
 from .neighbours import Neighbours
 from .placement import FaultMaps, place
@@ -32,21 +30,12 @@ def _check_sums(mapping: LayerMapping) -> None:
     :class:`~.graph.Network` has proven them.
     """
     chip = mapping.chip
-    full = sum(((1 << chip.adc_bits) - 1) << (s * chip.cell_bits) for s in range(chip.slices))
-    planes = (1 << ACTIVATION_BITS) - 1
     for m in mapping.layers:
         reads = max(
             sum(math.ceil(len(block.rows) / chip.rows_per_read) for block in part)
             for part in m.col_parts
         )
-        bias = int(np.abs(m.layer.bias.astype(np.int64)).max())
-        worst = full * reads * planes + bias
-        if worst >= 1 << 31:
-            raise CapacityError(
-                f"With every conversion at full scale, layer '{m.layer.name}' could sum to "
-                f"{worst}, more than 32-bit accumulators hold; use fewer adc_bits than "
-                f"{chip.adc_bits} or more rows_per_read than {chip.rows_per_read}"
-            )
+        check_full_scale(m.layer, reads, chip)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,13 @@ from mesh_words import run_words
 
 from ohmtwin.arch.chip import Chip, load_chip
 from ohmtwin.arch.errors import CapacityError, ConfigError, InputError
+from ohmtwin.arch.isa import Opcode
 from ohmtwin.arch.noc import Node
 from ohmtwin.arch.noc_interface import check_lists, check_route
 from ohmtwin.behavioral.golden import run_network
 from ohmtwin.host.compiler.mesh_check import waits_of
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
+from ohmtwin.host.compiler.tensors import is_share
 from ohmtwin.host.graph import Network
 from ohmtwin.host.importer.network import load_network
 from ohmtwin.host.targets import FastTarget
@@ -63,7 +65,28 @@ def depthwise() -> Network:
     return m.network(m.dense(m.reshape(m.conv(e, (6, 40, 1, 1)), 24), 24, 5))
 
 
-CASES = {"mlp": mlp, "images": images, "residual": residual, "depthwise": depthwise}
+def sums() -> Network:
+    """A layer of more inputs than a tile has rows, in two pieces, for each of which two tiles sum."""
+    m = Maker(25)
+    return m.network(m.dense(m.dense(m.dense(m.input(24), 24, 150), 150, 20), 20, 5))
+
+
+def image_sums() -> Network:
+    """A convolution of too many channels, of pixels with halos, and a pool behind it."""
+    m = Maker(26)
+    a = m.conv(m.input(4, 6, 6), (23, 4, 1, 1))
+    b = m.conv(a, (15, 23, 3, 3), pads=(1, 1, 1, 1))
+    return m.network(m.dense(m.reshape(m.max_pool(b, (3, 3), strides=(3, 3)), 60), 60, 10))
+
+
+CASES = {
+    "mlp": mlp,
+    "images": images,
+    "residual": residual,
+    "depthwise": depthwise,
+    "sums": sums,
+    "image sums": image_sums,
+}
 
 
 def compiled(network: Network, **options: object) -> CompiledNetwork:
@@ -143,6 +166,51 @@ def test_the_residual_network_on_four_tiles() -> None:
     assert_words(net, 3)
 
 
+@pytest.mark.parametrize("inputs", [128, 129, 160, 224, 225, 352, 353, 400, 480])
+def test_sums_are_cut_so_that_core_0_of_the_one_that_adds_up_is_free(inputs: int) -> None:
+    m = Maker(27)
+    net = compiled(m.network(m.dense(m.input(inputs), inputs, 7)), duplicate=False)
+    shares = [layer for part in net.parts for layer in part.network.layers if is_share(layer)]
+    arrays = [{spec.core for spec in part.program.arrays} for part in net.parts]
+    assert sum(len(cores) for cores in arrays) == -(-inputs // CHIP.rows)
+    assert len(net.parts) == len(shares) + 1
+    # Neither more tiles than must be, nor fewer.
+    assert len(shares) == max(0, -(-(inputs - 96) // 128)) * (inputs > 128)
+    if shares:
+        assert 0 not in arrays[-1]
+        assert_golden(net, 3)
+        assert_words(net, 3)
+        wanted = run_network(net.network, random_inputs(net.network, 3))
+        assert {name.removesuffix(".acc") for name in net.tensors} <= set(wanted)
+
+
+def test_sums_of_many_outputs_take_several_runs() -> None:
+    """More than 256 bytes of sums a share, and several positions."""
+    m = Maker(28)
+    chip = CHIP.with_(cols=256, cell_bits=4, lanes=16, cores=2, param_words=512, data_words=4096)
+    assert chip.outputs > 64
+    net = compiled(m.network(m.dense(m.input(3, 150), 150, 101)), chip=chip)
+    runs = {
+        (i["bytes"], i["repeats"])
+        for part in net.parts
+        for i in part.program.instructions
+        if i.op is Opcode.VEC
+    }
+    assert runs == {(256, 0), (148, 0)}
+    assert_golden(net, 3)
+    assert_words(net, 3)
+
+
+def test_shares_have_noise_and_copies_like_any_layer() -> None:
+    net = compiled(sums(), device="rram", seed=7)
+    codes = random_inputs(net.network, 4)
+    words, (found, _) = run_words(net, codes), run_fast(net, codes)
+    for name in net.tensors:
+        np.testing.assert_array_equal(words[name].reshape(found[name].shape), found[name])
+    ideal = run_network(net.network, codes)
+    assert not np.array_equal(found["dense1.acc"], ideal["dense1.acc"])
+
+
 def test_copies_take_turns_and_have_noise_of_their_own() -> None:
     network = images()
     net = compiled(network, device="rram", seed=5)
@@ -219,8 +287,17 @@ def test_limits() -> None:
         compiled(mlp(), chip=CHIP.with_(channels=2))
     m = Maker(31)
     long = m.network(m.dense(m.input(400), 400, 3))
-    with pytest.raises(CapacityError, match="adds up 400 products, which takes 13 arrays"):
-        compiled(long)
+    match = "adds up 400 products, which takes 13 arrays .* one input channel of which fits all"
+    with pytest.raises(CapacityError, match=match):
+        compiled(long, chip=CHIP.with_(cores=1, mesh=(4, 4)))
+    m = Maker(31)
+    kernel = m.network(m.conv(m.input(1, 12, 12), (2, 1, 12, 12)))
+    with pytest.raises(CapacityError, match="adds up 144 products, which takes 5 arrays"):
+        compiled(kernel)
+    m = Maker(31)
+    longer = m.network(m.dense(m.input(4000), 4000, 3))
+    with pytest.raises(CapacityError, match=r"needs 125 arrays .* on 32 tiles"):
+        compiled(longer)
 
 
 def test_a_chip_may_name_its_mesh(tmp_path: Path) -> None:
