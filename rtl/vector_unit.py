@@ -79,9 +79,9 @@ class VectorUnit(wiring.Component):
         An accumulator word, or the sum of activations, of ``command.cores`` is called for.
     command : In(drain_layout(chip))
         Where a word comes from: cores, and the vector accumulators (``vector``; then ``cores`` is
-        without core 0), and its address there (``word``). In ``lanes``: parameter group, byte address of its
-        first code, how many codes are to be stored (``count``, less than W only at the ``last`` of
-        its REQ), tap, table, zero point and bounds.
+        without core 0), and its address there (``word``). In ``lanes``: parameter group, byte
+        address of its first code, how many codes are to be stored (``count``, less than W only at
+        the ``last`` of its REQ), tap, table, zero point and bounds.
     stop : In(1)
         Forgets everything under way.
     drain_select, drain_sum, drain_addr : Out(cores), Out(1), Out(range(256 // W))

@@ -17,6 +17,7 @@ from ..graph import Conv
 from .affine import Run, nests, runs
 from .mapping import LayerMap
 from .memories import Memories
+from .sums import SUM_BYTES, bytes_of
 from .tasks import Linear
 from .tensors import Ints
 from .tree import Builder, Pointer, Received, Region, Sent, Turn
@@ -25,9 +26,6 @@ __all__ = ["LinearEmitter"]
 
 # Address registers by their use.
 _SOURCE, _DEST, _PARAM, _PARTIAL = Reg.A0, Reg.A1, Reg.A2, Reg.A3
-
-_SUM = 4
-"""Bytes of a sum."""
 
 _LONGEST = FORMATS[Opcode.VEC]["bytes"].high // 2 + 1
 """Bytes of a run of VEC, at most."""
@@ -172,7 +170,7 @@ class LinearEmitter:
         for addresses in partials:
             for part in range(len(self.mapped.col_parts)):
                 slots = self.mapped.slots_of(part)
-                wanted = addresses[slots[0], 0] + _SUM * np.arange(len(slots))
+                wanted = addresses[slots[0], 0] + SUM_BYTES * np.arange(len(slots))
                 if wanted[0] % _WORD or not np.array_equal(
                     addresses[slots], wanted[:, None] + steps
                 ):
@@ -183,22 +181,22 @@ class LinearEmitter:
         """Put the sums of other shares for some outputs into the vector accumulators."""
         builder, partials = self.builder, self.task.partials
         builder.set(Reg.OFFSET, 0)
-        full, rest = divmod(_SUM * len(slots), _LONGEST)
+        full, rest = divmod(SUM_BYTES * len(slots), _LONGEST)
         chunks = [(0, _LONGEST, full)] if full else []
         chunks += [(full * _LONGEST, rest, 1)] if rest else []
         for number, addresses in enumerate(partials):
             at = begin + int(addresses[slots[0], 0] - partials[0][0, 0])
-            for offset, size, runs in chunks:
-                if runs > 1:
+            for offset, size, count in chunks:
+                if count > 1:
                     builder.set(Reg.PITCH, size)
                 sums.goto(at + offset)
                 operation = builder.emit(
                     Opcode.VEC,
                     addr=sums.reg,
                     op=VecOp.ADD32 if number else VecOp.PUT32,
-                    element=offset // _SUM,
+                    element=offset // SUM_BYTES,
                     bytes=size,
-                    repeats=runs - 1,
+                    repeats=count - 1,
                 )
                 operation.reads = self.reads
 
@@ -281,7 +279,7 @@ class LinearEmitter:
                 index = self._tap_index(part.slots, positions)
                 request.sent = Sent(f"{self.task.name}.acc", "int32", index)
                 if share:
-                    request.sent = Sent(self.task.name, "uint8", _bytes_of(index))
+                    request.sent = Sent(self.task.name, "uint8", bytes_of(index))
                 request.out_words = index.shape[-1] // 2
 
     def _tap_index(self, slots: Ints, positions: Ints) -> Ints:
@@ -298,9 +296,3 @@ class LinearEmitter:
         else:
             elements = at * self.task.layer.outputs + outputs
         return np.where(outputs < 0, -1, elements)
-
-
-def _bytes_of(sums: Ints) -> Ints:
-    """Elements of a tensor of bytes, four a sum; -1 for those of no sum."""
-    found = _SUM * sums[..., None] + np.arange(_SUM)
-    return np.where(sums[..., None] < 0, -1, found).reshape(*sums.shape[:-1], -1)

@@ -30,6 +30,7 @@ from ..graph import (
     Sum,
 )
 from .neighbours import Neighbours, comes_in_time
+from .sums import adder_of, partial_sums, plain_sums
 from .tasks import Layout, Linear, Task, Term, Vector, Work
 from .tensors import (
     Buffer,
@@ -93,10 +94,8 @@ class _Planner:
                 initial = states[entry.tensor].initial
                 content = np.where(made.fill < 0, initial, made.fill).astype(np.uint8)
                 made.content = content
-            elif any(
-                entry.tensor in getattr(layer, "partials", ()) for layer in self.network.layers
-            ):
-                self.take_sums(entry.tensor)
+            elif (adder := adder_of(self.network, entry.tensor)) is not None:
+                self.take_sums(entry.tensor, adder)
             elif self.goes_direct(entry.tensor):
                 made = self.buffers.new(entry.tensor, "host", int(np.prod(entry.shape)))
                 self.views[entry.tensor] = made.base + self.arriving(entry.tensor)
@@ -180,44 +179,15 @@ class _Planner:
         made.pitch = made.pixel = 0
         self.views[tensor] = made.base + form.positions.reshape(view.shape)
 
-    def take_sums(self, tensor: str) -> None:
-        """Room for the sums of a share, position by position as REQ sends them."""
+    def take_sums(self, tensor: str, layer: Dense | Conv) -> None:
+        """Room for the sums of a share."""
         shape = self.network.shape(tensor)
+        offsets, size = plain_sums(layer, shape)
         form = self.neighbours.given.get(tensor)
-        if form is None:
-            axis = 0 if any(
-                isinstance(layer, Conv) and tensor in layer.partials for layer in self.network.layers
-            ) else len(shape) - 2
-            outputs = shape[axis]
-            # Every position begins with a new word.
-            padded = outputs + outputs % 2
-            rest = math.prod(shape[:-1]) // outputs
-            at = np.arange(rest)[:, None] * padded + np.arange(outputs)
-            sums = at.T if axis == 0 and len(shape) > 2 else at
-            offsets = (4 * sums.reshape(-1, 1) + np.arange(4)).reshape(shape)
-            size = 4 * padded * rest
-        else:
+        if form is not None:
             offsets, size = form.positions.reshape(shape), form.index.size
         made = self.buffers.new(tensor, "input", size)
         self.views[tensor] = made.base + offsets
-
-    def put_sums(self, layer: Dense | Conv) -> tuple[Ints, int]:
-        """Where the products of a share store codes that nobody reads."""
-        made = self.buffers.new(f"{layer.output} (codes)", "made", layer.outputs)
-        shape = self.network.shape(layer.output)
-        self.views[layer.output] = np.full(shape, made.base)
-        return made.base + elements((layer.outputs,)), math.prod(shape[:-1]) // layer.outputs
-
-    def partials(self, layer: Dense | Conv) -> tuple[Ints, ...]:
-        """Addresses [outputs, positions] of sums to be added."""
-        found = []
-        for tensor in layer.partials:
-            first = self.views[tensor][..., 0]
-            if isinstance(layer, Conv):
-                found.append(first.reshape(layer.outputs, -1))
-            else:
-                found.append(first.reshape(-1, layer.outputs).T)
-        return tuple(found)
 
     def place(self, tensor: str, kind: Kind, follow: Ints | None = None) -> Buffer:
         """Make a buffer for a tensor, as its readers like it; ``follow`` is a tensor like it."""
@@ -394,17 +364,18 @@ class _Planner:
                 source_steps=(starts - source[0, 0, 0]).ravel(),
                 target=outputs[:, 0],
                 target_steps=outputs[0] - outputs[0, 0],
-                partials=self.partials(layer),
+                partials=partial_sums(layer, self.views),
             )
         )
         if stored is not target:
             self.copy(stored, target, layer.name)
 
     def share(self, layer: Dense | Conv, source: Ints, steps: Ints, direct: bool = False) -> None:
-        """Products whose sums leave the tile as they are."""
-        target, positions = self.put_sums(layer)
-        still = np.zeros(positions, np.int64)
-        self.tasks.append(Linear(layer, source, steps, target, still, direct))
+        """Products whose sums leave the tile; the codes that they store nobody reads."""
+        made = self.buffers.new(f"{layer.output} (codes)", "made", layer.outputs)
+        self.views[layer.output] = np.full(self.network.shape(layer.output), made.base)
+        target = made.base + elements((layer.outputs,))
+        self.tasks.append(Linear(layer, source, steps, target, np.zeros_like(steps), direct))
 
     def dense(self, layer: Dense) -> None:
         source = self.views[layer.input].reshape(-1, layer.inputs)
@@ -441,7 +412,7 @@ class _Planner:
                 target=outputs[0],
                 target_steps=outputs[:, 0] - outputs[0, 0],
                 direct=direct,
-                partials=self.partials(layer),
+                partials=partial_sums(layer, self.views),
             )
         )
         if stored is not target:

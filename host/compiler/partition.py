@@ -104,9 +104,7 @@ class Partition:
         made: dict[str, list[NDArray[Any]]] = {}
         by_name = {piece.layer.name: piece for piece in self.pieces}
         counts = {
-            piece.origin.name: sum(
-                p.origin is piece.origin and not p.is_share for p in self.pieces
-            )
+            piece.origin.name: sum(p.origin is piece.origin and not p.is_share for p in self.pieces)
             for piece in self.pieces
         }
         for number, part in enumerate(self.parts):

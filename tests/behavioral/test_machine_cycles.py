@@ -397,7 +397,9 @@ def test_programs_cover_the_instruction_set() -> None:
                     found.add(f"REQ {source} cut")
     wanted = {f"{kind} byte {b}" for kind in ("LOAD", "VEC", "REQ") for b in range(8)}
     wanted |= {f"{kind} {way}" for kind in ("LOAD", "VEC") for way in ("back", "on")}
-    wanted |= {"REQ both"} | {f"LOAD row {r}" for r in range(8)} | {f"VEC {op.name}" for op in VecOp}
+    wanted |= (
+        {"REQ both"} | {f"LOAD row {r}" for r in range(8)} | {f"VEC {op.name}" for op in VecOp}
+    )
     for source in ("cores", "vector"):
         wanted |= {f"REQ {source} {t} {p}" for t in ("tap", "quiet") for p in ("same", "each")}
         wanted.add(f"REQ {source} cut")

@@ -66,7 +66,7 @@ def depthwise() -> Network:
 
 
 def sums() -> Network:
-    """A layer of more inputs than a tile has rows, in two pieces, for each of which two tiles sum."""
+    """A layer of more inputs than a tile has rows, in two pieces that two tiles sum each."""
     m = Maker(25)
     return m.network(m.dense(m.dense(m.dense(m.input(24), 24, 150), 150, 20), 20, 5))
 
@@ -187,7 +187,7 @@ def test_sums_are_cut_so_that_core_0_of_the_one_that_adds_up_is_free(inputs: int
 def test_sums_of_many_outputs_take_several_runs() -> None:
     """More than 256 bytes of sums a share, and several positions."""
     m = Maker(28)
-    chip = CHIP.with_(cols=256, cell_bits=4, lanes=16, cores=2, param_words=512, data_words=4096)
+    chip = CHIP.with_(cols=256, cell_bits=4, adc_bits=8, lanes=16, cores=2, data_words=4096)
     assert chip.outputs > 64
     net = compiled(m.network(m.dense(m.input(3, 150), 150, 101)), chip=chip)
     runs = {
