@@ -166,7 +166,7 @@ class LinearEmitter:
     def _partial_steps(self) -> Ints:
         """How far the sums of each position lie from those of the first: alike in all shares."""
         partials = self.task.partials
-        steps = partials[0][0] - partials[0][0, 0]
+        steps: Ints = partials[0][0] - partials[0][0, 0]
         for addresses in partials:
             for part in range(len(self.mapped.col_parts)):
                 slots = self.mapped.slots_of(part)

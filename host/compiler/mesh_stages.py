@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from ...arch.chip import Chip
 from ...arch.errors import CapacityError
-from ...behavioral.golden import run_layer, view
 from ..graph import (
     AveragePool,
     Constant,
@@ -35,7 +34,7 @@ from ..graph import (
 )
 from .gather import Gather
 from .mapping import check_full_scale
-from .partition import Cutter, Piece
+from .partition import Cutter, Piece, piece_codes
 from .tensors import is_view
 
 __all__ = ["MeshCutter", "Stage", "Stages", "cut_inputs", "fewest_tiles", "find_stages"]
@@ -223,15 +222,7 @@ class MeshCutter(Cutter):
     def value(self, tensor: str, whole: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Codes [n, \\*shape] of a tensor or of a piece of it, from those of the network's."""
         piece = self.maker(tensor)
-        if piece is None or piece.outputs is None:
-            return whole[tensor]
-        if piece.is_share:
-            source = self.makers[piece.layer.sources[0]]
-            codes = view(source, whole[source.sources[0]])
-            return run_layer(piece.layer, [codes])[""]
-        axis = 1 if piece.axis == 0 else -1
-        outputs = piece.outputs
-        return np.take(whole[piece.origin.output], np.arange(outputs.start, outputs.stop), axis)
+        return whole[tensor] if piece is None else piece_codes(piece, whole, self.makers)
 
     def part(self, group: Sequence[Piece], leaving: Sequence[Piece]) -> Network:
         """The network of a group; its inputs stand in the order in which they are produced."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...arch.chip import Chip
 from ...arch.errors import CapacityError
+from ...behavioral.golden import run_layer, view
 from ..graph import (
     AveragePool,
     Constant,
@@ -29,7 +30,7 @@ from ..graph import (
 )
 from .tensors import is_share, is_view
 
-__all__ = ["MAX_TILES", "Cutter", "Partition", "Piece", "partition"]
+__all__ = ["MAX_TILES", "Cutter", "Partition", "Piece", "partition", "piece_codes"]
 
 MAX_TILES = 4096
 
@@ -55,6 +56,23 @@ class Piece:
     def is_share(self) -> bool:
         """Whether its output is sums over some of the inputs, for another piece to add up."""
         return is_share(self.layer)
+
+
+def piece_codes(
+    piece: Piece, values: Mapping[str, NDArray[Any]], makers: Mapping[str, Operator]
+) -> NDArray[Any]:
+    """Codes [n, \\*shape] of a piece's output, from those of the network's tensors.
+
+    ``makers``: at least the views of inputs that shares read, by tensor.
+    """
+    if piece.is_share:
+        source = makers[piece.layer.sources[0]]
+        return run_layer(piece.layer, [view(source, values[source.sources[0]])])[""]
+    whole = values[piece.origin.output]
+    if piece.outputs is None:
+        return whole
+    axis = 1 if piece.axis == 0 else -1
+    return np.take(whole, np.arange(piece.outputs.start, piece.outputs.stop), axis)
 
 
 @dataclass(frozen=True, eq=False)

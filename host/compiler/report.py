@@ -14,6 +14,7 @@ from ..graph import lower_softmax
 from .compiled import CompiledNetwork
 from .mapping import LayerMap
 from .mesh_report import describe_mesh, mesh_lines
+from .partition import piece_codes
 from .profile import CAUSES, LayerProfile, Profile, profile_tile
 from .values import tensor_codes
 
@@ -51,11 +52,9 @@ def _profiles(
     values: dict[str, NDArray[Any]] = dict(
         tensor_codes(lowered, codes, golden.run_network(lowered, codes))
     )
+    makers = {layer.output: layer for part in compiled.partition.parts for layer in part.layers}
     for piece in compiled.partition.pieces:
-        if piece.outputs is not None:
-            outputs = np.arange(piece.outputs.start, piece.outputs.stop)
-            axis = 1 if piece.axis == 0 else -1
-            values[piece.layer.output] = np.take(values[piece.origin.output], outputs, axis)
+        values[piece.layer.output] = piece_codes(piece, values, makers)
     known: dict[int, Profile] = {}
     for part in compiled.parts:
         # Copies of a part in a mesh share their network.
@@ -120,24 +119,32 @@ def _weights(
 ) -> list[dict[str, Any]]:
     """The arrays of each layer as a whole, and how often a sample uses a weight that lies there."""
     cut = () if compiled.partition is None else compiled.partition.pieces
-    origins = {piece.layer.name: piece.origin for piece in cut}
+    pieces = {piece.layer.name: piece for piece in cut}
     found: dict[str, dict[str, Any]] = {}
+    first: dict[str, range | None] = {}
     for m in compiled.mapping.layers:
-        origin = origins.get(m.layer.name, m.layer)
+        piece = pieces.get(m.layer.name)
+        origin = m.layer if piece is None else piece.origin
         grid = len(m.row_parts), len(m.col_parts)
         tiles = [layer["tile"] for layer in layers if layer["name"] == m.layer.name]
         positions = next(la["positions"] for la in layers if la["name"] == m.layer.name)
+        whole = range(m.layer.outputs)
         if origin.name in found:
-            found[origin.name]["grid"][1] += grid[1]
+            if piece is not None and first.get(origin.name) == (piece.outputs or whole):
+                found[origin.name]["grid"][0] += grid[0]
+            elif piece is None or not piece.is_share:
+                found[origin.name]["grid"][1] += grid[1]
             found[origin.name]["arrays"] += len(set(m.cores))
             found[origin.name]["tiles"] += tiles
             continue
         copies = 1
         if compiled.mesh is not None and tiles:
             copies = compiled.mesh.tiles[tiles[0]].copies
+        if piece is not None and piece.inputs is not None:
+            first[origin.name] = piece.outputs or whole
         found[origin.name] = {
             "name": origin.name,
-            "rows": m.rows,
+            "rows": getattr(origin, "inputs", m.rows) if origin.name in first else m.rows,
             "outputs": getattr(origin, "outputs", m.layer.outputs),
             "grid": list(grid),
             "arrays": len(set(m.cores)),

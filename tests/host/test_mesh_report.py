@@ -33,9 +33,21 @@ def large_dense() -> CompiledNetwork:
     return compile_network(net, chip=ONE_BIT, mesh=(4, 4), device="ideal", trace=False)
 
 
+def dense_over_tiles() -> CompiledNetwork:
+    """Seven row parts where a tile has four cores: 4 of them sum, 3 add up, of 32 outputs."""
+    m = Maker(42)
+    net = m.network(m.dense(m.input(896), 896, 32))
+    chip = ONE_BIT.with_(cores=4)
+    return compile_network(net, chip=chip, device="ideal", trace=False)
+
+
 @pytest.mark.parametrize(
     ("make", "grid", "arrays", "reuse"),
-    [(large_convolution, [9, 8], 72, 4), (large_dense, [8, 64], 512, 1)],
+    [
+        (large_convolution, [9, 8], 72, 4),
+        (large_dense, [8, 64], 512, 1),
+        (dense_over_tiles, [7, 2], 14, 1),
+    ],
 )
 def test_published_mappings(make: object, grid: list[int], arrays: int, reuse: int) -> None:
     net = make()  # type: ignore[operator]
