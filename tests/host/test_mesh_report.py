@@ -37,7 +37,7 @@ def dense_over_tiles() -> CompiledNetwork:
     """Seven row parts where a tile has four cores: 4 of them sum, 3 add up, of 32 outputs."""
     m = Maker(42)
     net = m.network(m.dense(m.input(896), 896, 32))
-    chip = ONE_BIT.with_(cores=4)
+    chip = ONE_BIT.with_(cores=4, lanes=16)
     return compile_network(net, chip=chip, device="ideal", trace=False)
 
 

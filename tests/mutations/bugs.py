@@ -145,9 +145,33 @@ LOADER = _named(
         "Mux(self.vector, 0, self.cores)",
         "self.cores",
     ),
+    Mutation(
+        "32-bit words count as bytes",
+        "ohmtwin.rtl.loader",
+        "now + Mux(wide, count[2:], count)",
+        "now + count",
+    ),
+    Mutation(
+        "half a word of memory acts on two accumulators",
+        "ohmtwin.rtl.loader",
+        "Cat(1, count[3]) << now[:3]",
+        "Cat(1, 1) << now[:3]",
+    ),
 )
 
 ELEMENTS = _named(
+    Mutation(
+        "the second 32-bit word is taken where the first one lies",
+        "ohmtwin.rtl.elements",
+        "(bank + 3) % _BANKS",
+        "bank - 1",
+    ),
+    Mutation(
+        "a 32-bit word to add is put",
+        "ohmtwin.rtl.elements",
+        "m.Case(VecOp.ADD, VecOp.ADD32)",
+        "m.Case(VecOp.ADD)",
+    ),
     Mutation(
         "the larger one is found without regard to signs",
         "ohmtwin.rtl.elements",

@@ -42,6 +42,13 @@ def loader_checks() -> None:
     module = importlib.import_module("test_loader")
     module.test_rows_and_sums(0)
     module.test_elements()
+    module.test_words_of_32_bits()
+
+
+def elements_checks() -> None:
+    module = importlib.import_module("test_elements")
+    module.test_operations_and_drain(8)
+    module.test_words_of_32_bits()
 
 
 def store_checks() -> None:
@@ -73,7 +80,7 @@ BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "requantizer": (REQUANTIZER, requantizer_checks),
     "gather": (GATHER, check("test_gather", "test_reads_and_cycles")),
     "loader": (LOADER, loader_checks),
-    "vector ALU": (ELEMENTS, check("test_elements", "test_operations_and_drain", 8)),
+    "vector ALU": (ELEMENTS, elements_checks),
     "store": (STORE, store_checks),
     "controller": (CONTROLLER, controller_checks),
     "network interface": (NETWORK, network_checks),
