@@ -72,11 +72,12 @@ def sums() -> Network:
 
 
 def image_sums() -> Network:
-    """A convolution of too many channels, of pixels with halos, and a pool behind it."""
+    """A convolution of too many channels, of pixels with halos, and a sum with offset behind it."""
     m = Maker(26)
     a = m.conv(m.input(4, 6, 6), (23, 4, 1, 1))
     b = m.conv(a, (15, 23, 3, 3), pads=(1, 1, 1, 1))
-    return m.network(m.dense(m.reshape(m.max_pool(b, (3, 3), strides=(3, 3)), 60), 60, 10))
+    c = m.combine(b, m.max_pool(b, (3, 3), pads=(1, 1, 1, 1)))
+    return m.network(m.dense(m.reshape(m.max_pool(c, (3, 3), strides=(3, 3)), 60), 60, 10))
 
 
 CASES = {
