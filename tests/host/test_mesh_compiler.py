@@ -12,7 +12,7 @@ from mesh_words import run_words
 
 from ohmtwin.arch.chip import Chip, load_chip
 from ohmtwin.arch.errors import CapacityError, ConfigError, InputError
-from ohmtwin.arch.isa import Opcode
+from ohmtwin.arch.isa import Opcode, Reg
 from ohmtwin.arch.noc import Node
 from ohmtwin.arch.noc_interface import check_lists, check_route
 from ohmtwin.behavioral.golden import run_network
@@ -198,6 +198,19 @@ def test_sums_of_many_outputs_take_several_runs() -> None:
         if i.op is Opcode.VEC
     }
     assert runs == {(256, 0), (148, 0)}
+    assert_golden(net, 3)
+    assert_words(net, 3)
+
+
+def test_sums_meet_other_work_of_the_vector_unit() -> None:
+    """What the layers behind it leave in OFFSET, PITCH and the accumulators does not count."""
+    m = Maker(29)
+    b = m.conv(m.input(23, 6, 6), (15, 23, 3, 3))
+    network = m.network(m.multiply(b, m.max_pool(b, (3, 3), pads=(1, 1, 1, 1))))
+    net = compiled(network, mesh=(2, 1), duplicate=False)
+    assert len(net.parts) == 2
+    codes = net.parts[1].program.instructions
+    assert any(i.op is Opcode.SET and i["reg"] == Reg.OFFSET and i["value"] for i in codes)
     assert_golden(net, 3)
     assert_words(net, 3)
 
