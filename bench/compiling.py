@@ -6,7 +6,6 @@ those of compiling alone.
 """
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from ..host.compiler.network import compile_network
 from ..host.importer.network import load_network
 from ..host.targets import connect
 from .fabric import pictures
+from .memory import peak_gib
 
 __all__ = [
     "LENET",
@@ -160,12 +160,9 @@ def _main(path: Path) -> None:
     network = load_network(path)
     compiled = compile_network(network, chip="tile32", tiles=4096)
     seconds = time.perf_counter() - begin
-    # Kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     found = {
         "seconds": seconds,
-        "gib": peak / (1 << 30),
+        "gib": peak_gib(),
         "arrays": compiled.mapping.arrays,
         "tiles": len(compiled.parts),
     }

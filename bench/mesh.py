@@ -8,7 +8,6 @@ whatever else the machine does weighs on both alike. Times are processor times o
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from ..host.compiler.mesh_plan import HostFeed, HostResult, MeshPlan, Message, T
 from ..host.mesh_build import build_mesh
 from ..host.mesh_driver import MeshDriver
 from ..host.mesh_simulation import MeshSimulation, load_mesh_library
+from .memory import peak_gib
 from .simulation import CHIP_16, RunningTile, busy_program
 
 __all__ = ["CHIP", "build_seconds", "chain_plan", "mesh_speed", "relay_program"]
@@ -169,13 +169,11 @@ def mesh_speed(runs: int = 5) -> dict[str, float]:
         before = tile.run(0.5)
         speed = mesh.run()
         pairs.append((speed, (before + tile.run(0.5)) / 2))
-    # Kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
     found = {
         "tile_cycles_per_s": statistics.median(speed for speed, _ in pairs),
         "ratio": statistics.median(speed / alone for speed, alone in pairs),
         "occupancy": mesh.occupancy,
-        "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / (1 << 30),
+        "gib": peak_gib(),
         "runs": runs,
     }
     mesh.close()
