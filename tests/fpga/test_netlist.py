@@ -19,12 +19,14 @@ from ohmtwin.behavioral.machine import Counters
 from ohmtwin.fpga import tools
 from ohmtwin.fpga.crossbar.image import EmulatorConfig
 from ohmtwin.fpga.netlist import synthesize, vendor_cells
+from ohmtwin.host import emulated
 from ohmtwin.host import verify as verifying
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 from ohmtwin.host.driver import LinkError
 from ohmtwin.host.emulated import NetlistTarget
 from ohmtwin.host.netlist_build import build_netlist, fabric_netlist, simulate_netlist
 from ohmtwin.host.targets import FastTarget
+from ohmtwin.host.toolchain import Progress
 from ohmtwin.host.verify import verify
 
 CHIP = Chip(
@@ -52,6 +54,27 @@ def differences(library: Path) -> int:
 def test_the_netlist_equals_fast() -> None:
     """With noise, in every tensor and every counter."""
     assert differences(build_netlist(CHIP, CONFIG)) == 0
+
+
+def test_four_levels_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RTL, netlist and a board on a serial line equal fast: every tensor, every counter."""
+    pytest.importorskip("serial", reason="pyserial is not installed")
+
+    class Small(NetlistTarget):
+        def __init__(self, net: CompiledNetwork, progress: Progress | None = None) -> None:
+            super().__init__(net, progress, config=CONFIG)
+
+    monkeypatch.setattr(emulated, "NetlistTarget", Small)
+    x = random_codes(1, 3, LAYER[0]).astype(np.float32)
+    levels = ("fast", "verilator", "netlist", "serial")
+    report = verify(compiled(), x, levels=levels, target="serial:simulated")
+    assert report.agree, report
+    assert all(report.levels[name].required for name in levels[1:])
+    assert report.levels["serial"].values > 0
+    assert report.counters is not None
+    counted = {one.level: one.details for one in (report.counters, *report.more_counters)}
+    assert set(counted) == set(levels[1:])
+    assert counted["verilator"] == counted["netlist"] == counted["serial"]
 
 
 def test_counters_of_every_level_count(monkeypatch: pytest.MonkeyPatch) -> None:
