@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.chip import Chip
 from ..arch.errors import InputError, ToolError
 from ..arch.messages import MAX_LENGTH, Header, Kind
 from ..arch.registers import (
@@ -29,6 +30,7 @@ from ..behavioral.machine import Counters
 from ..behavioral.program import TileProgram
 
 __all__ = [
+    "Guard",
     "LinkError",
     "Port",
     "ProtocolError",
@@ -38,6 +40,8 @@ __all__ = [
     "TileState",
     "TileTimeoutError",
     "WrongChipError",
+    "check_chip",
+    "read_counters",
 ]
 
 T = TypeVar("T")
@@ -116,6 +120,92 @@ class TileState:
         return bool(self.status & bit)
 
 
+ReadRegisters = Callable[[int, int], list[int]]
+"""Reads so many registers from an address on."""
+
+
+class Guard:
+    """Runs actions on a link; after a failure the state of the link is unknown, so nothing runs.
+
+    Parameters
+    ----------
+    what : str
+        What fails, as a sentence begins.
+
+    Raises
+    ------
+    LinkError
+        If an action before this one failed.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._broken: str | None = None
+
+    def __call__(self, action: Callable[[], T]) -> T:
+        if self._broken is not None:
+            raise LinkError(f"{self._what} failed before: {self._broken}")
+        # Also an interrupt from the keyboard leaves words under way.
+        self._broken = "a call was interrupted"
+        try:
+            result = action()
+        except ToolError as error:
+            self._broken = str(error)
+            raise
+        self._broken = None
+        return result
+
+
+def check_chip(chip: Chip, read: ReadRegisters, name: str) -> None:
+    """Refuse a tile that is not of the chip that a program was compiled for.
+
+    Parameters
+    ----------
+    chip : Chip
+    read : callable
+        Reads the tile's registers.
+    name : str
+        The tile's, as a sentence begins.
+
+    Raises
+    ------
+    WrongChipError
+        Says what it is instead.
+    """
+    ident, found = read(TileRegister.ID, 2)
+    if ident >> 32 != ID_MAGIC:
+        raise WrongChipError(f"{name} is no ohmtwin tile: its ID register holds {ident:#018x}")
+    if ident & 0xFFFF != ID_VERSION:
+        raise WrongChipError(
+            f"{name} has version {ident & 0xFFFF} of the register map, this host speaks "
+            f"version {ID_VERSION}; rebuild the chip"
+        )
+    if found != chip.structure_hash:
+        raise WrongChipError(
+            f"{name} was built for another configuration than chip '{chip.name}' "
+            f"(hash {found:016x}, not {chip.structure_hash:016x}); compile for that chip, or "
+            "rebuild it"
+        )
+
+
+def read_counters(chip: Chip, read: ReadRegisters) -> Counters:
+    """The performance counters of a tile of ``chip`` that waits for its next sample."""
+    first = TileRegister.CYCLES
+    tile = read(first, TileRegister.VECTOR_STALLS - first + 1)
+    cores = read(CORE_BASE, CORE_STRIDE * chip.cores)
+    return Counters(
+        cycles=tile[0],
+        instructions=tile[TileRegister.INSTRUCTIONS - first],
+        core_stalls=tile[TileRegister.CORE_STALLS - first],
+        vector_stalls=tile[TileRegister.VECTOR_STALLS - first],
+        core_reads=tuple(cores[CoreCounter.READS :: CORE_STRIDE]),
+        core_beats=tuple(cores[CoreCounter.BEATS :: CORE_STRIDE]),
+        core_active=tuple(cores[CoreCounter.ACTIVE :: CORE_STRIDE]),
+        core_adc_stalls=tuple(cores[CoreCounter.ADC_STALLS :: CORE_STRIDE]),
+        lanes=chip.lanes,
+    )
+
+
 class TileDriver:
     """Runs one program on one tile.
 
@@ -146,12 +236,12 @@ class TileDriver:
         self._outputs: list[NDArray[np.uint64]] = []
         self._received = 0
         self._replies: list[int] = []
-        self._broken: str | None = None
+        self._guarded = Guard("The link")
         self._guarded(self._start)
 
     def _start(self) -> None:
-        self._check_chip()
         program = self._program
+        check_chip(program.chip, self.read_registers, "The other side")
         self._control(Control.STOP)
         self._write(Kind.WRITE_PROGRAM, program.encoded)
         self._write(Kind.WRITE_PARAMS, program.params)
@@ -159,25 +249,6 @@ class TileDriver:
         self._write(Kind.WRITE_DATA, program.data)
         self._control(Control.CLEAR)
         self._control(Control.RUN)
-
-    def _check_chip(self) -> None:
-        ident, found = self.read_registers(TileRegister.ID, 2)
-        if ident >> 32 != ID_MAGIC:
-            raise WrongChipError(
-                f"The other side is no ohmtwin tile: its ID register holds {ident:#018x}"
-            )
-        if ident & 0xFFFF != ID_VERSION:
-            raise WrongChipError(
-                f"The tile has version {ident & 0xFFFF} of the register map, this host speaks "
-                f"version {ID_VERSION}; rebuild the chip"
-            )
-        chip = self._program.chip
-        if found != chip.structure_hash:
-            raise WrongChipError(
-                f"The tile was built for another configuration than chip '{chip.name}' "
-                f"(hash {found:016x}, not {chip.structure_hash:016x}); compile for that chip, or "
-                "rebuild it"
-            )
 
     # Samples.
 
@@ -323,21 +394,7 @@ class TileDriver:
                 f"The tile does not come to wait for its next sample; it is at "
                 f"{self._where(state.pc)}"
             )
-        first = TileRegister.CYCLES
-        tile = self.read_registers(first, TileRegister.VECTOR_STALLS - first + 1)
-        chip = self._program.chip
-        cores = self.read_registers(CORE_BASE, CORE_STRIDE * chip.cores)
-        return Counters(
-            cycles=tile[0],
-            instructions=tile[TileRegister.INSTRUCTIONS - first],
-            core_stalls=tile[TileRegister.CORE_STALLS - first],
-            vector_stalls=tile[TileRegister.VECTOR_STALLS - first],
-            core_reads=tuple(cores[CoreCounter.READS :: CORE_STRIDE]),
-            core_beats=tuple(cores[CoreCounter.BEATS :: CORE_STRIDE]),
-            core_active=tuple(cores[CoreCounter.ACTIVE :: CORE_STRIDE]),
-            core_adc_stalls=tuple(cores[CoreCounter.ADC_STALLS :: CORE_STRIDE]),
-            lanes=chip.lanes,
-        )
+        return read_counters(self._program.chip, self.read_registers)
 
     def read_registers(self, address: int, count: int) -> list[int]:
         """Read ``count`` registers from ``address`` on.
@@ -395,20 +452,6 @@ class TileDriver:
         if header is None or header.kind not in (Kind.OUTPUT, Kind.REPLY):
             raise ProtocolError(f"The chip sent {word:#018x} where a message should begin")
         return header
-
-    def _guarded(self, action: Callable[[], T]) -> T:
-        """Run ``action``; after a failure the state of the link is unknown, so nothing runs."""
-        if self._broken is not None:
-            raise LinkError(f"The link failed before: {self._broken}")
-        # Also an interrupt from the keyboard leaves words under way.
-        self._broken = "a call was interrupted"
-        try:
-            result = action()
-        except ToolError as error:
-            self._broken = str(error)
-            raise
-        self._broken = None
-        return result
 
     def close(self) -> None:
         """Stop using the tile and close the port; closing twice is harmless."""

@@ -16,21 +16,23 @@ from ..arch.noc import HEADER_FIELDS, MeshShape
 from ..arch.noc_interface import CONTROL_USER, DATA_USER, HOST_ROUTE, ControlKind
 from ..behavioral.buildcache import file_parts
 from .noc_build import router_verilog
-from .toolchain import Job, Log, Progress, Tools, find_tools, run_jobs
+from .toolchain import Log, Progress, Tools, find_tools
 from .verilating import (
     C_SOURCES,
     FAST,
-    LINK,
     RECIPE,
     SV,
     VERILATE,
     build_runtime,
     compile_job,
+    link_library,
     locked,
     one_trigger,
     run_counted,
+    silent,
+    verilate,
 )
-from .verilator_build import Macro, emit_cached
+from .verilator_build import Macro, emit_cached, macro_source
 
 __all__ = [
     "STATE_WORDS",
@@ -115,14 +117,15 @@ def build_mesh(
     ToolError
         If a tool is missing or fails.
     """
-    report = progress or _silent
+    source = macro_source(macro)
+    report = progress or silent
     report("elaborating the chip", 0, 1)
     models = (
         Model(
             "Vohm_mesh_tile",
             "ohmtwin_mesh_tile",
             tile or emit_mesh_tile(chip),
-            (SV / f"crossbar_macro_{macro}.sv",),
+            (source,),
             (f"-GSTATE_WORDS={STATE_WORDS}",),
         ),
         Model(
@@ -190,8 +193,7 @@ def build_library(
         ]
         run_counted("compiling the mesh", jobs, tools, work, log, report)
         objects = [path for at in (work, runtime, *folders) for path in sorted(at.glob("*.o"))]
-        link = (str(tools.cxx), "-shared", "-o", str(folder / _LIBRARY), *map(str, objects))
-        run_jobs([Job("link", (*link, *LINK, "-lm"))], tools, work, log, lambda _: None)
+        link_library(tools, work, objects, folder / _LIBRARY, log)
         shutil.rmtree(work)
         report("ready", 1, 1)
 
@@ -207,10 +209,9 @@ def _build_objects(model: Model, tools: Tools, common: Sequence[str], report: Pr
         log = Log(folder.name)
         (folder / f"{model.prefix}.v").write_text(model.verilog, encoding="utf-8")
         report(f"verilating {model.top}", 0, 1)
-        verilate = [str(tools.verilator), *VERILATE, "--top-module", model.top, *model.flags]
-        verilate += ["--prefix", model.prefix, "-Mdir", ".", *map(str, [*tops, *model.extra])]
-        verilate.append(f"{model.prefix}.v")
-        run_jobs([Job("verilator", tuple(verilate))], tools, folder, log, lambda _: None)
+        sources: list[str | Path] = [*tops, *model.extra, f"{model.prefix}.v"]
+        flags = (*VERILATE, *model.flags)
+        verilate(tools, folder, model.prefix, model.top, sources, log, flags)
         jobs = [
             compile_job(tools, source, (), model.optimize)
             for source in sorted(folder.glob("*.cpp"))
@@ -257,7 +258,3 @@ def _layout(whole_tiles: int) -> str:
     lines.append(f"constexpr int STATE_WORDS = {STATE_WORDS};")
     lines.append(f"constexpr int WHOLE_TILES = {whole_tiles};")
     return "\n".join([*lines, "} // namespace noc", ""])
-
-
-def _silent(what: str, done: int, steps: int) -> None:
-    """A progress callback that says nothing."""

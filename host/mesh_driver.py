@@ -6,21 +6,17 @@ ends each become an error that names the tile and what it waits for.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arch.errors import InputError, ToolError
+from ..arch.errors import InputError
 from ..arch.messages import Header, Kind, message
 from ..arch.noc import Channel, MeshShape, Node, Port
 from ..arch.noc_interface import check_lists, check_route, configuration
 from ..arch.registers import (
-    CORE_BASE,
-    CORE_STRIDE,
-    ID_MAGIC,
-    ID_VERSION,
     Control,
-    CoreCounter,
     Status,
     TileRegister,
 )
@@ -28,12 +24,13 @@ from ..behavioral.machine import Counters
 from ..behavioral.program import TileProgram
 from .compiler.mesh_plan import MeshPlan, TilePlan
 from .driver import (
-    LinkError,
+    Guard,
     ProtocolError,
     SilentLinkError,
     TileFaultError,
     TileTimeoutError,
-    WrongChipError,
+    check_chip,
+    read_counters,
 )
 from .mesh_results import RunStamps, collect
 from .mesh_simulation import LinkCounts, MeshSimulation
@@ -100,12 +97,12 @@ class MeshDriver:
         self._hang = hang
         self._samples = 0
         self._wanted = 0
-        self._broken: str | None = None
+        self._guarded = Guard("The mesh")
         self._runs = 0
         self._cycles = 0
         self._flits: dict[str, tuple[int, int]] = {}
         self.last_run: RunStamps | None = None
-        self._start()
+        self._guarded(self._start)
 
     # Loading.
 
@@ -120,8 +117,8 @@ class MeshDriver:
             )
             for feed in self._plan.host_in
         ]
-        for at in range(len(words)):
-            self._check_chip(at)
+        for at, program in enumerate(self._programs):
+            check_chip(program.chip, partial(self.read_registers, at), self._name(at))
         for at, tile in enumerate(self._plan.tiles):
             self._simulation.control(self._number(tile), words[at])
         for at in range(len(words)):
@@ -156,20 +153,6 @@ class MeshDriver:
         words += configuration(tile.routes, tile.input_list, tile.output_list)
         return np.array(words, np.uint64)
 
-    def _check_chip(self, at: int) -> None:
-        ident, found = self.read_registers(at, TileRegister.ID, 2)
-        chip = self._programs[at].chip
-        if ident >> 32 != ID_MAGIC or ident & 0xFFFF != ID_VERSION:
-            raise WrongChipError(
-                f"{self._name(at)} is no ohmtwin tile of this version: its ID register holds "
-                f"{ident:#018x}; rebuild the chip"
-            )
-        if found != chip.structure_hash:
-            raise WrongChipError(
-                f"{self._name(at)} was built for another configuration than chip '{chip.name}' "
-                f"(hash {found:016x}, not {chip.structure_hash:016x}); rebuild it"
-            )
-
     # Samples.
 
     def run(
@@ -201,18 +184,8 @@ class MeshDriver:
         LinkError
             One of its subclasses says what is wrong.
         """
-        if self._broken is not None:
-            raise LinkError(f"The mesh failed before: {self._broken}")
         self._check_feeds(samples, feeds)
-        # Also an interrupt from the keyboard leaves words under way.
-        self._broken = "a call was interrupted"
-        try:
-            result = self._run(samples, feeds, progress)
-        except ToolError as error:
-            self._broken = str(error)
-            raise
-        self._broken = None
-        return result
+        return self._guarded(lambda: self._run(samples, feeds, progress))
 
     def _check_feeds(self, samples: int, feeds: Sequence[NDArray[np.uint64]]) -> None:
         for feed, words in zip(self._plan.host_in, feeds, strict=True):
@@ -380,8 +353,14 @@ class MeshDriver:
         LinkError
             One of its subclasses says what is wrong.
         """
+        return self._guarded(self._counters)
+
+    def _counters(self) -> list[Counters]:
         self._settle()
-        return [self._counters(at) for at in range(len(self._plan.tiles))]
+        return [
+            read_counters(program.chip, partial(self.read_registers, at))
+            for at, program in enumerate(self._programs)
+        ]
 
     def _settle(self) -> None:
         """Run until nothing is under way: all results have come, but a tile may still be on its way
@@ -430,23 +409,6 @@ class MeshDriver:
                 for port in Port
             },
             entries,
-        )
-
-    def _counters(self, at: int) -> Counters:
-        first = TileRegister.CYCLES
-        tile = self.read_registers(at, first, TileRegister.VECTOR_STALLS - first + 1)
-        chip = self._programs[at].chip
-        cores = self.read_registers(at, CORE_BASE, CORE_STRIDE * chip.cores)
-        return Counters(
-            cycles=tile[0],
-            instructions=tile[TileRegister.INSTRUCTIONS - first],
-            core_stalls=tile[TileRegister.CORE_STALLS - first],
-            vector_stalls=tile[TileRegister.VECTOR_STALLS - first],
-            core_reads=tuple(cores[CoreCounter.READS :: CORE_STRIDE]),
-            core_beats=tuple(cores[CoreCounter.BEATS :: CORE_STRIDE]),
-            core_active=tuple(cores[CoreCounter.ACTIVE :: CORE_STRIDE]),
-            core_adc_stalls=tuple(cores[CoreCounter.ADC_STALLS :: CORE_STRIDE]),
-            lanes=chip.lanes,
         )
 
     def read_registers(self, at: int, address: int, count: int) -> list[int]:

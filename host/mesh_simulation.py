@@ -6,8 +6,6 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +14,7 @@ from ..arch.chip import Chip
 from ..arch.noc import PORTS
 from ..arch.noc_interface import Leg
 from ..behavioral.cengine import CCrossbar
-from .simulation import SimulationError
+from .simulation import SimulationError, VerilatedModel
 
 __all__ = ["Arrived", "LinkCounts", "MeshSimulation", "load_mesh_library"]
 
@@ -132,7 +130,7 @@ class LinkCounts:
     host_blocked: NDArray[np.int64]
 
 
-class MeshSimulation:
+class MeshSimulation(VerilatedModel):
     """A mesh of tiles behind its reset, driven by coarse calls (``rtl/sv/mesh_harness.h``).
 
     Any number may live at once. A call runs without Python's lock; one simulation belongs to one
@@ -189,23 +187,16 @@ class MeshSimulation:
             confirm,
             digest,
         )
-        self._mesh: int | None = self._lib.mesh_new(ctypes.byref(config), handles, len(arrays))
-        self._check()
+        super().__init__(
+            self._lib.mesh_new(ctypes.byref(config), handles, len(arrays)),
+            self._lib.mesh_error,
+            self._lib.mesh_free,
+            "The Verilated mesh",
+        )
 
     @property
     def chip(self) -> Chip:
         return self._chip
-
-    def _handle(self) -> int:
-        if self._mesh is None:
-            raise SimulationError("The simulation is closed")
-        return self._mesh
-
-    def _check(self) -> None:
-        message = self._lib.mesh_error(self._mesh)
-        if message is not None:
-            self.close()
-            raise SimulationError(f"The Verilated mesh failed: {message.decode(errors='replace')}")
 
     # The host's end.
 
@@ -369,24 +360,3 @@ class MeshSimulation:
         words = np.empty(size, np.uint64)
         self._lib.mesh_tile_state(self._handle(), tile, words.ctypes.data, size)
         return words
-
-    def close(self) -> None:
-        """End the simulation; closing twice is harmless."""
-        if self._mesh is not None:
-            self._lib.mesh_free(self._mesh)
-            self._mesh = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_mesh", None) is not None:
-            self.close()

