@@ -22,6 +22,10 @@ MAX_MESH = 16
 _NETWORK = ("channels", "routes", "slot_words", "packet_words", "buffer_flits")
 """Fields that shape routers and network interfaces."""
 
+_OPTIONS: frozenset[str] = frozenset()
+"""Fields of :attr:`Chip.structure` only where they do not stand at their default: a chip that does
+without an option is the chip it was before there was one, with the same hash."""
+
 
 class RowSchedule(StrEnum):
     """How a core picks the rows of its reads (Crafton et al. 2021, Fig. 11)."""
@@ -126,14 +130,15 @@ class Chip(BaseModel):
                 f"lanes must be a power of two that divides the columns ({self.cols}), "
                 f"not {self.lanes}"
             )
-        if self.lanes > 8 * self.slices:
+        span = self.columns_per_output
+        if self.lanes > 8 * span:
             raise ValueError(
-                f"lanes must be at most 8 outputs a beat, {8 * self.slices} for "
+                f"lanes must be at most 8 outputs a beat, {8 * span} for "
                 f"{self.cell_bits}-bit cells, not {self.lanes}"
             )
-        if self.cols % max(self.slices, 8):
+        if self.cols % max(span, 8):
             raise ValueError(
-                f"cols must be a multiple of the {self.slices} slices of a weight, not {self.cols}"
+                f"cols must be a multiple of the {span} columns of a weight, not {self.cols}"
             )
         if self.rows_per_read > self.rows:
             raise ValueError(
@@ -158,13 +163,23 @@ class Chip(BaseModel):
 
     @property
     def slices(self) -> int:
-        """Neighbouring columns that hold one weight, least significant first."""
+        """Cells that the bits of one weight are cut into."""
         return WEIGHT_BITS // self.cell_bits
+
+    @property
+    def column_weights(self) -> tuple[int, ...]:
+        """What a code counts for, for each of the neighbouring columns that hold one output."""
+        return tuple(1 << (s * self.cell_bits) for s in range(self.slices))
+
+    @property
+    def columns_per_output(self) -> int:
+        """Neighbouring columns that hold one weight."""
+        return len(self.column_weights)
 
     @property
     def outputs(self) -> int:
         """Weights in a row of an array, hence outputs of a core."""
-        return self.cols // self.slices
+        return self.cols // self.columns_per_output
 
     @property
     def beats(self) -> int:
@@ -174,12 +189,13 @@ class Chip(BaseModel):
     @property
     def outputs_per_beat(self) -> int:
         """W: outputs in an accumulator word, and lanes of the vector unit."""
-        return max(1, self.lanes // self.slices)
+        return max(1, self.lanes // self.columns_per_output)
 
     @property
     def beats_per_word(self) -> int:
-        """Beats that make one accumulator word; above 1 where slices outnumber lanes."""
-        return max(1, self.slices // self.lanes)
+        """Beats that make one accumulator word; above 1 where columns of an output outnumber
+        lanes."""
+        return max(1, self.columns_per_output // self.lanes)
 
     @property
     def acc_words(self) -> int:
@@ -202,6 +218,7 @@ class Chip(BaseModel):
     def structure(self) -> dict[str, int]:
         """The fields that shape the RTL of a tile."""
         free = {"name", "rows_per_read", "row_schedule", "mesh", *_NETWORK}
+        free |= {k for k in _OPTIONS if getattr(self, k) == type(self).model_fields[k].default}
         return {k: v for k, v in self.model_dump().items() if k not in free}
 
     @property

@@ -7,17 +7,21 @@ sides; tests hold them equal.
 
 from .chip import Chip
 
-__all__ = ["CORE_TAIL", "FETCH", "reduction_stages", "tap_delay", "vector_latency"]
+__all__ = ["FETCH", "core_tail", "reduction_stages", "tap_delay", "vector_latency"]
 
 FETCH = 1
 """Cycles before an instruction's first cycle of execution."""
 
-CORE_TAIL = 2
-"""Cycles a core stays busy after its last beat, until the sum is in the accumulators."""
+_CORE_TAIL = 2
 
 _VECTOR_STAGES = 12
 """Select, accumulator read, bias; magnitude, round, multiply, round, shift, clip; table, store, and
 the store of what is left of a REQ whose last codes lie in two words of data memory."""
+
+
+def core_tail(_chip: Chip) -> int:
+    """Cycles a core stays busy after its last beat, until the sum is in the accumulators."""
+    return _CORE_TAIL
 
 
 def reduction_stages(chip: Chip) -> int:

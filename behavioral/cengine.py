@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..arch.errors import ToolError
 from .buildcache import build_once, file_parts
-from .core import MvmConfig, MvmResult, check_mvm
+from .core import MAX_COLUMNS, MvmConfig, MvmResult, check_mvm
 from .crossbar import READ_LIMIT, Analog, check_columns, check_digits, check_key, check_masks
 from .image import ArrayImage
 
@@ -65,8 +65,6 @@ _CONFIG_FIELDS = (
     "rows_per_read",
     "zero_skip",
     "group",
-    "slices",
-    "cell_bits",
     "beats",
     "planes",
     "tail",
@@ -76,7 +74,11 @@ _CONFIG_FIELDS = (
 class _Config(ctypes.Structure):
     """``ohm_mvm_config``."""
 
-    _fields_ = tuple((name, ctypes.c_int32) for name in _CONFIG_FIELDS)
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in _CONFIG_FIELDS),
+        ("columns", ctypes.c_int32),
+        ("weights", ctypes.c_int32 * MAX_COLUMNS),
+    )
 
 
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
@@ -387,7 +389,10 @@ class CCrossbar:
 def mvm_parameters(configs: Sequence[MvmConfig]) -> ctypes.Array[_Config]:
     """An array of ``ohm_mvm_config``."""
     return (_Config * len(configs))(
-        *(_Config(*(int(getattr(c, name)) for name in _CONFIG_FIELDS)) for c in configs)
+        *(
+            _Config(*(int(getattr(c, name)) for name in _CONFIG_FIELDS), len(c.weights), c.weights)
+            for c in configs
+        )
     )
 
 

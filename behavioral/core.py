@@ -13,9 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.chip import Chip
+from ..arch.timing import core_tail
 from .crossbar import Crossbar
 
-__all__ = ["MvmConfig", "MvmResult", "check_mvm", "core_mvm"]
+__all__ = ["MAX_COLUMNS", "MvmConfig", "MvmResult", "check_mvm", "core_mvm"]
+
+MAX_COLUMNS = 16
+"""Columns that one output may stand in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +32,16 @@ class MvmConfig:
     rows_used : int
         Inputs; rows 0 to ``rows_used - 1`` hold weights.
     outputs : int
-        Outputs; output j is sliced over the columns ``j * slices`` and up.
+        Outputs; output j stands in the columns ``j * len(weights)`` and up.
     rows_per_read : int
         Most rows driven at once.
     zero_skip : bool
         Spend reads on set bits only.
     group : int
         Rows that the planner looks at in a cycle.
-    slices, cell_bits : int
-        Slice s of a weight carries the weight bits from ``s * cell_bits`` up.
+    weights : tuple of int
+        What a code of each of an output's columns counts for, at most 16 of them, 16 bits and a
+        sign each.
     beats : int
         Cycles that converting a read takes: columns over lanes.
     planes : int
@@ -54,8 +60,7 @@ class MvmConfig:
     rows_per_read: int
     zero_skip: bool
     group: int
-    slices: int
-    cell_bits: int
+    weights: tuple[int, ...]
     beats: int
     planes: int = 8
     tail: int = 0
@@ -66,8 +71,6 @@ class MvmConfig:
             ("outputs", 1, 512),
             ("rows_per_read", 1, 256),
             ("group", 1, 256),
-            ("slices", 1, 16),
-            ("cell_bits", 1, 8),
             ("beats", 1, 512),
             ("planes", 1, 8),
             ("tail", 0, 1 << 16),
@@ -75,11 +78,37 @@ class MvmConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"MVM parameter {name} must be {low} to {high}, not {value}")
-        if (self.slices - 1) * self.cell_bits > 15:
+        if not 1 <= len(self.weights) <= MAX_COLUMNS:
             raise ValueError(
-                f"MVM slices end at weight bit 15, but slice {self.slices - 1} of"
-                f" {self.cell_bits}-bit cells starts at {(self.slices - 1) * self.cell_bits}"
+                f"An MVM output has 1 to {MAX_COLUMNS} columns, not {len(self.weights)}"
             )
+        for weight in self.weights:
+            if abs(weight) >= 1 << 16:
+                raise ValueError(f"MVM weights must lie within 16 bits and a sign, not {weight}")
+
+    @classmethod
+    def of(
+        cls,
+        chip: Chip,
+        *,
+        rows: int,
+        beats: int,
+        rows_per_read: int,
+        zero_skip: bool,
+        planes: int = 8,
+    ) -> "MvmConfig":
+        """What a core of ``chip`` does at an MVM of so many rows and beats."""
+        return cls(
+            rows_used=rows,
+            outputs=beats * chip.lanes // chip.columns_per_output,
+            rows_per_read=rows_per_read,
+            zero_skip=zero_skip,
+            group=chip.planner_group,
+            weights=chip.column_weights,
+            beats=beats,
+            planes=planes,
+            tail=core_tail(chip),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +141,9 @@ def check_mvm(x: NDArray[np.uint8], config: MvmConfig, rows: int, cols: int) -> 
         raise ValueError(f"MVM inputs must be uint8 [batch, {rows}], not {x.dtype} {list(x.shape)}")
     if config.rows_used > rows:
         raise ValueError(f"MVM uses {config.rows_used} rows of an array that has {rows}")
-    if config.outputs * config.slices > cols:
-        raise ValueError(
-            f"MVM needs {config.outputs} x {config.slices} columns of an array that has {cols}"
-        )
+    span = len(config.weights)
+    if config.outputs * span > cols:
+        raise ValueError(f"MVM needs {config.outputs} x {span} columns of an array that has {cols}")
 
 
 def plan_plane(candidates: NDArray[np.intp], n: int, group: int) -> Iterator[tuple[list[int], int]]:
@@ -159,8 +187,8 @@ def core_mvm(crossbar: Crossbar, x: NDArray[np.uint8], config: MvmConfig) -> Mvm
 def _product(
     crossbar: Crossbar, x: NDArray[np.uint8], config: MvmConfig
 ) -> tuple[NDArray[np.int64], int, int, int]:
-    weights = 1 << (np.arange(config.slices, dtype=np.int64) * config.cell_bits)
-    columns = config.outputs * config.slices
+    weights = np.array(config.weights, dtype=np.int64)
+    columns = config.outputs * len(weights)
     acc = np.zeros(config.outputs, dtype=np.int64)
     reads = stall = 0
     planned = 0  # s: the cycle of the planner's last step
@@ -176,7 +204,7 @@ def _product(
             driven = np.zeros_like(bits)
             driven[taken] = bits[taken]
             codes = crossbar.read(driven, columns).astype(np.int64)
-            acc += (codes.reshape(config.outputs, config.slices) @ weights) << plane
+            acc += (codes.reshape(config.outputs, -1) @ weights) << plane
             # The plan slot holds one read: it is free once the previous read was accepted.
             planned = planned + waiting + steps
             if reads:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ..arch.formats import MANTISSA_BITS, MAX_SHIFT
 from ..arch.isa import VECTOR_ELEMENTS, Instruction, Opcode, Reg, Source, VecOp
-from ..arch.timing import CORE_TAIL
 from .core import MvmConfig
 from .machine_memory import members, runs_of
 from .machine_steps import Control, Kind, Trace
@@ -322,17 +321,13 @@ class _Tracer(Walk):
                 raise self.bad(f"{what} must be {low} to {high}, not {value}")
         if beats % chip.beats_per_word:
             raise self.bad(f"beats must be a multiple of {chip.beats_per_word}, not {beats}")
-        return MvmConfig(
-            rows_used=rows,
-            outputs=beats * chip.lanes // chip.slices,
+        return MvmConfig.of(
+            chip,
+            rows=rows,
+            beats=beats,
             rows_per_read=most,
             zero_skip=bool(zero_skip),
-            group=chip.planner_group,
-            slices=chip.slices,
-            cell_bits=chip.cell_bits,
-            beats=beats,
             planes=planes,
-            tail=CORE_TAIL,
         )
 
     def requantize(self, instruction: Instruction) -> Step:

@@ -73,8 +73,7 @@ def fast_products_per_s(
         rows_per_read=rows_per_read,
         zero_skip=zero_skip,
         group=16,
-        slices=4,
-        cell_bits=2,
+        weights=(1, 4, 16, 64),
         beats=64,
     )
     x = np.random.default_rng(2).integers(0, 256, (16, ROWS)).astype(np.uint8)
@@ -141,8 +140,7 @@ def all_effects_ratio(rows_per_read: int = 16, zero_skip: bool = True, runs: int
         rows_per_read=rows_per_read,
         zero_skip=zero_skip,
         group=16,
-        slices=4,
-        cell_bits=2,
+        weights=(1, 4, 16, 64),
         beats=16,
     )
     x = np.random.default_rng(2).integers(0, 256, (16, ROWS)).astype(np.uint8)

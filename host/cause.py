@@ -179,9 +179,9 @@ def _show(
         cycle, core = max(last)
     if core is None or cycle is None:
         return cause
-    slices = compiled.chip.slices
+    span = compiled.chip.columns_per_output
     column = cause.column or 0
-    columns = tuple(range(column - column % slices, column - column % slices + slices))
+    columns = tuple(range(column - column % span, column - column % span + span))
     cells = () if cause.row is None else ((cause.row, column),)
     first = max(0, cycle - _BEFORE)
     window = Window(first, min(cycle + _BEHIND, first + MAX_CYCLES))

@@ -86,7 +86,7 @@ class SliceAccumulator(wiring.Component):
         chip = self._chip
         outputs = chip.outputs_per_beat
         parts = chip.beats_per_word
-        per_part = chip.slices // parts  # slices of one output in a beat
+        per_part = chip.columns_per_output // parts  # columns of one output in a beat
         width = chip.adc_bits + WEIGHT_BITS + 7  # widest sum over slices, moved up by plane 7
 
         m.submodules.sums = sums = memory.Memory(

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS
-from ..arch.timing import CORE_TAIL
+from ..arch.timing import core_tail
 from .checks import check_chip
 from .combine import SliceAccumulator
 from .counters import COUNTER_BITS, CoreCounters
@@ -22,7 +22,7 @@ class Core(wiring.Component):
     """Row registers, row scheduler, slice combine, accumulators and counters of one array.
 
     ``docs/tile.md``, section "A core", is the specification, to the cycle: started in cycle T, the
-    core is busy from T + 1 on, until :data:`~ohmtwin.arch.timing.CORE_TAIL` cycles after the last
+    core is busy from T + 1 on, until :func:`~ohmtwin.arch.timing.core_tail` cycles after the last
     beat or the last step of the planner.
 
     Loads, drains and starts are the controller's to order: it makes them only while ``busy`` is 0.
@@ -123,7 +123,8 @@ class Core(wiring.Component):
         beats = Signal(BEAT_BITS, reset_less=True)
         left = Signal(BEAT_BITS)  # beats of the read under way still to come
         discard = Signal()  # they belong to a product that was stopped
-        tail = Signal(range(CORE_TAIL))  # cycles since the last beat or step
+        tail_cycles = core_tail(self._chip)
+        tail = Signal(range(tail_cycles))  # cycles since the last beat or step
 
         accept = Signal()
         beat = Signal()
@@ -143,7 +144,7 @@ class Core(wiring.Component):
 
         with m.If(self.busy & ~scheduler.busy & ~scheduler.o.valid & (left == 0)):
             m.d.sync += tail.eq(tail + 1)
-            with m.If(tail == CORE_TAIL - 1):
+            with m.If(tail == tail_cycles - 1):
                 m.d.sync += self.busy.eq(0)
         with m.If(self.start):
             m.d.sync += [self.busy.eq(1), beats.eq(self.beats), tail.eq(0)]

@@ -70,38 +70,36 @@ static int ohm_take(uint64_t *left, int rows, int n, int group, int *from, uint6
     return steps;
 }
 
-/* acc[j] += (sum over s of codes[j * slices + s] << (s * cell_bits)) << plane, modulo 2**32. */
-static inline void ohm_combine_n(const uint16_t *codes, int outputs, int slices, int cell_bits,
-                                 int plane, uint32_t *acc) {
+/* acc[j] += (sum over k of weights[k] * codes[j * columns + k]) << plane, modulo 2**32. */
+static inline void ohm_combine_n(const uint16_t *codes, int outputs, int columns,
+                                 const int32_t *weights, int plane, uint32_t *acc) {
     for (int j = 0; j < outputs; j++) {
         uint32_t sum = 0;
-        for (int s = 0; s < slices; s++)
-            sum += (uint32_t)codes[j * slices + s] << (s * cell_bits);
+        for (int k = 0; k < columns; k++) sum += (uint32_t)weights[k] * codes[j * columns + k];
         acc[j] += sum << plane;
     }
 }
 
 static void ohm_combine(const uint16_t *codes, const ohm_mvm_config *m, int plane, uint32_t *acc) {
-    /* Constant slice counts let the compiler unroll and vectorize. */
-    if (m->slices == 1)
-        ohm_combine_n(codes, m->outputs, 1, m->cell_bits, plane, acc);
-    else if (m->slices == 2)
-        ohm_combine_n(codes, m->outputs, 2, m->cell_bits, plane, acc);
-    else if (m->slices == 4)
-        ohm_combine_n(codes, m->outputs, 4, m->cell_bits, plane, acc);
-    else if (m->slices == 8)
-        ohm_combine_n(codes, m->outputs, 8, m->cell_bits, plane, acc);
+    /* Constant counts let the compiler unroll and vectorize. */
+    if (m->columns == 1)
+        ohm_combine_n(codes, m->outputs, 1, m->weights, plane, acc);
+    else if (m->columns == 2)
+        ohm_combine_n(codes, m->outputs, 2, m->weights, plane, acc);
+    else if (m->columns == 4)
+        ohm_combine_n(codes, m->outputs, 4, m->weights, plane, acc);
+    else if (m->columns == 8)
+        ohm_combine_n(codes, m->outputs, 8, m->weights, plane, acc);
     else
-        ohm_combine_n(codes, m->outputs, m->slices, m->cell_bits, plane, acc);
+        ohm_combine_n(codes, m->outputs, m->columns, m->weights, plane, acc);
 }
 
 static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
     const int rows = ohm_array_rows(a), cols = ohm_array_cols(a);
-    return m->rows_used >= 1 && m->rows_used <= rows && m->outputs >= 1 && m->slices >= 1 &&
-           m->slices <= 16 && m->outputs <= cols / m->slices && m->rows_per_read >= 1 &&
-           m->group >= 1 && m->group <= OHM_MAX_ROWS && m->cell_bits >= 1 && m->cell_bits <= 8 &&
-           (m->slices - 1) * m->cell_bits <= 15 && m->beats >= 1 && m->planes >= 1 &&
-           m->planes <= 8 && m->tail >= 0;
+    return m->rows_used >= 1 && m->rows_used <= rows && m->outputs >= 1 && m->columns >= 1 &&
+           m->columns <= OHM_MAX_COLUMNS && m->outputs <= cols / m->columns &&
+           m->rows_per_read >= 1 && m->group >= 1 && m->group <= OHM_MAX_ROWS && m->beats >= 1 &&
+           m->planes >= 1 && m->planes <= 8 && m->tail >= 0;
 }
 
 int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uint8_t *x,
@@ -109,7 +107,7 @@ int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uin
     uint16_t codes[OHM_MAX_COLS];
     uint64_t used[OHM_PLANE_WORDS] = {0};
     if (batch < 0 || !ohm_mvm_valid(a, m)) return OHM_EINVAL;
-    const int rows = ohm_array_rows(a), columns = m->outputs * m->slices;
+    const int rows = ohm_array_rows(a), columns = m->outputs * m->columns;
     for (int r = 0; r < m->rows_used; r++) used[r >> 6] |= (uint64_t)1 << (r & 63);
     for (int64_t b = 0; b < batch; b++, x += rows, acc += m->outputs) {
         uint32_t *sums = (uint32_t *)acc;

@@ -22,6 +22,7 @@ enum {
     OHM_MAX_ROWS = 256,
     OHM_MAX_COLS = 512,
     OHM_MAX_DIGITS = 16,
+    OHM_MAX_COLUMNS = 16, /* of an output */
     OHM_OK = 0,
     OHM_EINVAL = -1, /* an argument is out of range */
     OHM_ENOMEM = -2
@@ -76,8 +77,9 @@ int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64
 /* Parameters of a core's matrix-vector product; see MvmConfig in behavioral/core.py. The product
  * is in ohm_core.c, which a simulator that only makes reads can leave out. */
 typedef struct {
-    int32_t rows_used, outputs, rows_per_read, zero_skip, group, slices, cell_bits, beats, planes,
-        tail;
+    int32_t rows_used, outputs, rows_per_read, zero_skip, group, beats, planes, tail;
+    int32_t columns; /* of an output */
+    int32_t weights[OHM_MAX_COLUMNS];
 } ohm_mvm_config;
 
 /* x [batch][rows]; acc [batch][outputs] modulo 2**32; reads, active, stall [batch]. */

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...arch.chip import Chip, RowSchedule
 from ...arch.formats import ACTIVATION_BITS
 from ...arch.isa import Instruction, Opcode, Reg, Source
-from ...arch.timing import CORE_TAIL, vector_latency
+from ...arch.timing import core_tail, vector_latency
 from ...behavioral import golden
 from ..graph import lower_softmax
 from .compiled import CompiledNetwork
@@ -236,7 +236,7 @@ class _Walk:
         last = max(block.core for block in mapped if block.rows == rows)
         if mask >> last & 1 or first == last:
             self.turns[name, rows] += 1
-        length = reads * instruction["beats"] + CORE_TAIL + 2
+        length = reads * instruction["beats"] + core_tail(self.chip) + 2
         layer.reads += reads * len(blocks)
         layer.products += len(blocks)
         for block in blocks:

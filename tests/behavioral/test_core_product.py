@@ -41,8 +41,9 @@ CONFIGS = st.fixed_dictionaries(
         "rows_per_read": st.one_of(st.integers(1, 20), st.integers(1, 256)),
         "zero_skip": st.booleans(),
         "group": st.one_of(st.integers(1, 20), st.integers(1, 256)),
-        "slices": st.sampled_from([1, 2, 3, 4, 8]),
-        "cell_bits": st.integers(1, 2),
+        "weights": st.sampled_from([1, 2, 3, 4, 8]).flatmap(
+            lambda n: st.tuples(*n * [st.integers(-65535, 65535)])
+        ),
         "beats": st.one_of(st.integers(1, 4), st.integers(1, 40)),
         "planes": st.integers(1, 8),
         "tail": st.integers(0, 5),
@@ -66,7 +67,7 @@ def test_c_equals_python(draw):
         v1=100000 if draw["noisy"] else 0,
         adc_bits=8,
     )
-    names = ("outputs", "rows_per_read", "zero_skip", "group", "slices", "cell_bits", "beats")
+    names = ("outputs", "rows_per_read", "zero_skip", "group", "weights", "beats")
     config = MvmConfig(
         rows_used=max(1, round(draw["used"] * rows)),
         planes=draw["planes"],
@@ -95,8 +96,7 @@ def test_ideal_product_is_the_integer_product(zero_skip, rows_per_read, slices, 
         rows_per_read=rows_per_read,
         zero_skip=zero_skip,
         group=16,
-        slices=slices,
-        cell_bits=cell_bits,
+        weights=tuple(1 << (s * cell_bits) for s in range(slices)),
         beats=8,
     )
     result = both(ideal_image(levels), x, config)
@@ -113,7 +113,7 @@ def timed(x, *, tail=0, **parameters):
     inputs = np.zeros((1, 32), dtype=np.uint8)
     for row, value in x.items():
         inputs[0, row] = value
-    defaults = {"rows_used": 32, "outputs": 8, "slices": 1, "cell_bits": 1, "group": 8}
+    defaults = {"rows_used": 32, "outputs": 8, "weights": (1,), "group": 8}
     result = both(image, inputs, MvmConfig(**(defaults | parameters), tail=tail))
     return int(result.reads[0]), int(result.active[0]), int(result.stall[0])
 
@@ -182,8 +182,7 @@ GOOD = {
     "rows_per_read": 4,
     "zero_skip": True,
     "group": 8,
-    "slices": 1,
-    "cell_bits": 1,
+    "weights": (1,),
     "beats": 1,
 }
 
@@ -195,7 +194,8 @@ GOOD = {
         ({"planes": 9}, "planes must be 1 to 8, not 9"),
         ({"group": 257}, "group must be 1 to 256, not 257"),
         ({"beats": 0}, "beats must be 1 to 512, not 0"),
-        ({"slices": 9, "cell_bits": 2}, "slice 8 of 2-bit cells starts at 16"),
+        ({"weights": (1,) * 17}, "1 to 16 columns, not 17"),
+        ({"weights": (1, -65536)}, "16 bits and a sign, not -65536"),
     ],
 )
 def test_config_errors(change, message):
@@ -207,7 +207,7 @@ def test_config_errors(change, message):
     ("change", "shape", "dtype", "message"),
     [
         ({"rows_used": 24}, (1, 16), np.uint8, "uses 24 rows of an array that has 16"),
-        ({"slices": 2}, (1, 16), np.uint8, "needs 8 x 2 columns of an array that has 8"),
+        ({"weights": (1, 2)}, (1, 16), np.uint8, "needs 8 x 2 columns of an array that has 8"),
         ({}, (1, 15), np.uint8, r"uint8 \[batch, 16\], not uint8 \[1, 15\]"),
         ({}, (1, 16), np.int64, "not int64"),
     ],

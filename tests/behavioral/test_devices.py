@@ -103,8 +103,7 @@ def test_rram_disturbs_but_does_not_destroy():
         rows_per_read=16,
         zero_skip=True,
         group=16,
-        slices=4,
-        cell_bits=2,
+        weights=(1, 4, 16, 64),
         beats=16,
     )
     results = []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.isa import VECTOR_ELEMENTS, Instruction, Opcode, Reg, Source, VecOp
-from ohmtwin.arch.timing import CORE_TAIL, vector_latency
+from ohmtwin.arch.timing import core_tail, vector_latency
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.golden import requantize
 from ohmtwin.behavioral.machine import Counters
@@ -47,7 +47,7 @@ class CoreModel:
     def start(self, rows: int, beats: int, registers: dict[int, int]) -> None:
         self.used, self.columns, self.length = rows, beats * self.chip.lanes, beats
         self.registers = dict(registers)
-        self.acc = [0] * (self.columns // self.chip.slices)
+        self.acc = [0] * (self.columns // self.chip.columns_per_output)
         self.busy = True
         self.plane = -1
         self.left: list[int] = []
@@ -56,7 +56,7 @@ class CoreModel:
         self.converting = 0
         self.accepted = False
         self.idle_adc = 0
-        self.tail = CORE_TAIL
+        self.tail = core_tail(self.chip)
         self.next_plane()
 
     def next_plane(self) -> None:
@@ -121,9 +121,9 @@ class CoreModel:
         codes = self.array.read(mask, self.columns)
         self.reads += 1
         for j in range(len(self.acc)):
-            for s in range(self.chip.slices):
-                code = int(codes[j * self.chip.slices + s])
-                self.acc[j] += code << (s * self.chip.cell_bits + plane)
+            for k, weight in enumerate(self.chip.column_weights):
+                code = int(codes[j * self.chip.columns_per_output + k])
+                self.acc[j] += weight * code << plane
 
 
 class TileModel:

@@ -19,7 +19,6 @@ from streams import stream_collect, stream_put
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import CapacityError
 from ohmtwin.arch.registers import CoreCounter
-from ohmtwin.arch.timing import CORE_TAIL
 from ohmtwin.behavioral.core import MvmConfig, core_mvm
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.image import ArrayImage
@@ -221,17 +220,13 @@ def test_held_fabric_counts_as_if_reads_took_no_time(name: str) -> None:
             x = numbers.integers(0, 256, CHIP.rows, dtype=np.uint8)
             x &= numbers.choice(np.array([0xFF, 0x81, 0x24], dtype=np.uint8))
             x[numbers.random(CHIP.rows) < 0.4] = 0
-            mvm = MvmConfig(
-                rows_used=int(numbers.integers(1, CHIP.rows + 1)) if k else CHIP.rows,
-                outputs=words * CHIP.outputs_per_beat,
+            mvm = MvmConfig.of(
+                CHIP,
+                rows=int(numbers.integers(1, CHIP.rows + 1)) if k else CHIP.rows,
                 rows_per_read=int(numbers.integers(1, 21)) if k else 20,
                 zero_skip=bool(k % 2),
-                group=CHIP.planner_group,
-                slices=CHIP.slices,
-                cell_bits=CHIP.cell_bits,
                 beats=words * CHIP.beats_per_word,
                 planes=int(numbers.integers(1, 9)) if k else 8,
-                tail=CORE_TAIL,
             )
             fabric, clock, sums = await product(ctx, dut, x, mvm)
             reference = core_mvm(crossbar, x[None, :], mvm)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.isa import VECTOR_ELEMENTS, Instruction, Opcode, Reg, Source, VecOp
-from ohmtwin.arch.timing import CORE_TAIL, vector_latency
+from ohmtwin.arch.timing import core_tail, vector_latency
 from ohmtwin.behavioral.golden import requantize
 
 __all__ = ["TileModel", "param_word", "product_timing"]
@@ -47,10 +47,15 @@ def _steps(
 
 
 def product_timing(
-    planes: Sequence[NDArray[np.bool_]], rows: int, n: int, group: int, zero_skip: bool, beats: int
+    planes: Sequence[NDArray[np.bool_]],
+    chip: Chip,
+    rows: int,
+    n: int,
+    zero_skip: bool,
+    beats: int,
 ) -> tuple[int, int, int]:
     """Cycles busy, reads and ADC stalls of a product (docs/tile.md, "A core")."""
-    steps, trailing = _steps(planes, rows, n, group, zero_skip)
+    steps, trailing = _steps(planes, rows, n, chip.planner_group, zero_skip)
     s, a, stalls = 0, None, 0
     for step in steps:
         s = s + step if a is None else max(s + step, a)
@@ -58,7 +63,7 @@ def product_timing(
         stalls += 0 if a is None else accepted - (a + beats)
         a = accepted
     end = s + trailing
-    return max(end, 0 if a is None else a + beats) + CORE_TAIL, len(steps), stalls
+    return max(end, 0 if a is None else a + beats) + core_tail(chip), len(steps), stalls
 
 
 @dataclass
@@ -242,15 +247,14 @@ class TileModel:
         x = self.rows[core, :rows].astype(np.int64) & ((1 << self.regs[Reg.PLANES]) - 1)
         planes = [(x >> p & 1).astype(bool) for p in range(self.regs[Reg.PLANES])]
         busy, reads, stalls = product_timing(
-            planes, rows, self.regs[Reg.ROWS_PER_READ], chip.planner_group,
-            bool(self.regs[Reg.SCHEDULE]), beats,
+            planes, chip, rows, self.regs[Reg.ROWS_PER_READ], bool(self.regs[Reg.SCHEDULE]), beats,
         )  # fmt: skip
         self.free_at[core] = t + busy + 1
         for k, amount in enumerate((reads, reads * beats, busy, stalls)):
             self.core_counters[core][k] += amount
-        weights = 1 << (chip.cell_bits * np.arange(chip.slices))
-        cells = self.levels[core][:rows].reshape(rows, chip.outputs, chip.slices) @ weights
-        done = beats * chip.lanes // chip.slices
+        weights = np.array(chip.column_weights)
+        cells = self.levels[core][:rows].reshape(rows, chip.outputs, -1) @ weights
+        done = beats * chip.lanes // chip.columns_per_output
         self.acc[core, :done] = (x @ cells)[:done]
 
     def _req(self, op: Instruction, t: int) -> int:

@@ -8,7 +8,7 @@ from amaranth.sim import SimulatorContext
 from simulate import simulate
 
 from ohmtwin.arch.chip import Chip
-from ohmtwin.arch.timing import CORE_TAIL
+from ohmtwin.arch.timing import core_tail
 from ohmtwin.rtl.combine import SliceAccumulator
 
 
@@ -74,8 +74,8 @@ def test_sums(cell_bits: int, lanes: int) -> None:
                     rng.choice([0, highest, rng.randint(0, highest)]) for _ in range(beats * lanes)
                 ]
                 for column, code in enumerate(codes):
-                    output, s = divmod(column, chip.slices)
-                    sums[output] += code << s * cell_bits << plane
+                    output, s = divmod(column, chip.columns_per_output)
+                    sums[output] += code * chip.column_weights[s] << plane
                 for beat in range(beats):
                     ctx.set(dut.plane, rng.randrange(8))  # of interest with `begin` only
                     while rng.random() < stall:
@@ -116,7 +116,8 @@ def test_sum_of_activations() -> None:
 
 def test_done_when_the_core_is() -> None:
     """A core is idle from the cycle after its tail; by then its sums must stand."""
-    assert SliceAccumulator(chip=chip_of(2, 8)).latency <= CORE_TAIL + 1
+    chip = chip_of(2, 8)
+    assert SliceAccumulator(chip=chip).latency <= core_tail(chip) + 1
 
 
 def test_chip_must_be_a_chip() -> None:

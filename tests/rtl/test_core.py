@@ -14,7 +14,6 @@ from simulate import simulate
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.registers import CoreCounter
-from ohmtwin.arch.timing import CORE_TAIL
 from ohmtwin.behavioral.core import MvmConfig, core_mvm
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.image import ArrayImage
@@ -177,17 +176,13 @@ def test_products(name: str, stall: float) -> None:
                 x = inputs(numbers, chip.rows)
                 await load(ctx, core, x)
             words = rng.choice([chip.acc_words, rng.randint(1, chip.acc_words)])
-            config = MvmConfig(
-                rows_used=rng.choice([chip.rows, rng.randint(1, chip.rows)]),
-                outputs=words * chip.outputs_per_beat,
+            config = MvmConfig.of(
+                chip,
+                rows=rng.choice([chip.rows, rng.randint(1, chip.rows)]),
                 rows_per_read=rng.choice([1, most, rng.randint(1, most)]),
                 zero_skip=rng.random() < 0.5,
-                group=chip.planner_group,
-                slices=chip.slices,
-                cell_bits=chip.cell_bits,
                 beats=words * chip.beats_per_word,
                 planes=rng.choice([8, rng.randint(1, 8)]),
-                tail=CORE_TAIL,
             )
             cycles = await product(ctx, dut, config, rng, stall)
             total, sums = await drain(ctx, core, words)
@@ -225,10 +220,7 @@ def test_stop() -> None:
     dut = CoreAndArray(chip, levels_of(weights, chip))
     core = dut.core
     x = np.random.default_rng(5).integers(0, 256, chip.rows, dtype=np.uint8)
-    config = MvmConfig(
-        rows_used=chip.rows, outputs=chip.outputs, rows_per_read=16, zero_skip=True,
-        group=chip.planner_group, slices=chip.slices, cell_bits=chip.cell_bits, beats=chip.beats,
-    )  # fmt: skip
+    config = MvmConfig.of(chip, rows=chip.rows, beats=chip.beats, rows_per_read=16, zero_skip=True)
     one = np.zeros(chip.rows, dtype=np.uint8)
     one[3] = 1
 

@@ -19,7 +19,6 @@ from streams import stream_collect, stream_put
 
 import ohmtwin
 from ohmtwin.arch.chip import Chip
-from ohmtwin.arch.timing import CORE_TAIL
 from ohmtwin.behavioral.core import MvmConfig, core_mvm
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.image import ArrayImage
@@ -193,17 +192,13 @@ def test_macro_behind_dpi(lanes: int, runtime: Path, tmp_path: Path) -> None:
     for _ in range(12):
         x = numbers.integers(0, 256, chip.rows, dtype=np.uint8)
         words = rng.randint(1, chip.acc_words)
-        config = MvmConfig(
-            rows_used=rng.randint(1, chip.rows),
-            outputs=chip.outputs_per_beat * words,
+        config = MvmConfig.of(
+            chip,
+            rows=rng.randint(1, chip.rows),
             rows_per_read=rng.randint(1, 21),
             zero_skip=rng.random() < 0.5,
-            group=chip.planner_group,
-            slices=chip.slices,
-            cell_bits=chip.cell_bits,
             beats=words * chip.beats_per_word,
             planes=rng.randint(1, 8),
-            tail=CORE_TAIL,
         )
         for word in range(chip.rows // 8):
             part = x[8 * word : 8 * word + 8]

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip
-from ohmtwin.arch.timing import CORE_TAIL
 from ohmtwin.behavioral.core import MvmConfig
 from ohmtwin.behavioral.image import ArrayImage
 
@@ -49,17 +48,13 @@ class Product:
     planes: int
 
     def config(self, chip: Chip) -> MvmConfig:
-        return MvmConfig(
-            rows_used=self.rows,
-            outputs=self.beats * chip.lanes // chip.slices,
+        return MvmConfig.of(
+            chip,
+            rows=self.rows,
+            beats=self.beats,
             rows_per_read=self.rows_per_read,
             zero_skip=self.zero_skip,
-            group=chip.planner_group,
-            slices=chip.slices,
-            cell_bits=chip.cell_bits,
-            beats=self.beats,
             planes=self.planes,
-            tail=CORE_TAIL,
         )
 
 
