@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The AN-code unit: a read's sum divided by A * B, corrected by what is left over."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.ancode import AnCode
+
+__all__ = ["AnUnit", "Reciprocal", "reciprocal"]
+
+
+@dataclass(frozen=True)
+class Reciprocal:
+    """Division by a constant as a multiplication: ``(x >> drop) * factor >> shift`` is the
+    quotient, or one less, for all ``x`` of so many bits."""
+
+    drop: int
+    factor: int
+    shift: int
+
+
+def reciprocal(divisor: int, bits: int) -> Reciprocal:
+    """The cheapest such multiplication for dividends of ``bits`` bits.
+
+    With ``x = head * 2**drop + low`` and ``factor = floor(2**(shift + drop) / divisor)``, the
+    product falls short of ``x / divisor`` by at most ``low / divisor + head * lost / 2**shift``,
+    where ``lost < 1`` is what the floor took off. Where that is at most 1, the floor of the product
+    is the quotient or one less (Granlund and Montgomery 1994, section 4, with one more subtraction
+    allowed, as Barrett 1986 has it). Cheapest: the fewest bits of the head to add up.
+
+    Raises
+    ------
+    ValueError
+        If the divisor is below 2 or there are no bits.
+    """
+    if divisor < 2 or bits < 1:
+        raise ValueError(f"A divisor must be at least 2, of a number, not {divisor} of {bits} bits")
+    found = []
+    for drop in range(min(divisor.bit_length(), bits)):
+        head = (1 << bits - drop) - 1
+        # Longer factors are no better; those of so many bits always do if any does.
+        for shift in range(2 * bits):
+            factor, lost = divmod(1 << shift + drop, divisor)
+            if ((1 << drop) - 1 << shift) + head * lost <= divisor << shift:
+                adds = (bits - drop) * factor.bit_count()
+                found.append((adds, Reciprocal(drop, factor, shift)))
+    return min(found, key=lambda cost: cost[0])[1]
+
+
+class AnUnit(wiring.Component):
+    """Checks the sums of reads for errors, corrects them and takes the factors A and B off.
+
+    A sum S is ``(n * B + t) * A + r``. The remainder r indexes a table that the host loads: the
+    error e that it stands for, or that it stands for none. If ``S - e`` is a multiple of A * B, its
+    quotient goes out (``n`` plus what the entry says: an :class:`~ohmtwin.arch.ancode.Correction`),
+    flagged ``corrected`` if r is not 0. Otherwise the error is of another kind: ``detected`` is
+    set, and the quotient nearest to S goes out, as if there were no table.
+
+    So one division serves for both remainders and for the quotient of the corrected sum, and what
+    goes out is a whole number whatever the table holds. (AN codes over the sums of crossbar reads:
+    Feinberg, Wang, Ipek, HPCA 2018; there A and B are taken off one after the other.)
+
+    Latency: :attr:`latency` cycles. Throughput: one sum an output in every cycle; nothing waits.
+
+    Parameters
+    ----------
+    code : AnCode
+        A, B and the widths of an entry; not its table.
+    outputs : int
+        Sums a cycle, each with its own copy of the table.
+    low, high : int
+        Range of the sums.
+
+    Members
+    -------
+    i : In(outputs * bits)
+        One sum an output, the first lowest: :attr:`bits` each, signed if ``low`` is negative.
+    o : Out(outputs * out_bits)
+        One quotient an output, signed, :attr:`out_bits` each.
+    corrected, detected : Out(outputs)
+        A bit an output, with ``o``.
+    write : In(1)
+        Put ``write_data`` into the entry ``write_addr`` of the table; an entry that does not exist
+        is not written.
+    write_addr : In(range(A))
+    write_data : In(entry_bits)
+        As :attr:`~ohmtwin.arch.ancode.AnCode.words` has it.
+
+    Raises
+    ------
+    TypeError
+        If ``code`` is no AnCode.
+    ValueError
+        If there are no outputs, or no range.
+    """
+
+    def __init__(self, *, code: AnCode, outputs: int, low: int, high: int) -> None:
+        if not isinstance(code, AnCode):
+            raise TypeError(f"Code must be an AnCode, not {code!r}")
+        if outputs < 1:
+            raise ValueError(f"An AN-code unit has at least one output, not {outputs}")
+        if low > 0 or high < code.product:
+            raise ValueError(
+                f"The sums must range from at most 0 to at least {code.product}, not from {low} "
+                f"to {high}"
+            )
+        self._code = code
+        self._outputs = outputs
+        # Sums are made positive by a multiple of A * B, which comes off the quotient again.
+        self._lift = -(low // code.product)
+        self._signed = low < 0
+        self._bits = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + (low < 0)
+        self._width = (high + self._lift * code.product).bit_length()
+        most = (high // code.product) + (1 << code.step_bits - 1)
+        least = self._lift + (1 << code.step_bits - 1)
+        self._out_bits = max(most, least).bit_length() + 1
+        super().__init__(
+            {
+                "i": In(outputs * self._bits),
+                "o": Out(outputs * self._out_bits),
+                "corrected": Out(outputs),
+                "detected": Out(outputs),
+                "write": In(1),
+                "write_addr": In(range(code.a)),
+                "write_data": In(code.entry_bits),
+            }
+        )
+
+    @property
+    def code(self) -> AnCode:
+        return self._code
+
+    @property
+    def outputs(self) -> int:
+        return self._outputs
+
+    @property
+    def bits(self) -> int:
+        """Bits of a sum."""
+        return self._bits
+
+    @property
+    def out_bits(self) -> int:
+        """Bits of a quotient, two's complement."""
+        return self._out_bits
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a sum to its quotient."""
+        return 4
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        quotients = []
+        for number in range(self._outputs):
+            total = self.i.word_select(number, self._bits)
+            quotient = self._lane(m, number, total.as_signed() if self._signed else total)
+            quotients.append(quotient)
+        m.d.comb += self.o.eq(Cat(quotients))
+        return m
+
+    def _lane(self, m: Module, number: int, total: Value) -> Signal:
+        """The pipeline of one output."""
+        code = self._code
+        whole, a, b = code.product, code.a, code.b
+        inverse = reciprocal(whole, self._width)
+
+        def register(width: int, name: str) -> Signal:
+            return Signal(width, name=f"{name}{number}", reset_less=True)
+
+        # First stage: the quotient by A * B, or one less.
+        lifted = Signal(self._width, name=f"lifted{number}")
+        m.d.comb += lifted.eq(total + self._lift * whole if self._lift else total)
+        head = lifted >> inverse.drop
+        rough = register(max(1, ((1 << self._width) // whole).bit_length()), "rough")
+        rest_bits = (2 * whole - 1).bit_length()
+        low = register(rest_bits, "low")
+        m.d.sync += [rough.eq(head * inverse.factor >> inverse.shift), low.eq(lifted)]
+
+        # Second stage: what it leaves, below 2 * A * B.
+        rest = register(rest_bits, "rest")
+        rough_then = register(len(rough), "rough_then")
+        m.d.sync += [rest.eq(low - rough * whole), rough_then.eq(rough)]
+
+        # Third stage: the rest as (t, r), by the multiples of A in it; the table is asked for r.
+        digit = register(max(1, code.digit_bits), "digit")
+        more = Signal(name=f"more{number}")  # the rough quotient was one less
+        residue = Signal(range(a), name=f"residue{number}")
+        here = Signal.like(digit, name=f"digit_here{number}")
+        m.d.comb += residue.eq(rest)
+        for times in range(1, 2 * b):
+            with m.If(rest >= times * a):
+                m.d.comb += [
+                    residue.eq(rest - times * a),
+                    here.eq(times % b),
+                    more.eq(times >= b),
+                ]
+        wrong = register(1, "wrong")
+        up = register(1, "up")
+        quotient = register(self._out_bits, "quotient")
+        m.d.sync += [
+            digit.eq(here),
+            wrong.eq(residue != 0),
+            # The nearest multiple lies above: the rest is more than half of A * B.
+            up.eq(Mux(more, rest > whole + whole // 2, rest > whole // 2)),
+            quotient.eq(rough_then + more - self._lift),
+        ]
+        m.submodules[f"table{number}"] = table = memory.Memory(
+            shape=code.entry_bits, depth=a, init=[]
+        )
+        write = table.write_port()
+        read = table.read_port()
+        m.d.comb += [
+            write.addr.eq(self.write_addr),
+            write.data.eq(self.write_data),
+            write.en.eq(self.write & (self.write_addr < a)),
+            read.addr.eq(residue),
+            read.en.eq(1),
+        ]
+
+        # Fourth stage: the quotient of the corrected sum, if that is a whole number.
+        entry = read.data
+        step = entry[1 + code.digit_bits :].as_signed()
+        fits = Signal(name=f"fits{number}")
+        expected = entry[1 : 1 + code.digit_bits] if b > 1 else Const(0, 1)
+        m.d.comb += fits.eq(~entry[0] & (digit == expected))
+        result = register(self._out_bits, "result")
+        m.d.sync += [
+            result.eq(quotient + Mux(fits, step, up)),
+            self.corrected[number].eq(fits & wrong),
+            self.detected[number].eq(~fits),
+        ]
+        return result
