@@ -9,7 +9,7 @@ import functools
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,11 @@ __all__ = [
     "FLAGS",
     "SOURCES",
     "CCrossbar",
+    "Signatures",
     "build",
     "check_status",
     "core_mvm",
+    "declare_functions",
     "library",
     "mvm_parameters",
 ]
@@ -81,7 +83,10 @@ class _Config(ctypes.Structure):
     )
 
 
-_SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
+Signatures = Mapping[str, tuple[object, tuple[object, ...]]]
+"""Result and arguments of functions in C, by their names."""
+
+_SIGNATURES: Signatures = {
     "ohm_array_new": (ctypes.c_void_p, (ctypes.c_int, ctypes.c_int, *[ctypes.c_uint32] * 2)),
     "ohm_array_free": (None, (ctypes.c_void_p,)),
     "ohm_array_program": (
@@ -138,9 +143,14 @@ _OPTIONAL = ("ohm_core_mvm", "ohm_tile_run")
 
 def declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     """Tell ctypes the signatures of the ``ohm_`` functions of a loaded library."""
-    for name, (result, arguments) in _SIGNATURES.items():
-        if name in _OPTIONAL and not hasattr(lib, name):
-            continue
+    return declare_functions(
+        lib, {n: s for n, s in _SIGNATURES.items() if n not in _OPTIONAL or hasattr(lib, n)}
+    )
+
+
+def declare_functions(lib: ctypes.CDLL, signatures: Signatures) -> ctypes.CDLL:
+    """Tell ctypes the signatures of functions of a loaded library; returns it."""
+    for name, (result, arguments) in signatures.items():
         function = getattr(lib, name)
         function.restype = result
         function.argtypes = arguments

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..arch.chip import Chip
 from ..arch.noc import PORTS
 from ..arch.noc_interface import Leg
-from ..behavioral.cengine import CCrossbar
+from ..behavioral.cengine import CCrossbar, Signatures, declare_functions
 from .simulation import SimulationError, VerilatedModel
 
 __all__ = ["Arrived", "LinkCounts", "MeshSimulation", "load_mesh_library"]
@@ -43,7 +43,7 @@ _INT = ctypes.c_int
 _SIZE = ctypes.c_size_t
 _LONG = ctypes.c_uint64
 
-_SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
+_SIGNATURES: Signatures = {
     "mesh_new": (_HANDLE, (ctypes.POINTER(_Config), _DATA, _INT)),
     "mesh_free": (None, (_HANDLE,)),
     "mesh_error": (ctypes.c_char_p, (_HANDLE,)),
@@ -72,12 +72,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 @functools.cache
 def load_mesh_library(path: Path) -> ctypes.CDLL:
     """Load a library of :mod:`.mesh_build`, once a process."""
-    lib = ctypes.CDLL(str(path))
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(lib, name)
-        function.restype = result
-        function.argtypes = arguments
-    return lib
+    return declare_functions(ctypes.CDLL(str(path)), _SIGNATURES)
 
 
 @dataclass(frozen=True, eq=False)

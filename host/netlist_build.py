@@ -7,6 +7,7 @@ from ..arch.chip import Chip
 from ..fpga.crossbar.image import EmulatorConfig, Noise
 from ..fpga.netlist import FAMILIES, Family, fabric_rtlil, synthesize, vendor_cells
 from .toolchain import Progress
+from .verilating import silent
 from .verilator_build import build_verilog, emit_cached, installed
 
 __all__ = ["NETLIST_CONFIG", "build_netlist", "fabric_netlist", "simulate_netlist"]
@@ -36,7 +37,7 @@ def build_netlist(
     ToolError
         If a tool is missing or fails.
     """
-    tell = progress or _silent
+    tell = progress or silent
     tell("synthesizing the fabric", 0, 1)
     return simulate_netlist(fabric_netlist(chip, config, family), family, tell)
 
@@ -66,9 +67,5 @@ def simulate_netlist(netlist: str, family: Family, progress: Progress | None = N
     """
     own = [path for path in (_SIM / f"{family}_cells.v",) if path.is_file()]
     return build_verilog(
-        vendor_cells(family) + netlist, own, progress or _silent, dpi=False, gates=True
+        vendor_cells(family) + netlist, own, progress or silent, dpi=False, gates=True
     )
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """A progress callback that says nothing."""

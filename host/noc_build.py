@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routers of the network on chip, Verilated once and used for meshes of any size."""
 
-import fcntl
-import hashlib
-from collections.abc import Sequence
+import shutil
 from pathlib import Path
 from typing import Literal, get_args
 
 from ..arch.errors import InputError
 from ..arch.noc import MeshShape
-from ..behavioral.buildcache import build_once, cache_dir, file_parts
-from .toolchain import Job, Log, Progress, Tools, find_tools, run_jobs
+from ..behavioral.buildcache import file_parts
+from .toolchain import Log, Progress, find_tools
+from .verilating import (
+    C_SOURCES,
+    RECIPE,
+    SV,
+    build_runtime,
+    compile_job,
+    link_library,
+    locked,
+    run_counted,
+    silent,
+    verilate,
+)
 from .verilator_build import emit_cached
 
 __all__ = ["MAX_DEFLECTION_FLITS", "RouterKind", "build_network", "check_router", "router_verilog"]
@@ -20,30 +30,8 @@ RouterKind = Literal["buffered", "deflection"]
 MAX_DEFLECTION_FLITS = 32
 """Of a packet, its header counted, that bufferless routers put together."""
 
-_SV = Path(__file__).parents[1] / "rtl" / "sv"
-_SOURCES = (_SV / "noc_sim.cpp", _SV / "noc_sim.h", _SV / "noc_net.h")
-_RECIPE = (Path(__file__), Path(__file__).with_name("toolchain.py"))
+_SOURCES = (SV / "noc_sim.cpp", SV / "noc_sim.h", SV / "noc_net.h")
 _LIBRARY = "libnoc.so"
-
-_VERILATE = (
-    "--cc",
-    "-O3",
-    "--x-assign",
-    "fast",
-    "--x-initial",
-    "fast",
-    "--no-assert",
-    "--no-timing",
-    # As for tiles: branches, not expressions that are evaluated in every cycle.
-    "-fno-dfg",
-    "-fno-table",
-    "-Wno-fatal",
-    "-Wno-lint",
-    "-Wno-style",
-    "--output-split",
-    "12000",
-)
-_CXXFLAGS = ("-std=gnu++20", "-march=native", "-fPIC", "-fvisibility=hidden", "-w")
 
 
 def check_router(name: str) -> RouterKind:
@@ -93,52 +81,31 @@ def build_network(kind: RouterKind, shape: MeshShape, progress: Progress | None 
     ToolError
         If a tool is missing or fails.
     """
-    report: Progress = progress or (lambda what, done, steps: None)
+    report = progress or silent
     report("elaborating the router", 0, 1)
     verilog = router_verilog(kind, shape)
     tools = find_tools()
     common = tools.versions()
     defines = ("-DNOC_DEFLECTION",) if kind == "deflection" else ()
-    key: list[str | bytes] = ["noc", verilog, *defines, *common, *file_parts(_SOURCES)]
-    key += file_parts(_RECIPE)
+    key: list[str | bytes] = ["noc", verilog, *defines, *common]
+    key += file_parts([*_SOURCES, *C_SOURCES, *RECIPE, Path(__file__)])
 
     def build(folder: Path) -> None:
+        runtime = build_runtime(tools, common, False, report)
+        work = folder / "work"
+        work.mkdir()
+        (work / "node.sv").write_text(verilog, encoding="utf-8")
         log = Log(folder.name)
-        (folder / "node.sv").write_text(verilog, encoding="utf-8")
         report("verilating", 0, 1)
-        top = ("--top-module", "noc_node", "--prefix", "Vnoc_node", "-Mdir", ".")
-        command = (str(tools.verilator), *_VERILATE, *top, "node.sv")
-        run_jobs([Job("verilator", command)], tools, folder, log, lambda _: None)
-        runtime = [tools.root / "include" / f"verilated{part}.cpp" for part in ("", "_threads")]
-        sources = [*sorted(folder.glob("*.cpp")), _SOURCES[0], *runtime]
-        jobs = [_compile(tools, source, defines) for source in sources]
-        count = 0
-
-        def done(_: Job) -> None:
-            nonlocal count
-            count += 1
-            report("compiling", count, len(jobs))
-
-        run_jobs(jobs, tools, folder, log, done)
-        objects = sorted(str(path) for path in folder.glob("*.o"))
-        link = (str(tools.cxx), "-shared", "-o", _LIBRARY, *objects, "-pthread")
-        run_jobs([Job("link", link)], tools, folder, log, lambda _: None)
-        for path in folder.iterdir():
-            if path.name != _LIBRARY:
-                path.unlink()
+        verilate(tools, work, "Vnoc_node", "noc_node", ["node.sv"], log)
+        jobs = [
+            compile_job(tools, source, defines)
+            for source in [*sorted(work.glob("*.cpp")), _SOURCES[0]]
+        ]
+        run_counted("compiling", jobs, tools, work, log, report)
+        objects = sorted([*work.glob("*.o"), *runtime.glob("*.o")])
+        link_library(tools, work, objects, folder / _LIBRARY, log)
+        shutil.rmtree(work)
         report("ready", 1, 1)
 
-    digest = hashlib.sha256()
-    for part in key:
-        digest.update(part.encode() if isinstance(part, str) else part)
-    with (cache_dir() / f"lock-{digest.hexdigest()[:16]}").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released with the file
-        return build_once(key, build) / _LIBRARY
-
-
-def _compile(tools: Tools, source: Path, defines: Sequence[str]) -> Job:
-    # What runs once need not be fast: constructors, the first settling, Verilator's runtime.
-    slow = "__Slow" in source.name or source.name.startswith("verilated")
-    flags = (*_CXXFLAGS, "-O0" if slow else "-O2", *tools.include, "-I.", f"-I{_SV}", *defines)
-    command = (str(tools.cxx), *flags, "-c", str(source), "-o", f"{source.stem}.o")
-    return Job(source.name, command, cost=source.stat().st_size)
+    return locked(key, build) / _LIBRARY

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.errors import ToolError
-from ..behavioral.cengine import CCrossbar
+from ..behavioral.cengine import CCrossbar, Signatures, declare_functions
 from .closing import Closing
 from .driver import Port
 
@@ -18,7 +18,7 @@ __all__ = ["Simulation", "SimulationError", "SimulationPort", "VerilatedModel"]
 
 _ERROR = 2
 
-_SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
+_SIGNATURES: Signatures = {
     "sim_new": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_int)),
     "sim_free": (None, (ctypes.c_void_p,)),
     "sim_error": (ctypes.c_char_p, (ctypes.c_void_p,)),
@@ -40,12 +40,7 @@ class SimulationError(ToolError):
 @functools.cache
 def load_library(path: Path) -> ctypes.CDLL:
     """Load a model (see ``verilator_build``), once a process."""
-    lib = ctypes.CDLL(str(path))
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(lib, name)
-        function.restype = result
-        function.argtypes = arguments
-    return lib
+    return declare_functions(ctypes.CDLL(str(path)), _SIGNATURES)
 
 
 class VerilatedModel(Closing):

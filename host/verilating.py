@@ -80,7 +80,7 @@ _CXXFLAGS = (
     "-fno-trapping-math",
     "-ffp-contract=off",
     "-w",
-    # The harness defines these: a failure inside a model must not end the host's process.
+    # rtl/sv/verilator_failures.cpp: a failure inside a model must not end the process.
     "-DVL_USER_FATAL",
     "-DVL_USER_STOP",
     "-DVL_USER_FINISH",
@@ -96,15 +96,17 @@ _CROSSBAR = "-O3"
 _SLOW = "-O0"
 """Constructors and the first settling of the model run once."""
 
+_FAILURES = SV / "verilator_failures.cpp"
 _RUNTIME = ("verilated.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
 _RUNTIME_TRACE = ("verilated_vcd_c.cpp",)
 
 
 def build_runtime(tools: Tools, common: Sequence[str], trace: bool, progress: Progress) -> Path:
-    """What all models share: Verilator's own C++ and the crossbar, as a folder of objects."""
+    """What all models share: Verilator's own C++, what it calls when a model fails, and the
+    crossbar, as a folder of objects."""
     include = tools.root / "include"
     sources = [include / name for name in (*_RUNTIME, *(_RUNTIME_TRACE if trace else ()))]
-    sources.append(C_SOURCES[0])
+    sources += [C_SOURCES[0], _FAILURES]
 
     def build(folder: Path) -> None:
         log = Log(folder.name)
@@ -112,7 +114,9 @@ def build_runtime(tools: Tools, common: Sequence[str], trace: bool, progress: Pr
         run_counted("compiling the runtime", jobs, tools, folder, log, progress)
 
     names = (path.name for path in sources)
-    return locked(["runtime", *names, *common, *file_parts([*C_SOURCES, *RECIPE])], build)
+    return locked(
+        ["runtime", *names, *common, *file_parts([*C_SOURCES, _FAILURES, *RECIPE])], build
+    )
 
 
 def compile_job(tools: Tools, source: Path, defines: Sequence[str], fast: str = FAST) -> Job:

@@ -44,19 +44,6 @@ struct ohm_mesh {
     }
 };
 
-// Verilator reports a failure inside a model here and expects no return (VL_USER_FATAL).
-void vl_fatal(const char *file, int line, const char *, const char *message) {
-    throw std::runtime_error(std::string(file) + ":" + std::to_string(line) + ": " + message);
-}
-
-void vl_stop(const char *file, int line, const char *) {
-    throw std::runtime_error(std::string(file) + ":" + std::to_string(line) + ": $stop");
-}
-
-void vl_finish(const char *file, int line, const char *) {
-    throw std::runtime_error(std::string(file) + ":" + std::to_string(line) + ": $finish");
-}
-
 static void cycle(ohm_mesh *mesh) {
     MeshChip &chip = *mesh->chip;
     Flit out[32];

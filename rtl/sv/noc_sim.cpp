@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <deque>
+#include <exception>
 #include <unordered_map>
 
 #include "noc_net.h"
@@ -306,11 +307,16 @@ NOC_API int noc_run(const noc_config* config, noc_result* result, uint32_t* link
     std::vector<int> host_rows;
     for (int y = 0; y < config->height; ++y)
         if (config->host_rows >> y & 1) host_rows.push_back(y);
-    noc::Network net(config->width, config->height, host_rows);
-    Run run(*config, *result, net);
-    const bool good = run.run();
-    for (int tile = 0; tile < config->width * config->height; ++tile)
-        for (int port = 0; port < noc::kPorts; ++port)
-            net.counts(tile, port, link_counts + 4 * (noc::kPorts * tile + port));
-    return good ? 0 : 1;
+    try {
+        noc::Network net(config->width, config->height, host_rows);
+        Run run(*config, *result, net);
+        const bool good = run.run();
+        for (int tile = 0; tile < config->width * config->height; ++tile)
+            for (int port = 0; port < noc::kPorts; ++port)
+                net.counts(tile, port, link_counts + 4 * (noc::kPorts * tile + port));
+        return good ? 0 : 1;
+    } catch (const std::exception& failure) {
+        std::snprintf(result->error, sizeof result->error, "%s", failure.what());
+        return 1;
+    }
 }

@@ -79,19 +79,6 @@ void ohm_sim_push(void *handle, unsigned long long word) {
 }
 }
 
-// Verilator reports a failure inside a model here and expects no return (VL_USER_FATAL).
-void vl_fatal(const char *file, int line, const char *, const char *message) {
-    throw std::runtime_error(std::string(file) + ":" + std::to_string(line) + ": " + message);
-}
-
-void vl_stop(const char *file, int line, const char *) {
-    throw std::runtime_error(std::string(file) + ":" + std::to_string(line) + ": $stop");
-}
-
-void vl_finish(const char *file, int line, const char *) {
-    throw std::runtime_error(std::string(file) + ":" + std::to_string(line) + ": $finish");
-}
-
 static inline void tick(ohm_sim *sim) {
 #ifdef OHM_SINGLE_EVAL
     // A clock is the model's only event and its rising edge the only one that matters, so claim
