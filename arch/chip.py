@@ -22,7 +22,7 @@ MAX_MESH = 16
 _NETWORK = ("channels", "routes", "slot_words", "packet_words", "buffer_flits")
 """Fields that shape routers and network interfaces."""
 
-_OPTIONS: frozenset[str] = frozenset()
+_OPTIONS: frozenset[str] = frozenset({"program_verify"})
 """Fields of :attr:`Chip.structure` only where they do not stand at their default: a chip that does
 without an option is the chip it was before there was one, with the same hash."""
 
@@ -111,6 +111,10 @@ class Chip(BaseModel):
     """Flits that a router buffers, a message class at each port: more than ``packet_words``, or
     there is no multicast."""
 
+    program_verify: bool = False
+    """Whether arrays have a write port, and the tile a controller that programs their cells by
+    pulses and verifying reads."""
+
     @field_validator("mesh")
     @classmethod
     def _check_mesh(cls, value: tuple[int, int]) -> tuple[int, int]:
@@ -152,6 +156,11 @@ class Chip(BaseModel):
                 f"{self.rows_per_read} rows of {self.cell_bits}-bit cells need an ADC of {needed} "
                 f"bits, {self.adc_bits} were given; raise adc_bits to {needed}"
                 + (f" or lower rows_per_read to {fits}" if fits else "")
+            )
+        if self.program_verify and self.mesh != (1, 1):
+            raise ValueError(
+                f"program_verify is for a tile alone: the tiles of a mesh of {self.mesh[0]} x "
+                f"{self.mesh[1]} take no write messages; leave out mesh, or program_verify"
             )
         words = ("program_words", "data_words", "param_words", "tables", "fifo_words", "slot_words")
         for key in (*words, "packet_words"):

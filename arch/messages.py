@@ -51,6 +51,12 @@ class Kind(IntEnum):
     """Payload to the lists of a tile's network interface: what the words of its input and output
     FIFO are (``arch/noc_interface.py``)."""
 
+    PROGRAM_ROW = 15
+    """Payload is what the cells of a row are to become (``arch/writing.py``), row in ``address``
+    bits 15:0, core in bits 31:16: the tile pulses and verifies them, then answers ROW_REPORT. Only
+    for a tile with program-and-verify; only while no program runs or it waits for the host.
+    Whatever comes behind it waits until the row is done."""
+
     REPLY = 16
     """Registers that were asked for."""
     OUTPUT = 17
@@ -60,6 +66,8 @@ class Kind(IntEnum):
     ASK_READ = 19
     """A board asks the host for a read of array ``address``: how many beats, then the rows to drive
     as in READ_ARRAY."""
+    ROW_REPORT = 31
+    """How the PROGRAM_ROW of this ``address`` ended (``arch/writing.py``)."""
 
 
 @dataclass(frozen=True)

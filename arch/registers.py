@@ -45,6 +45,11 @@ class TileRegister(IntEnum):
     HOST_OUT_STALLS = 11
     CORE_STALLS = 12
     VECTOR_STALLS = 13
+    # Of program-and-verify; they read as zero where a tile has none.
+    WRITE_PULSES = 32
+    WRITE_VERIFIES = 33
+    WRITE_FAILURES = 34
+    WRITE_CYCLES = 35
 
 
 class CoreCounter(IntEnum):
@@ -111,6 +116,10 @@ _TILE = {
         Access.READ,
         "cycles an instruction whose cores were idle waited for the vector unit",
     ),
+    TileRegister.WRITE_PULSES: (Access.READ, "write pulses, summed over cells"),
+    TileRegister.WRITE_VERIFIES: (Access.READ, "verifying reads of a row"),
+    TileRegister.WRITE_FAILURES: (Access.READ, "cells that were given up"),
+    TileRegister.WRITE_CYCLES: (Access.READ, "cycles in which rows were programmed"),
 }
 
 _CORE = {

@@ -43,6 +43,7 @@ SOURCES = (
     _CSRC / "ohm_crossbar.h",
     _CSRC / "ohm_tile.h",
     _CSRC / "ohm_noise.h",
+    _CSRC / "ohm_pulses.h",
     _CSRC / "ohm_rows.h",
     _CSRC / "gaussian_table.h",
 )

@@ -36,6 +36,7 @@ C_SOURCES = (
     _CSRC / "ohm_crossbar.c",
     _CSRC / "ohm_crossbar.h",
     _CSRC / "ohm_noise.h",
+    _CSRC / "ohm_pulses.h",
     _CSRC / "ohm_rows.h",
     _CSRC / "gaussian_table.h",
 )

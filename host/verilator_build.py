@@ -87,7 +87,7 @@ def build_model(
     ToolError
         If a tool is missing or fails.
     """
-    source = macro_source(macro)
+    source = macro_source(macro, write_port=chip.program_verify)
     report = progress or silent
     report("elaborating the chip", 0, 1)
     verilog = emit_chip(chip)
@@ -101,7 +101,7 @@ def build_model(
     )
 
 
-def macro_source(macro: Macro) -> Path:
+def macro_source(macro: Macro, *, write_port: bool = False) -> Path:
     """The SystemVerilog of a macro.
 
     Raises
@@ -111,7 +111,9 @@ def macro_source(macro: Macro) -> Path:
     """
     if macro not in get_args(Macro):
         raise ValueError(f"The macro must be one of {', '.join(get_args(Macro))}, not {macro!r}")
-    return SV / f"crossbar_macro_{macro}.sv"
+    if write_port and macro == "stub":
+        raise ValueError("There is no stub of a macro with a write port; leave program_verify off")
+    return SV / f"crossbar_macro_{'write_' if write_port else ''}{macro}.sv"
 
 
 def emit_chip(chip: Chip) -> str:

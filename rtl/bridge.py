@@ -71,14 +71,27 @@ class Bridge(wiring.Component):
         A register is read: ``read_addr`` stands from the cycle before ``capture`` on, and
         ``read_value`` must hold its value from the cycle after ``capture`` on.
     link_fault : Out(1)
+    row_begin, row_valid, row_last : Out(1)
+        With ``program_verify``: ``word`` is the header of a PROGRAM_ROW, a word of its payload, the
+        last one.
+    row_busy, row_fault, waiting : In(1)
+        Its writer is at work, or has dropped it; the program waits for the host.
+    report : In(stream of 64)
+        Whole messages to the host.
     """
 
     def __init__(self, *, chip: Chip, network: bool = False) -> None:
         self._chip = check_chip(chip)
         self._network = network
         level = range(chip.fifo_words + 1)
+        rows = {
+            **{name: Out(1) for name in ("row_begin", "row_valid", "row_last")},
+            **{name: In(1) for name in ("row_busy", "row_fault", "waiting")},
+            "report": In(stream.Signature(64)),
+        }
         super().__init__(
             {
+                **(rows if chip.program_verify else {}),
                 "i": In(stream.Signature(64)),
                 "o": Out(stream.Signature(64)),
                 "word": Out(64),
@@ -130,6 +143,11 @@ class Bridge(wiring.Component):
         held_up = self._reply
         if self._network:
             held_up = held_up & (header_kind == Kind.READ_REG)
+        if self._chip.program_verify:
+            held_up = held_up | self.row_busy
+            m.d.comb += self.row_last.eq(left == 1)
+            with m.If(self.row_fault):
+                m.d.sync += self.link_fault.eq(1)
 
         with m.If(left == 0):
             m.d.comb += self.i.ready.eq(~held_up)
@@ -146,6 +164,12 @@ class Bridge(wiring.Component):
                         self._reply_left.eq(header_length),
                         self._reply_addr.eq(header_address),
                     ]
+                if self._chip.program_verify:
+                    with m.Elif(header_kind == Kind.PROGRAM_ROW):
+                        with m.If((~self.running | self.waiting | self.stop) & ~self.run):
+                            m.d.comb += self.row_begin.eq(1)
+                        with m.Else():
+                            m.d.sync += self.link_fault.eq(1)
                 with m.Elif((header_kind < min(Kind)) | (header_kind > Kind.INPUT)):
                     m.d.sync += self.link_fault.eq(1)
         with m.Else():
@@ -183,6 +207,9 @@ class Bridge(wiring.Component):
                     m.d.sync += self.link_fault.eq(1)
             with m.Case(Kind.INPUT):
                 m.d.comb += self.push.eq(1)
+            if self._chip.program_verify:
+                with m.Case(Kind.PROGRAM_ROW):
+                    m.d.comb += self.row_valid.eq(1)
 
     def _give(self, m: Module) -> None:
         """Messages to the host."""
@@ -191,6 +218,7 @@ class Bridge(wiring.Component):
         from_fifo = Signal()
         phase = Signal(_Phase)
         length = Signal(range(LONGEST_OUTPUT + 1))
+        reported = Signal(_LENGTH_BITS)  # words of a report still to come
         m.d.comb += [
             self.o.payload.eq(Mux(from_fifo, self.out_word, own)),
             self.keep.eq(left),
@@ -209,6 +237,14 @@ class Bridge(wiring.Component):
             with m.If(left != 0):
                 m.d.comb += self.pop.eq(1)
                 m.d.sync += [left.eq(left - 1), from_fifo.eq(1), self.o.valid.eq(1)]
+            if self._chip.program_verify:
+                with m.Elif(reported != 0):
+                    m.d.comb += self.report.ready.eq(1)
+                    m.d.sync += [
+                        own.eq(self.report.payload),
+                        self.o.valid.eq(self.report.valid),
+                        reported.eq(reported - self.report.valid),
+                    ]
             with m.Elif(self._reply_begun):
                 with m.If(self._reply_left == 0):
                     m.d.sync += [
@@ -230,6 +266,14 @@ class Bridge(wiring.Component):
                     self.o.valid.eq(1),
                     self._reply_begun.eq(1),
                 ]
+            if self._chip.program_verify:
+                with m.Elif(self.report.valid):
+                    m.d.comb += self.report.ready.eq(1)
+                    m.d.sync += [
+                        own.eq(self.report.payload),
+                        self.o.valid.eq(1),
+                        reported.eq(self.report.payload[16:32]),
+                    ]
             with m.Elif(
                 (self.out_level != 0)
                 & (~self.pushed | (self.out_level >= LONGEST_OUTPUT))

@@ -84,6 +84,8 @@ class Controller(wiring.Component):
         Registers that products use.
     issue, issue_sum, command : Out(1), Out(1), Out(drain_layout(chip))
         To the vector unit.
+    hold : In(1)
+        With ``program_verify``: rows are programmed, so that a SYNC does not pass.
     """
 
     def __init__(self, *, chip: Chip) -> None:
@@ -91,6 +93,7 @@ class Controller(wiring.Component):
         fifo = range(chip.fifo_words + 1)
         super().__init__(
             {
+                **({"hold": In(1)} if chip.program_verify else {}),
                 "run": In(1),
                 "stop": In(1),
                 "calm": In(1, init=1),
@@ -252,6 +255,9 @@ class Controller(wiring.Component):
                 m.d.sync += self.vector_stalls.eq(self.vector_stalls + 1)
             with m.Elif(~self._wait_host):
                 m.d.comb += self._go.eq(1)
+            if self._chip.program_verify:
+                with m.Elif(self.hold):
+                    m.d.comb += self.waiting.eq(1)
             with m.Elif(self.in_level < self._field(Opcode.SYNC, "in_words")):
                 m.d.comb += self.waiting.eq(1)
                 m.d.sync += self.host_in_stalls.eq(self.host_in_stalls + 1)

@@ -16,17 +16,45 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
+from ..arch.writing import FINE_BITS, PULSE_BITS
 from .checks import check_chip
 
-__all__ = ["BEAT_BITS", "CrossbarMacro", "IdealMacro", "MacroSignature", "command_layout"]
+__all__ = [
+    "BEAT_BITS",
+    "CrossbarMacro",
+    "IdealMacro",
+    "MacroSignature",
+    "command_layout",
+    "write_layout",
+]
 
 BEAT_BITS = 10
 """Width of a count of beats."""
 
 
 def command_layout(chip: Chip) -> data.StructLayout:
-    """A read: bit r of ``rows`` drives row r, the first ``beats * lanes`` columns are converted."""
-    return data.StructLayout({"rows": chip.rows, "beats": BEAT_BITS})
+    """A read: bit r of ``rows`` drives row r, the first ``beats * lanes`` columns are converted.
+
+    With a write port, ``fine`` makes the ADCs take ``2**fine`` codes to a level step.
+    """
+    fields = {"rows": chip.rows, "beats": BEAT_BITS}
+    return data.StructLayout(fields | ({"fine": FINE_BITS} if chip.program_verify else {}))
+
+
+def write_layout(chip: Chip) -> data.StructLayout:
+    """A write: sets the drive of a beat's columns, up or down or neither; with ``fire`` every cell
+    where a row of ``rows`` meets a column that is driven gets ``pulses`` pulses, and all columns
+    are let go. So one row of one beat is a write, and an update of all cells is one a beat."""
+    return data.StructLayout(
+        {
+            "rows": chip.rows,
+            "beat": BEAT_BITS,
+            "up": chip.lanes,
+            "down": chip.lanes,
+            "pulses": PULSE_BITS,
+            "fire": 1,
+        }
+    )
 
 
 class MacroSignature(wiring.Signature):
@@ -43,16 +71,21 @@ class MacroSignature(wiring.Signature):
         Reads, in order.
     codes : Out(stream of lanes * adc_bits)
         Beats: the codes of ``lanes`` neighbouring columns, the first lowest.
+    write, response : In(stream of a :func:`write_layout`), Out(stream of 1)
+        With ``program_verify``: writes, and for each one an answer, 1 if the array takes no
+        pulses. A write is taken when nothing is converted, and no read between it and its answer.
     """
 
     def __init__(self, chip: Chip) -> None:
         check_chip(chip)
-        super().__init__(
-            {
-                "cmd": In(stream.Signature(command_layout(chip))),
-                "codes": Out(stream.Signature(chip.lanes * chip.adc_bits)),
-            }
-        )
+        members = {
+            "cmd": In(stream.Signature(command_layout(chip))),
+            "codes": Out(stream.Signature(chip.lanes * chip.adc_bits)),
+        }
+        if chip.program_verify:
+            members["write"] = In(stream.Signature(write_layout(chip)))
+            members["response"] = Out(stream.Signature(1))
+        super().__init__(members)
 
 
 class CrossbarMacro(wiring.Component):
@@ -99,8 +132,26 @@ class CrossbarMacro(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        name, write_port = "crossbar_macro", {}
+        if self._chip.program_verify:
+            payload = self.write.payload
+            name = "crossbar_macro_write"
+            write_port = {
+                "i_cmd_fine": self.cmd.payload.fine,
+                "i_write_valid": self.write.valid,
+                "o_write_ready": self.write.ready,
+                "i_write_rows": payload.rows,
+                "i_write_beat": payload.beat,
+                "i_write_up": payload.up,
+                "i_write_down": payload.down,
+                "i_write_pulses": payload.pulses,
+                "i_write_fire": payload.fire,
+                "o_response_valid": self.response.valid,
+                "i_response_ready": self.response.ready,
+                "o_response_refused": self.response.payload,
+            }
         m.submodules.macro = Instance(
-            "crossbar_macro",
+            name,
             p_ID=self._id,
             p_ROWS=self._chip.rows,
             p_COLS=self._chip.cols,
@@ -115,6 +166,7 @@ class CrossbarMacro(wiring.Component):
             o_code_valid=self.codes.valid,
             i_code_ready=self.codes.ready,
             o_code_data=self.codes.payload,
+            **write_port,
         )
         return m
 

@@ -24,6 +24,7 @@ from .fifo import WordFifo
 from .loader import Loader
 from .macro import CrossbarMacro
 from .vector_unit import VectorUnit
+from .writer import WRITE_COUNTERS, RowWriter
 
 __all__ = ["MacroFactory", "Tile", "network_members"]
 
@@ -38,6 +39,40 @@ def network_members(chip: Chip) -> dict[str, Out]:
         **{name: Out(1) for name in ("start", "stop", "clear")},
         **{name: Out(1) for name in ("running", "waiting", "fault", "link_fault")},
     }
+
+
+def _share(m: Module, writer: RowWriter, number: int, core: Core, macro: wiring.Component) -> None:
+    """A macro is its core's, but while the writer works on it. Beats go to whom has asked."""
+    mine = Signal(name=f"writes{number}")
+    m.d.comb += [
+        mine.eq(writer.active & (writer.core == number)),
+        macro.cmd.payload.eq(core.cmd.payload),
+        macro.cmd.valid.eq(core.cmd.valid),
+        core.cmd.ready.eq(macro.cmd.ready),
+        core.codes.payload.eq(macro.codes.payload),
+        core.codes.valid.eq(macro.codes.valid),
+        macro.codes.ready.eq(core.codes.ready),
+        macro.write.payload.eq(writer.write.payload),
+    ]
+    with m.If(mine):
+        m.d.comb += [
+            macro.cmd.payload.eq(writer.cmd.payload),
+            macro.cmd.valid.eq(writer.cmd.valid),
+            core.cmd.ready.eq(0),
+            writer.cmd.ready.eq(macro.cmd.ready),
+            writer.codes.payload.eq(macro.codes.payload),
+            macro.write.valid.eq(writer.write.valid),
+            writer.write.ready.eq(macro.write.ready),
+            writer.response.valid.eq(macro.response.valid),
+            writer.response.payload.eq(macro.response.payload),
+            macro.response.ready.eq(writer.response.ready),
+        ]
+    with m.If(mine & writer.converting):
+        m.d.comb += [
+            core.codes.valid.eq(0),
+            writer.codes.valid.eq(macro.codes.valid),
+            macro.codes.ready.eq(writer.codes.ready),
+        ]
 
 
 class Tile(wiring.Component):
@@ -98,13 +133,20 @@ class Tile(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), bridge.i)
         wiring.connect(m, wiring.flipped(self.o), bridge.o)
 
+        writer = None
+        if chip.program_verify:
+            m.submodules.writer = writer = RowWriter(chip=chip)
+            self._connect_writer(m, writer, bridge, controller)
         cores = []
         for number in range(chip.cores):
             core, macro = Core(chip=chip), self._macros(number)
             m.submodules[f"core{number}"] = core
             m.submodules[f"macro{number}"] = macro
-            wiring.connect(m, core.cmd, macro.cmd)
-            wiring.connect(m, macro.codes, core.codes)
+            if writer is None:
+                wiring.connect(m, core.cmd, macro.cmd)
+                wiring.connect(m, macro.codes, core.codes)
+            else:
+                _share(m, writer, number, core, macro)
             m.d.comb += [
                 core.start.eq(controller.start[number]),
                 core.used.eq(controller.used),
@@ -158,7 +200,7 @@ class Tile(wiring.Component):
             bridge.running.eq(controller.running),
         ]
         self._move(m, bridge, controller, vector, loader, data_memory, inputs, outputs)
-        self._read_registers(m, bridge, controller, cores)
+        self._read_registers(m, bridge, controller, cores, writer)
         if self._network:
             m.d.comb += [
                 self.in_free.eq(inputs.free),
@@ -244,8 +286,32 @@ class Tile(wiring.Component):
                 write.data.eq(bridge.word),
             ]
 
+    @staticmethod
+    def _connect_writer(
+        m: Module, writer: RowWriter, bridge: Bridge, controller: Controller
+    ) -> None:
+        wiring.connect(m, writer.report, bridge.report)
+        m.d.comb += [
+            writer.begin.eq(bridge.row_begin),
+            writer.address.eq(bridge.word[32:]),
+            writer.length.eq(bridge.word[16:32]),
+            writer.valid.eq(bridge.row_valid),
+            writer.word.eq(bridge.word),
+            writer.last.eq(bridge.row_last),
+            writer.clear.eq(bridge.clear),
+            bridge.row_busy.eq(writer.busy),
+            bridge.row_fault.eq(writer.fault),
+            bridge.waiting.eq(controller.waiting),
+            controller.hold.eq(writer.busy),
+        ]
+
     def _read_registers(
-        self, m: Module, bridge: Bridge, controller: Controller, cores: list[Core]
+        self,
+        m: Module,
+        bridge: Bridge,
+        controller: Controller,
+        cores: list[Core],
+        writer: RowWriter | None,
     ) -> None:
         """The register map; what is not in it reads as zero."""
         status = Cat(controller.running, controller.waiting, controller.fault, bridge.link_fault)
@@ -259,6 +325,9 @@ class Tile(wiring.Component):
                 for k, name in enumerate(COUNTERS)
             },
         }
+        if writer is not None:
+            for k, name in enumerate(WRITE_COUNTERS):
+                registers[TileRegister.WRITE_PULSES + k] = getattr(writer, name)
         with m.If(bridge.capture), m.Switch(bridge.read_addr):
             for address, value in registers.items():
                 with m.Case(int(address)):

@@ -5,6 +5,7 @@
 #include "ohm_crossbar.h"
 
 #include "ohm_noise.h"
+#include "ohm_pulses.h"
 #include "ohm_rows.h"
 
 #include <math.h>
@@ -84,6 +85,7 @@ ohm_array *ohm_array_new(int rows, int cols, uint32_t seed, uint32_t array) {
 void ohm_array_free(ohm_array *a) {
     if (!a) return;
     ohm_drop_tables(a);
+    ohm_free_cells(a);
     free(a->g);
     free(a->q);
     free(a->h);
@@ -142,6 +144,7 @@ int ohm_array_program(ohm_array *a, const int32_t *g, const int32_t *ref, const 
         ohm_copy(a, q, cells_q);
     }
     ohm_drop_tables(a);
+    ohm_free_cells(a);
     free(a->q);
     free(a->h);
     a->q = cells_q;

@@ -69,6 +69,28 @@ int ohm_array_read_many(ohm_array *a, int64_t n, const uint32_t *row_words, int 
 int ohm_array_read_digits(ohm_array *a, int64_t n, const uint8_t *digits, int columns,
                           uint16_t *codes);
 
+/* A read whose ADCs take 2**fine codes to a level step, fine 0 to 12: to verify cells with. */
+int ohm_array_read_fine(ohm_array *a, const uint32_t *row_words, int columns, int fine,
+                        uint16_t *codes);
+
+/* What a write pulse does to a cell (PulseModel in behavioral/pulsed.py). */
+enum { OHM_PULSE_SEGMENTS = 64 };
+typedef struct {
+    int32_t low, high, shift, spread;
+    int32_t up[OHM_PULSE_SEGMENTS + 1], down[OHM_PULSE_SEGMENTS + 1];
+} ohm_pulse_model;
+
+/* Cells that pulses move, in place of the conductances of the image, which must be the largest that
+ * they can have; loading an image ends it, and so does model NULL. All are [rows][cols]: state
+ * (2**20 to a level step), scale (65536 to 1), fixed, and the number of each cell's next pulse. */
+int ohm_array_set_cells(ohm_array *a, const ohm_pulse_model *model, const int32_t *state,
+                        const int32_t *scale, const uint8_t *fixed, const uint32_t *numbers);
+int ohm_array_get_cells(const ohm_array *a, int32_t *state, uint32_t *numbers);
+
+/* Pulses to the cells where a chosen row meets a column whose sign (signs [cols]) is not 0: up
+ * where it is above 0, down where it is below. */
+int ohm_array_pulse(ohm_array *a, const uint32_t *row_words, const int8_t *signs, int pulses);
+
 /* What the next read would see before the ADC, without making it; each output [columns]:
  * x = current + noise - reference. */
 int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64_t *current,

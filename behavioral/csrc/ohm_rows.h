@@ -54,6 +54,7 @@ struct ohm_array {
     OHM_ALIGNED int32_t ref[OHM_MAX_ROWS];
     OHM_ALIGNED int32_t lane_base[OHM_MAX_COLS]; /* where the table of a column's ADC starts */
     int32_t drive[OHM_MAX_DIGITS];
+    struct ohm_cells *cells; /* that pulses move (ohm_pulses.h), or NULL */
 };
 
 /* Zeroed memory, aligned for vectors. */

@@ -17,7 +17,14 @@ FILE_LIST = "ohmtwin.f"
 
 _SV = ("crossbar_macro_dpi.sv", "crossbar_macro_stub.sv", "crossbar_macro_cocotb.v")
 _DPI = ("ohm_dpi.c", "ohm_dpi.h")
-_C = ("ohm_crossbar.c", "ohm_crossbar.h", "ohm_noise.h", "ohm_rows.h", "gaussian_table.h")
+_C = (
+    "ohm_crossbar.c",
+    "ohm_crossbar.h",
+    "ohm_noise.h",
+    "ohm_pulses.h",
+    "ohm_rows.h",
+    "gaussian_table.h",
+)
 
 _LIST = """\
 // Chip {name}: configuration hash {hash:016x}. Use it with -F, which takes paths from here:

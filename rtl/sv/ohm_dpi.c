@@ -33,6 +33,7 @@ typedef struct ohm_dpi_macro {
     uint64_t beats[OHM_MAX_COLS + 1];
     uint32_t wide[OHM_DPI_MAX_WORDS];
     uint16_t codes[OHM_MAX_COLS];
+    int8_t signs[OHM_MAX_COLS]; /* of the columns that the next pulses drive */
     char path[256];
 } ohm_dpi_macro;
 
@@ -178,12 +179,17 @@ static uint64_t ohm_dpi_pack_wide(ohm_dpi_macro *m, int beats) {
 }
 
 void ohm_dpi_read(void *macro, const uint32_t *rows, int beats) {
+    ohm_dpi_read_fine(macro, rows, beats, 0);
+}
+
+void ohm_dpi_read_fine(void *macro, const uint32_t *rows, int beats, int fine) {
     ohm_dpi_macro *m = (ohm_dpi_macro *)macro;
     if (!m || !m->array || !beats) return;
     m->next = m->beats;
     m->next_wide = m->wide;
     if (beats < 0 || beats * m->lanes > m->cols ||
-        ohm_array_read(m->array, rows, beats * m->lanes, m->codes) != OHM_OK) {
+        (fine ? ohm_array_read_fine(m->array, rows, beats * m->lanes, fine, m->codes)
+              : ohm_array_read(m->array, rows, beats * m->lanes, m->codes)) != OHM_OK) {
         ohm_dpi_fail(m->session, "macro %s cannot convert %d beats of %d lanes", m->path, beats,
                      m->lanes);
         m->array = NULL; /* zeros from here on: the buffers may not hold that many */
@@ -194,6 +200,24 @@ void ohm_dpi_read(void *macro, const uint32_t *rows, int beats) {
     if (seen & (code * 0x0001000100010001ULL))
         ohm_dpi_fail(m->session, "macro %s has %d ADC bits, but its array gave a wider code",
                      m->path, m->adc_bits);
+}
+
+unsigned char ohm_dpi_write(void *macro, const uint32_t *rows, int beat, uint64_t up,
+                            uint64_t down, int pulses, unsigned char fire) {
+    ohm_dpi_macro *m = (ohm_dpi_macro *)macro;
+    if (!m || !m->array) return 1;
+    if ((beat + 1) * m->lanes > m->cols || (up & down)) {
+        ohm_dpi_fail(m->session, "macro %s cannot drive the columns of beat %d that way", m->path,
+                     beat);
+        return 1;
+    }
+    for (int lane = 0; lane < m->lanes; lane++)
+        m->signs[beat * m->lanes + lane] =
+            (int8_t)((int)(up >> lane & 1) - (int)(down >> lane & 1));
+    if (!fire) return 0;
+    const int status = ohm_array_pulse(m->array, rows, m->signs, pulses);
+    memset(m->signs, 0, sizeof m->signs);
+    return status != OHM_OK;
 }
 
 uint64_t ohm_dpi_beat(void *macro) {

@@ -37,8 +37,14 @@ void ohm_dpi_free(ohm_dpi_session *session);
  * bits, a word of 64 bits or several of 32. */
 void *ohm_dpi_attach(const char *path, int id, int cols, int lanes, int adc_bits);
 void ohm_dpi_read(void *macro, const uint32_t *rows, int beats);
+void ohm_dpi_read_fine(void *macro, const uint32_t *rows, int beats, int fine);
 uint64_t ohm_dpi_beat(void *macro);
 void ohm_dpi_beat_wide(void *macro, int bits, uint32_t *words); /* bits: of the beat */
+
+/* A write: the columns of a beat, up and down by lane; with fire the pulses of all columns set since
+ * the last one. 1 if the array takes no pulses. */
+unsigned char ohm_dpi_write(void *macro, const uint32_t *rows, int beat, uint64_t up,
+                            uint64_t down, int pulses, unsigned char fire);
 
 #ifdef __cplusplus
 }
