@@ -3,8 +3,8 @@
 
 A PROGRAM_ROW holds a word of settings, a word for each level of a cell, then the levels of the
 row's cells, 4 bits each, beat by beat, every beat in words of its own. Its address holds row and
-core. A ROW_REPORT has the same address and holds a word of totals and, for each beat, the lanes
-whose cells were given up.
+core. A ROW_REPORT has the same address and holds a word of totals and, for each beat, two words:
+the lanes whose cells were given up, and those of them that still read too low.
 
     settings   [3:0] fine   [6:4] average   [31:16] limit
     a level    [15:0] target   [31:16] tolerance   [47:32] up   [63:48] down
@@ -209,8 +209,9 @@ class RowReport:
         Times that pulses were given.
     pulses : int
         Summed over the cells.
-    failed : tuple of int
-        Of each beat, the lanes that were given up, lane 0 in bit 0.
+    failed, low : tuple of int
+        Of each beat, the lanes that were given up, lane 0 in bit 0, and those of them that read
+        too low.
     """
 
     core: int
@@ -218,6 +219,7 @@ class RowReport:
     iterations: int
     pulses: int
     failed: tuple[int, ...]
+    low: tuple[int, ...]
 
     @property
     def failures(self) -> int:
@@ -227,10 +229,9 @@ class RowReport:
     def words(self) -> list[int]:
         """The words of the ROW_REPORT."""
         totals = self.iterations | self.failures << 16 | self.pulses << 32
-        header = Header(
-            Kind.ROW_REPORT, 1 + len(self.failed), row_address(self.core, self.row)
-        ).encode()
-        return [header, totals, *self.failed]
+        masks = [mask for beat in zip(self.failed, self.low, strict=True) for mask in beat]
+        address = row_address(self.core, self.row)
+        return [Header(Kind.ROW_REPORT, 1 + len(masks), address).encode(), totals, *masks]
 
     @classmethod
     def decode(cls, address: int, payload: Sequence[int]) -> Self:
@@ -241,5 +242,6 @@ class RowReport:
             row=address & 0xFFFF,
             iterations=totals & 0xFFFF,
             pulses=totals >> 32,
-            failed=tuple(payload[1:]),
+            failed=tuple(payload[1::2]),
+            low=tuple(payload[2::2]),
         )

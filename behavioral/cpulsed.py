@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from .cengine import CCrossbar, check_status
+from .cengine import CCrossbar, Signatures, check_status, declare_functions
 from .crossbar import check_columns
 from .image import ArrayImage
 from .pulsed import SEGMENTS, Cells, check_signs, largest_image
@@ -25,15 +25,14 @@ class _PulseModel(ctypes.Structure):
     )
 
 
-_SIGNATURES = {
+_SIGNATURES: Signatures = {
     "ohm_array_read_fine": (
-        *(ctypes.c_void_p, ctypes.c_void_p),
-        *(ctypes.c_int, ctypes.c_int),
-        ctypes.c_void_p,
+        ctypes.c_int,
+        (*[ctypes.c_void_p] * 2, *[ctypes.c_int] * 2, ctypes.c_void_p),
     ),
-    "ohm_array_set_cells": (ctypes.c_void_p,) * 6,
-    "ohm_array_get_cells": (ctypes.c_void_p,) * 3,
-    "ohm_array_pulse": (*(ctypes.c_void_p,) * 3, ctypes.c_int),
+    "ohm_array_set_cells": (ctypes.c_int, (*[ctypes.c_void_p] * 6,)),
+    "ohm_array_get_cells": (ctypes.c_int, (*[ctypes.c_void_p] * 3,)),
+    "ohm_array_pulse": (ctypes.c_int, (*[ctypes.c_void_p] * 3, ctypes.c_int)),
 }
 
 
@@ -59,11 +58,7 @@ class CPulsed:
 
     def __init__(self, crossbar: CCrossbar, image: ArrayImage, cells: Cells) -> None:
         self.crossbar = crossbar
-        self._lib = crossbar.library
-        for name, arguments in _SIGNATURES.items():
-            function = getattr(self._lib, name)
-            function.restype = ctypes.c_int
-            function.argtypes = arguments
+        self._lib = declare_functions(crossbar.library, _SIGNATURES)
         crossbar.program(largest_image(image, cells))
         model = cells.model
         given = _PulseModel(

@@ -120,11 +120,14 @@ def write_row(
                     cycles += 1
         pulses += int(counts.sum())
         iterations += 1
-    failed = tuple(
-        sum(1 << int(lane) for lane in np.flatnonzero(part))
-        for part in off.reshape(beats, chip.lanes)
-    )
-    return WrittenRow(RowReport(core, row, iterations, pulses, failed), reads, cycles)
+    failed, low = _masks(off, chip.lanes), _masks(off & (error > 0), chip.lanes)
+    return WrittenRow(RowReport(core, row, iterations, pulses, failed, low), reads, cycles)
+
+
+def _masks(which: NDArray[np.bool_], lanes: int) -> tuple[int, ...]:
+    """Bits of the lanes of each beat."""
+    beats = which.reshape(-1, lanes)
+    return tuple(sum(1 << int(lane) for lane in np.flatnonzero(beat)) for beat in beats)
 
 
 def best_fine(device: Device, chip: Chip) -> int:

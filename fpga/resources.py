@@ -12,6 +12,7 @@ from ..arch.chip import Chip
 from ..arch.errors import CapacityError
 from .boards.common import Board
 from .crossbar.image import EmulatorConfig, Noise
+from .crossbar.seam import check_no_writes
 
 __all__ = ["KINDS", "check_fit", "count_cells", "estimate", "group"]
 
@@ -156,7 +157,10 @@ def check_fit(
     ------
     CapacityError
         With what there is too much of, and what helps.
+    ConfigError
+        If its arrays have a write port.
     """
+    check_no_writes(chip)
     if board.array_only and (host_arrays or chip.cores > 1):
         raise CapacityError(
             f"Board {board.name} is too small for a tile; it holds one emulated array, of a chip "

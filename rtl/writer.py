@@ -137,6 +137,7 @@ class RowWriter(wiring.Component):
         self._beat = Signal(BEAT_BITS)
         self._reads = Signal(5)  # of this verification
         self._any = Signal()  # a cell is off
+        self._second = Signal()  # word of a beat in the report
         self._row_pulses = Signal(32)
         self._row_failures = Signal(16)
         # What is known of the lanes of a beat, lane 0 lowest.
@@ -160,7 +161,7 @@ class RowWriter(wiring.Component):
         m.submodules.sums = sums = memory.Memory(
             shape=chip.lanes * SUM_BITS, depth=chip.beats, init=[]
         )
-        m.submodules.masks = masks = memory.Memory(shape=chip.lanes, depth=chip.beats, init=[])
+        m.submodules.masks = masks = memory.Memory(shape=2 * chip.lanes, depth=chip.beats, init=[])
 
         m.d.sync += self.fault.eq(0)
         m.d.comb += [
@@ -319,7 +320,7 @@ class RowWriter(wiring.Component):
             now_cells.eq(Mux(first, cell.data, kept_cells)),
             level.addr.eq(now_cells),
             mask.addr.eq(self._beat),
-            mask.data.eq(self._off),
+            mask.data.eq(Cat(self._off, self._off & self._low)),
             mask.en.eq(self._state == _State.PULSE),
         ]
         target, tolerance, up, down = (level.data.word_select(k, _SETTINGS) for k in range(4))
@@ -440,7 +441,7 @@ class RowWriter(wiring.Component):
                 m.d.comb += [
                     self.report.valid.eq(1),
                     self.report.payload.eq(header),
-                    self.report.payload[16:32].eq(self._beats + 1),
+                    self.report.payload[16:32].eq((self._beats << 1) + 1),
                 ]
                 with m.If(self.report.ready):
                     m.d.sync += [
@@ -459,11 +460,14 @@ class RowWriter(wiring.Component):
             with m.Case(_State.FETCH_MASK):
                 m.d.sync += self._state.eq(_State.MASK)
             with m.Case(_State.MASK):
-                m.d.comb += [self.report.valid.eq(1), self.report.payload.eq(mask.data)]
+                half = mask.data.word_select(self._second, self._chip.lanes)
+                m.d.comb += [self.report.valid.eq(1), self.report.payload.eq(half)]
                 with m.If(self.report.ready):
-                    m.d.sync += [
-                        self._beat.eq(self._beat + 1),
-                        self._state.eq(_State.FETCH_MASK),
-                    ]
-                    with m.If(self._beat == self._beats - 1):
-                        m.d.sync += self._state.eq(_State.IDLE)
+                    m.d.sync += self._second.eq(~self._second)
+                    with m.If(self._second):
+                        m.d.sync += [
+                            self._beat.eq(self._beat + 1),
+                            self._state.eq(_State.FETCH_MASK),
+                        ]
+                        with m.If(self._beat == self._beats - 1):
+                            m.d.sync += self._state.eq(_State.IDLE)
