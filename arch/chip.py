@@ -10,8 +10,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .budgets import encode_budget
 from .errors import ConfigError
-from .formats import WEIGHT_BITS, adc_bits_needed
+from .formats import ACTIVATION_BITS, WEIGHT_BITS, adc_bits_needed
 from .tomlconfig import load_model
 
 __all__ = ["MAX_MESH", "Chip", "RowSchedule", "board_chip_names", "chip_names", "load_chip"]
@@ -22,7 +23,7 @@ MAX_MESH = 16
 _NETWORK = ("channels", "routes", "slot_words", "packet_words", "buffer_flits")
 """Fields that shape routers and network interfaces."""
 
-_OPTIONS: frozenset[str] = frozenset({"program_verify"})
+_OPTIONS: frozenset[str] = frozenset({"program_verify", "row_budgets"})
 """Fields of :attr:`Chip.structure` only where they do not stand at their default: a chip that does
 without an option is the chip it was before there was one, with the same hash."""
 
@@ -76,6 +77,11 @@ class Chip(BaseModel):
 
     row_schedule: RowSchedule = RowSchedule.ZERO_SKIP
     """How rows are picked (run time)."""
+
+    row_budgets: tuple[int, ...] = ()
+    """Rows that one read may drive, for each bit plane of the activations, the least significant
+    first. That a chip has budgets is part of its structure, their values are run time; without them
+    ``rows_per_read`` holds for all planes."""
 
     program_words: int = Field(default=512, ge=16, le=4096)
     """Instruction memory of the tile, 64-bit words."""
@@ -149,14 +155,8 @@ class Chip(BaseModel):
                 f"rows_per_read must be at most the rows of an array ({self.rows}), "
                 f"not {self.rows_per_read}"
             )
-        needed = adc_bits_needed(self.rows_per_read, self.cell_bits)
-        if self.adc_bits < needed:
-            fits = ((1 << self.adc_bits) - 1) // ((1 << self.cell_bits) - 1)
-            raise ValueError(
-                f"{self.rows_per_read} rows of {self.cell_bits}-bit cells need an ADC of {needed} "
-                f"bits, {self.adc_bits} were given; raise adc_bits to {needed}"
-                + (f" or lower rows_per_read to {fits}" if fits else "")
-            )
+        self._check_budgets()
+        self._check_converter()
         if self.program_verify and self.mesh != (1, 1):
             raise ValueError(
                 f"program_verify is for a tile alone: the tiles of a mesh of {self.mesh[0]} x "
@@ -167,6 +167,32 @@ class Chip(BaseModel):
             if not _power_of_two(getattr(self, key)):
                 raise ValueError(f"{key} must be a power of two, not {getattr(self, key)}")
         return self
+
+    def _check_budgets(self) -> None:
+        given = self.row_budgets
+        if given and len(given) != ACTIVATION_BITS:
+            raise ValueError(
+                f"row_budgets must be {ACTIVATION_BITS} numbers, one a bit plane, the least "
+                f"significant first, not {len(given)}"
+            )
+        for plane, rows in enumerate(given):
+            if not 1 <= rows <= self.rows:
+                raise ValueError(
+                    f"the row budget of plane {plane} must be 1 to the rows of an array "
+                    f"({self.rows}), not {rows}"
+                )
+
+    def _check_converter(self) -> None:
+        most = self.most_rows
+        needed = adc_bits_needed(most, self.cell_bits)
+        if self.adc_bits < needed:
+            fits = ((1 << self.adc_bits) - 1) // ((1 << self.cell_bits) - 1)
+            what = "row_budgets" if self.row_budgets else "rows_per_read"
+            raise ValueError(
+                f"{most} rows of {self.cell_bits}-bit cells need an ADC of {needed} bits, "
+                f"{self.adc_bits} were given; raise adc_bits to {needed}"
+                + (f" or lower {what} to {fits}" if fits else "")
+            )
 
     # What follows from the fields. Every part of the twin reads these; none computes them again.
 
@@ -224,11 +250,47 @@ class Chip(BaseModel):
         return group
 
     @property
+    def budgets(self) -> tuple[int, ...]:
+        """Rows that one read may drive, for each bit plane, whether or not it has registers for
+        that."""
+        return self.row_budgets or (self.rows_per_read,) * ACTIVATION_BITS
+
+    @property
+    def budget_values(self) -> tuple[int, ...]:
+        """What SET of ROWS_PER_READ puts the row budgets up with, one after another."""
+        if not self.row_budgets:
+            return (self.rows_per_read,)
+        common = max(set(self.budgets), key=self.budgets.count)
+        own = enumerate(self.budgets)
+        return (
+            encode_budget(common),
+            *(encode_budget(rows, plane) for plane, rows in own if rows != common),
+        )
+
+    @property
+    def most_rows(self) -> int:
+        """Rows that any read may drive."""
+        return max(self.budgets)
+
+    def reads_of(self, rows: int) -> int:
+        """Most reads that a product over so many rows takes: all that the baseline makes."""
+        return sum(-(-rows // most) for most in self.budgets)
+
+    def full_scale(self, rows: int) -> int:
+        """What the sum of a product over so many rows comes to with every conversion at full
+        scale, whatever the schedule."""
+        top = ((1 << self.adc_bits) - 1) * sum(abs(weight) for weight in self.column_weights)
+        return sum((-(-rows // most) * top) << p for p, most in enumerate(self.budgets))
+
+    @property
     def structure(self) -> dict[str, int]:
         """The fields that shape the RTL of a tile."""
         free = {"name", "rows_per_read", "row_schedule", "mesh", *_NETWORK}
         free |= {k for k in _OPTIONS if getattr(self, k) == type(self).model_fields[k].default}
-        return {k: v for k, v in self.model_dump().items() if k not in free}
+        fields = {k: v for k, v in self.model_dump().items() if k not in free}
+        if "row_budgets" in fields:
+            fields["row_budgets"] = True  # registers for them; what they hold is run time
+        return fields
 
     @property
     def network(self) -> dict[str, int]:

@@ -71,6 +71,7 @@ class Reg(IntEnum):
     SCHEDULE = 8
     """0: baseline, 1: zero-skip."""
     ROWS_PER_READ = 9
+    """Rows that a read may drive, bits 8:0; ``arch/budgets.py`` has the bits that name a plane."""
     PLANES = 10
     """Bit planes of an activation that MVM streams, least significant first."""
     QUANT = 11

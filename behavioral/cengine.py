@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.errors import ToolError
+from ..arch.formats import ACTIVATION_BITS
 from .buildcache import build_once, file_parts
 from .core import MAX_COLUMNS, MvmConfig, MvmResult, check_mvm
 from .crossbar import READ_LIMIT, Analog, check_columns, check_digits, check_key, check_masks
@@ -65,7 +66,6 @@ FLAGS = (
 _CONFIG_FIELDS = (
     "rows_used",
     "outputs",
-    "rows_per_read",
     "zero_skip",
     "group",
     "beats",
@@ -81,6 +81,7 @@ class _Config(ctypes.Structure):
         *((name, ctypes.c_int32) for name in _CONFIG_FIELDS),
         ("columns", ctypes.c_int32),
         ("weights", ctypes.c_int32 * MAX_COLUMNS),
+        ("budgets", ctypes.c_int32 * ACTIVATION_BITS),
     )
 
 
@@ -401,7 +402,12 @@ def mvm_parameters(configs: Sequence[MvmConfig]) -> ctypes.Array[_Config]:
     """An array of ``ohm_mvm_config``."""
     return (_Config * len(configs))(
         *(
-            _Config(*(int(getattr(c, name)) for name in _CONFIG_FIELDS), len(c.weights), c.weights)
+            _Config(
+                *(int(getattr(c, name)) for name in _CONFIG_FIELDS),
+                len(c.weights),
+                c.weights,
+                tuple(c.most_rows(plane) for plane in range(ACTIVATION_BITS)),
+            )
             for c in configs
         )
     )

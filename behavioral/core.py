@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.chip import Chip
+from ..arch.formats import ACTIVATION_BITS
 from ..arch.timing import core_tail
 from .crossbar import Crossbar
 
@@ -35,6 +36,8 @@ class MvmConfig:
         Outputs; output j stands in the columns ``j * len(weights)`` and up.
     rows_per_read : int
         Most rows driven at once.
+    budgets : tuple of int
+        Most rows driven at once, for each of 8 planes; empty: ``rows_per_read`` for all.
     zero_skip : bool
         Spend reads on set bits only.
     group : int
@@ -64,6 +67,7 @@ class MvmConfig:
     beats: int
     planes: int = 8
     tail: int = 0
+    budgets: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -78,6 +82,13 @@ class MvmConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"MVM parameter {name} must be {low} to {high}, not {value}")
+        if self.budgets and len(self.budgets) != ACTIVATION_BITS:
+            raise ValueError(
+                f"MVM budgets must be {ACTIVATION_BITS} or none, not {len(self.budgets)}"
+            )
+        for rows in self.budgets:
+            if not 1 <= rows <= 256:
+                raise ValueError(f"MVM budgets must be 1 to 256 rows, not {rows}")
         if not 1 <= len(self.weights) <= MAX_COLUMNS:
             raise ValueError(
                 f"An MVM output has 1 to {MAX_COLUMNS} columns, not {len(self.weights)}"
@@ -96,6 +107,7 @@ class MvmConfig:
         rows_per_read: int,
         zero_skip: bool,
         planes: int = 8,
+        budgets: tuple[int, ...] = (),
     ) -> "MvmConfig":
         """What a core of ``chip`` does at an MVM of so many rows and beats."""
         return cls(
@@ -108,7 +120,12 @@ class MvmConfig:
             beats=beats,
             planes=planes,
             tail=core_tail(chip),
+            budgets=budgets,
         )
+
+    def most_rows(self, plane: int) -> int:
+        """Rows that a read of a plane may drive."""
+        return self.budgets[plane] if self.budgets else self.rows_per_read
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +217,7 @@ def _product(
         candidates = np.flatnonzero(bits) if config.zero_skip else np.arange(config.rows_used)
         if len(candidates) == 0:
             waiting += 1
-        for taken, steps in plan_plane(candidates, config.rows_per_read, config.group):
+        for taken, steps in plan_plane(candidates, config.most_rows(plane), config.group):
             driven = np.zeros_like(bits)
             driven[taken] = bits[taken]
             codes = crossbar.read(driven, columns).astype(np.int64)

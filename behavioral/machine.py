@@ -116,7 +116,7 @@ class Machine:
         self._written = np.zeros(self._places.count, dtype=np.bool_)
         self._written[: 8 * len(program.data)] = True
 
-        self._control = Control.reset(chip.cores)
+        self._control = Control.reset(chip)
         start = trace_pass(program, self._control, first=True)
         self._check_written(start)
         nothing = np.zeros((1, 0), dtype=np.uint8)

@@ -12,7 +12,7 @@ from ..arch.chip import Chip
 from ..arch.isa import VECTOR_ELEMENTS, Reg
 from .core import MvmConfig
 
-__all__ = ["STEP", "Control", "Kind", "Places", "Trace"]
+__all__ = ["STEP", "Control", "Kind", "Places", "Trace", "budget_registers"]
 
 
 class Kind(IntEnum):
@@ -63,6 +63,11 @@ STEP = np.dtype(
 """One executed instruction: ``ohm_step`` of ``csrc/ohm_tile.h``."""
 
 
+def budget_registers(chip: Chip) -> range:
+    """Numbers of the row budgets among the registers of :class:`Control`, by plane."""
+    return range(len(Reg), len(Reg) + len(chip.row_budgets))
+
+
 @dataclass(frozen=True)
 class Control:
     """The state of a tile that does not depend on data.
@@ -74,7 +79,7 @@ class Control:
     loops : tuple of (first, last, passes left)
         Open loops, the innermost last; 0 passes left is for ever.
     registers : tuple of int
-        By :class:`~ohmtwin.arch.isa.Reg`.
+        By :class:`~ohmtwin.arch.isa.Reg`; with row budgets, then those (:func:`budget_registers`).
     sums : tuple of int
         For each core, the accumulator words that its last product filled.
     free : int
@@ -88,14 +93,14 @@ class Control:
     free: int = 0
 
     @classmethod
-    def reset(cls, cores: int) -> "Control":
+    def reset(cls, chip: Chip) -> "Control":
         """What CONTROL.run starts with."""
-        registers = [0] * len(Reg)
+        registers = [0] * len(Reg) + [1] * len(budget_registers(chip))
         registers[Reg.ROWS_PER_READ] = 1
         registers[Reg.PLANES] = 8
         registers[Reg.QUANT] = 0xFF0000
         registers[Reg.SCALE] = 1
-        return cls(0, (), tuple(registers), (0,) * cores)
+        return cls(0, (), tuple(registers), (0,) * chip.cores)
 
 
 class Places:

@@ -13,7 +13,7 @@ from ..arch.formats import MANTISSA_BITS, MAX_SHIFT
 from ..arch.isa import VECTOR_ELEMENTS, Instruction, Opcode, Reg, Source, VecOp
 from .core import MvmConfig
 from .machine_memory import members, runs_of
-from .machine_steps import Control, Kind, Trace
+from .machine_steps import Control, Kind, Trace, budget_registers
 from .machine_walk import NO_TABLE, NO_TAP, Step, Walk, step
 from .program import TileProgram
 
@@ -293,7 +293,9 @@ class _Tracer(Walk):
     def product(self, instruction: Instruction) -> Step:
         mask = self.cores(instruction)
         rows, beats = instruction["rows"], instruction["beats"]
-        registers = (Reg.SCHEDULE, Reg.PLANES, Reg.ROWS_PER_READ)
+        # Without budgets, ROWS_PER_READ is the one that there is.
+        budgets = budget_registers(self.chip) or (Reg.ROWS_PER_READ,)
+        registers = (Reg.SCHEDULE, Reg.PLANES, *budgets)
         key = (rows, beats, *(self.register(reg) for reg in registers))
         if key not in self.known:
             config = self.config(*key)
@@ -307,7 +309,7 @@ class _Tracer(Walk):
             self.set_sums.add(core)
         return step(Kind.MVM, mask, mode=self.known[key])
 
-    def config(self, rows: int, beats: int, zero_skip: int, planes: int, most: int) -> MvmConfig:
+    def config(self, rows: int, beats: int, zero_skip: int, planes: int, *most: int) -> MvmConfig:
         """What the products of an MVM have in common, all of it checked."""
         chip = self.chip
         for what, value, low, high in (
@@ -315,7 +317,7 @@ class _Tracer(Walk):
             ("beats", beats, 1, chip.beats),
             ("register SCHEDULE", zero_skip, 0, 1),
             ("register PLANES", planes, 1, 8),
-            ("register ROWS_PER_READ", most, 1, chip.rows),
+            ("register ROWS_PER_READ", most[0], 1, chip.rows),
         ):
             if not low <= value <= high:
                 raise self.bad(f"{what} must be {low} to {high}, not {value}")
@@ -325,7 +327,8 @@ class _Tracer(Walk):
             chip,
             rows=rows,
             beats=beats,
-            rows_per_read=most,
+            rows_per_read=most[0],
+            budgets=most if chip.row_budgets else (),
             zero_skip=bool(zero_skip),
             planes=planes,
         )

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.budgets import decode_budget
 from ..arch.isa import LOOP_DEPTH, Instruction, Opcode, Reg
 from .machine_memory import DataMemory, mask_of
-from .machine_steps import STEP, Control, Kind, Places
+from .machine_steps import STEP, Control, Kind, Places, budget_registers
 from .program import ProgramError, TileProgram
 
 __all__ = ["NO_TABLE", "NO_TAP", "PLAIN", "STEP_LIMIT", "Step", "Walk", "step"]
@@ -211,10 +212,22 @@ class Walk:
         low, high = _RANGES.get(Reg(reg), (value, value))
         if not low <= value <= high:
             raise self.bad(f"register {Reg(reg).name} holds {low} to {high}")
+        if reg == Reg.ROWS_PER_READ and self.chip.row_budgets:
+            return self.set_budget(value)
         self.change(reg, value)
         if reg == Reg.QUANT:
             self.memory.settle()
         return step(waits=int(reg == Reg.QUANT))
+
+    def set_budget(self, value: int) -> Step:
+        """Cores read the budgets while they work, so the instruction waits for them."""
+        rows, plane, _ = decode_budget(value)
+        if not 1 <= rows <= self.chip.rows:
+            raise self.bad(f"a row budget must be 1 to {self.chip.rows}, not {rows}")
+        registers = budget_registers(self.chip)
+        for register in registers if plane is None else [registers[plane]]:
+            self.change(register, rows)
+        return step(cores=self.all_cores)
 
     def add(self, instruction: Instruction) -> Step:
         reg = instruction["reg"]

@@ -55,7 +55,7 @@ class LaneReport:
 
 
 def _patterns(state: ChipState, core: int, reads: int) -> NDArray[np.bool_]:
-    """Row masks bool [reads, rows] with ``rows_per_read`` or fewer of the rows in use.
+    """Row masks bool [reads, rows] with as many of the rows in use as a read takes, or fewer.
 
     They depend on the array alone, so that every level measures with the same reads.
     """
@@ -64,7 +64,7 @@ def _patterns(state: ChipState, core: int, reads: int) -> NDArray[np.bool_]:
     chip = state.compiled.chip
     random = np.random.default_rng([state.compiled.seed, core, reads])
     masks = np.zeros((reads, array.shape[0]), bool)
-    most = min(chip.rows_per_read, used)
+    most = min(chip.most_rows, used)
     for mask in masks:
         mask[random.permutation(used)[: random.integers(max(1, most // 2), most + 1)]] = True
     return masks

@@ -71,7 +71,7 @@ class ChipState:
     def advance(self, seconds: float, temperature: float | None, reads: Mapping[int, int]) -> None:
         """Let time pass for all arrays.
 
-        A read drives at most ``rows_per_read`` of the rows in use. Which ones depends on the data,
+        A read drives at most ``Chip.most_rows`` of the rows in use. Which ones depends on the data,
         so the reads since the last call are spread evenly over the rows in use; what is left over
         is carried to the next call, hence splitting a stretch of reads changes nothing.
 
@@ -89,7 +89,7 @@ class ChipState:
         """
         for core, state in self.arrays.items():
             used = self._rows_used[core]
-            at_once = min(self._compiled.chip.rows_per_read, used)
+            at_once = min(self._compiled.chip.most_rows, used)
             driven = reads[core] * at_once // used
             counts = np.zeros(state.shape[0], np.int64)
             counts[:used] = max(0, driven - self._driven[core])

@@ -9,6 +9,7 @@ from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS
 from ..arch.isa import ADDRESS_REGISTERS, FORMATS, OPCODE, Opcode, Reg, Source
 from ..arch.timing import vector_latency
+from .budgets import RowBudgets, rows_members
 from .checks import check_chip
 from .decode import KIND, kind_of, rows_below
 from .drain import QUANT_BITS, Drain
@@ -81,7 +82,7 @@ class Controller(wiring.Component):
     cores, start, used, beats : Out(cores), Out(cores), Out(rows), Out(10)
         Cores of the instruction; their products may start, and do.
     zero_skip, rows_per_read, planes : Out(1), Out(9), Out(4)
-        Registers that products use.
+        Registers that products use; with row budgets, ``budgets`` in place of ``rows_per_read``.
     issue, issue_sum, command : Out(1), Out(1), Out(drain_layout(chip))
         To the vector unit.
     hold : In(1)
@@ -128,7 +129,7 @@ class Controller(wiring.Component):
                 "used": Out(chip.rows),
                 "beats": Out(10),
                 "zero_skip": Out(1),
-                "rows_per_read": Out(9),
+                **rows_members(chip, Out),
                 "planes": Out(4, init=8),
                 "issue": Out(1),
                 "issue_sum": Out(1),
@@ -225,6 +226,9 @@ class Controller(wiring.Component):
             with m.Case(Opcode.SET):
                 quant = self._field(Opcode.SET, "reg", coming=True) == Reg.QUANT
                 m.d.sync += self._wait_vector.eq(quant)
+                if self._chip.row_budgets:
+                    rows = self._field(Opcode.SET, "reg", coming=True) == Reg.ROWS_PER_READ
+                    m.d.sync += self._wait_cores.eq(rows.replicate(len(self._wait_cores)))
             with m.Case(Opcode.RECV, Opcode.SEND):
                 m.d.sync += self._wait_vector.eq(1)
             with m.Case(Opcode.LOAD, Opcode.MVM, Opcode.REQ):
@@ -303,7 +307,7 @@ class Controller(wiring.Component):
         add = op == Opcode.ADD
         targets: dict[int, Value] = {
             Reg.SCHEDULE: self.zero_skip,
-            Reg.ROWS_PER_READ: self.rows_per_read,
+            **self._rows_register(),
             Reg.PLANES: self.planes,
             Reg.QUANT: self._quant,
             Reg.PITCH: self._pitch,
@@ -315,6 +319,19 @@ class Controller(wiring.Component):
             for reg, target in targets.items():
                 with m.Case(reg):
                     m.d.sync += target.eq(Mux(add, target, 0) + value[: len(target)])
+        if self._chip.row_budgets:
+            m.submodules.row_budgets = budgets = RowBudgets(chip=self._chip)
+            chosen = self._field(Opcode.SET, "reg") == Reg.ROWS_PER_READ
+            m.d.comb += [
+                budgets.set.eq(changes & chosen),
+                budgets.value.eq(value),
+                budgets.reset.eq(self._begin),
+                self.budgets.eq(budgets.budgets),
+            ]
+
+    def _rows_register(self) -> dict[int, Value]:
+        """Row budgets are registers of their own."""
+        return {} if self._chip.row_budgets else {Reg.ROWS_PER_READ: self.rows_per_read}
 
     def _step_address(self, m: Module, platform: object) -> None:
         """The address register in bits 7:5, by the step of an instruction, SET or ADD.
@@ -473,7 +490,7 @@ class Controller(wiring.Component):
                 self._state.eq(_State.FETCH),
                 self.fault.eq(0),
                 self.zero_skip.eq(0),
-                self.rows_per_read.eq(1),
+                *(register.eq(1) for register in self._rows_register().values()),
                 self.planes.eq(self.planes.init),
                 self._quant.eq(_QUANT_INIT),
                 self._pitch.eq(0),

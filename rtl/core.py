@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS
 from ..arch.timing import core_tail
+from .budgets import rows_members
 from .checks import check_chip
 from .combine import SliceAccumulator
 from .counters import COUNTER_BITS, CoreCounters
@@ -42,7 +43,8 @@ class Core(wiring.Component):
     zero_skip : In(1)
         Row schedule: 0 baseline, 1 zero-skip.
     rows_per_read : In(9)
-        Candidates of a read; 0 acts as 1.
+        Candidates of a read; 0 acts as 1. ``budgets`` with row budgets, as in
+        :class:`~.scheduler.RowScheduler`: they stand for the whole product.
     planes : In(4)
         Bit planes to stream; more than 8 acts as 8.
     busy : Out(1)
@@ -82,7 +84,7 @@ class Core(wiring.Component):
                 "used": In(chip.rows),
                 "beats": In(BEAT_BITS),
                 "zero_skip": In(1),
-                "rows_per_read": In(9),
+                **rows_members(chip, In),
                 "planes": In(4),
                 "busy": Out(1),
                 "stop": In(1),
@@ -164,7 +166,10 @@ class Core(wiring.Component):
             scheduler.start.eq(self.start),
             scheduler.used.eq(self.used),
             scheduler.zero_skip.eq(self.zero_skip),
-            scheduler.rows_per_read.eq(self.rows_per_read),
+            *(
+                getattr(scheduler, name).eq(getattr(self, name))
+                for name in rows_members(self._chip, In)
+            ),
             scheduler.planes.eq(self.planes),
             scheduler.stop.eq(self.stop),
             scheduler.plane.eq(registers.plane),

@@ -10,8 +10,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arch.budgets import ROWS_BITS
 from ..arch.chip import Chip
 from ..arch.formats import ACTIVATION_BITS
+from .budgets import rows_members
 from .checks import check_chip
 from .idle import idle_skips
 
@@ -53,7 +55,9 @@ class RowScheduler(wiring.Component):
     zero_skip : In(1)
         Candidates are the set bits, not all rows in use.
     rows_per_read : In(9)
-        Candidates that a read takes at most; 0 acts as 1.
+        Candidates that a read takes at most; 0 acts as 1. On a chip with row budgets ``budgets``
+        in its place: 9 bits for each plane, the first lowest. They must stand for the whole
+        product.
     planes : In(4)
         Bit planes to stream, least significant first; more than 8 acts as 8.
     stop : In(1)
@@ -82,7 +86,7 @@ class RowScheduler(wiring.Component):
                 "start": In(1),
                 "used": In(chip.rows),
                 "zero_skip": In(1),
-                "rows_per_read": In(9),
+                **rows_members(chip, In),
                 "planes": In(4),
                 "stop": In(1),
                 "busy": Out(1),
@@ -101,6 +105,10 @@ class RowScheduler(wiring.Component):
     def latency(self) -> int:
         """Cycles from ``start`` to the first read on offer, if one group holds all its rows."""
         return 2
+
+    @staticmethod
+    def _at_least_one(rows: Any) -> Any:
+        return Mux(rows == 0, 1, rows)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -131,6 +139,13 @@ class RowScheduler(wiring.Component):
         planned = Signal(plan_layout(self._chip), reset_less=True)
         upcoming = Signal(4)  # planes begun
         held = Signal()  # `taken` is complete and waits for the register
+
+        # Rows of a read of the first plane, and of the plane that comes next.
+        if self._chip.row_budgets:
+            at_first = self.budgets[:ROWS_BITS]
+            coming = self._at_least_one(self.budgets.word_select(upcoming[:3], ROWS_BITS))
+        else:
+            at_first = self.rows_per_read
 
         m.d.comb += self.o.payload.eq(planned)
 
@@ -230,6 +245,10 @@ class RowScheduler(wiring.Component):
                 for k, span in enumerate(spans):
                     with m.Case(k):
                         m.d.sync += planned.rows[span].eq(driven)
+        if self._chip.row_budgets:
+            # Planes without candidates pass in a cycle: what the next one may take is at hand.
+            with m.If(end_plane):
+                m.d.sync += [per_read.eq(coming), need.eq(coming)]
         with m.If(end_plane):
             with m.If(last_plane):
                 m.d.sync += [self.busy.eq(0), upcoming.eq(0)]
@@ -270,7 +289,7 @@ class RowScheduler(wiring.Component):
                         choose(candidates[span], self.plane[span])
 
         with m.If(self.start):
-            per_read_in = Mux(self.rows_per_read == 0, 1, self.rows_per_read)
+            per_read_in = self._at_least_one(at_first)
             m.d.sync += [
                 self.busy.eq(self.planes != 0),
                 zero_skip.eq(self.zero_skip),

@@ -16,6 +16,7 @@ from ..arch.registers import (
     TileRegister,
 )
 from .bridge import Bridge
+from .budgets import rows_members
 from .checks import check_chip
 from .controller import COUNTERS, Controller
 from .core import Core
@@ -152,7 +153,10 @@ class Tile(wiring.Component):
                 core.used.eq(controller.used),
                 core.beats.eq(controller.beats),
                 core.zero_skip.eq(controller.zero_skip),
-                core.rows_per_read.eq(controller.rows_per_read),
+                *(
+                    getattr(core, name).eq(getattr(controller, name))
+                    for name in rows_members(chip, In)
+                ),
                 core.planes.eq(controller.planes),
                 controller.busy[number].eq(core.busy),
                 core.stop.eq(bridge.stop),

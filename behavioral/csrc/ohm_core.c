@@ -96,9 +96,11 @@ static void ohm_combine(const uint16_t *codes, const ohm_mvm_config *m, int plan
 
 static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
     const int rows = ohm_array_rows(a), cols = ohm_array_cols(a);
+    for (int p = 0; p < 8; p++)
+        if (m->budgets[p] < 1) return 0;
     return m->rows_used >= 1 && m->rows_used <= rows && m->outputs >= 1 && m->columns >= 1 &&
            m->columns <= OHM_MAX_COLUMNS && m->outputs <= cols / m->columns &&
-           m->rows_per_read >= 1 && m->group >= 1 && m->group <= OHM_MAX_ROWS && m->beats >= 1 &&
+           m->group >= 1 && m->group <= OHM_MAX_ROWS && m->beats >= 1 &&
            m->planes >= 1 && m->planes <= 8 && m->tail >= 0;
 }
 
@@ -121,7 +123,7 @@ int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uin
             for (int i = 0; i < OHM_PLANE_WORDS; i++)
                 left[i] = m->zero_skip ? bits[i] & used[i] : used[i];
             const uint32_t before = made;
-            while ((steps = ohm_take(left, m->rows_used, m->rows_per_read, m->group, &from,
+            while ((steps = ohm_take(left, m->rows_used, m->budgets[p], m->group, &from,
                                      taken)) != 0) {
                 uint32_t words[2 * OHM_PLANE_WORDS];
                 for (int i = 0; i < OHM_PLANE_WORDS; i++) taken[i] &= bits[i];

@@ -99,9 +99,10 @@ int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64
 /* Parameters of a core's matrix-vector product; see MvmConfig in behavioral/core.py. The product
  * is in ohm_core.c, which a simulator that only makes reads can leave out. */
 typedef struct {
-    int32_t rows_used, outputs, rows_per_read, zero_skip, group, beats, planes, tail;
+    int32_t rows_used, outputs, zero_skip, group, beats, planes, tail;
     int32_t columns; /* of an output */
     int32_t weights[OHM_MAX_COLUMNS];
+    int32_t budgets[8]; /* rows of a read, by plane */
 } ohm_mvm_config;
 
 /* x [batch][rows]; acc [batch][outputs] modulo 2**32; reads, active, stall [batch]. */

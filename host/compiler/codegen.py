@@ -422,7 +422,8 @@ class _Generator:
         builder.note = "set up"
         zero_skip = chip.row_schedule is RowSchedule.ZERO_SKIP
         builder.set(Reg.SCHEDULE, int(zero_skip))
-        builder.set(Reg.ROWS_PER_READ, chip.rows_per_read)
+        for value in chip.budget_values:
+            builder.set(Reg.ROWS_PER_READ, value)
         builder.set(Reg.PLANES, ACTIVATION_BITS)
         with builder.loop(0):
             for task in self.layout.begin:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...arch.chip import Chip, RowSchedule
 from ...arch.errors import CapacityError
-from ...arch.formats import ACTIVATION_BITS, WEIGHT_OFFSET
+from ...arch.formats import WEIGHT_OFFSET
 from ..graph import Conv, Dense, Network, lower_softmax
 from .layout import Layout, plan_layout
 from .tasks import Linear
@@ -234,7 +234,7 @@ class _Pack:
 
 def _row_units(layer: Dense | Conv, chip: Chip) -> list[int]:
     # Whole reads in every part but the last, so that the baseline schedule wastes no rows.
-    reads = math.lcm(_WORD, chip.rows_per_read)
+    reads = math.lcm(_WORD, chip.most_rows)
     if isinstance(layer, Dense):
         return [reads, _WORD]
     channels = layer.weights.shape[1]
@@ -346,22 +346,24 @@ def check_arrays(mapping: Mapping) -> None:
         )
 
 
-def check_full_scale(layer: Dense | Conv, reads: int, chip: Chip) -> None:
-    """Refuse sums of so many reads a plane that could leave 32 bits were every conversion at full
-    scale.
+def check_full_scale(layer: Dense | Conv, products: int, chip: Chip) -> None:
+    """Refuse a layer whose sums could leave 32 bits were every conversion at full scale: its
+    products then come to ``products``.
 
     Raises
     ------
     CapacityError
     """
-    full = sum(((1 << chip.adc_bits) - 1) << (s * chip.cell_bits) for s in range(chip.slices))
-    planes = (1 << ACTIVATION_BITS) - 1
-    worst = full * reads * planes + int(np.abs(layer.bias.astype(np.int64)).max())
+    worst = products + int(np.abs(layer.bias.astype(np.int64)).max())
     if worst >= 1 << 31:
         raise CapacityError(
             f"With every conversion at full scale, layer '{layer.name}' could sum to {worst}, more "
             f"than 32-bit accumulators hold; use fewer adc_bits than {chip.adc_bits} or more "
-            f"rows_per_read than {chip.rows_per_read}"
+            + (
+                "rows in row_budgets"
+                if chip.row_budgets
+                else f"rows_per_read than {chip.rows_per_read}"
+            )
         )
 
 
@@ -417,11 +419,11 @@ def reads_bound(mapping: LayerMap, codes: NDArray[np.uint8], chip: Chip) -> int:
     for row in mapping.row_parts:
         part = seen[:, row[0].rows.start : row[0].rows.stop]
         if chip.row_schedule is RowSchedule.BASELINE:
-            reads = -(-part.shape[1] // chip.rows_per_read) * ACTIVATION_BITS * len(part)
+            reads = chip.reads_of(part.shape[1]) * len(part)
         else:
             ones = sum(
-                -(-np.count_nonzero(part & (1 << bit), axis=1) // chip.rows_per_read)
-                for bit in range(ACTIVATION_BITS)
+                -(-np.count_nonzero(part & (1 << bit), axis=1) // most)
+                for bit, most in enumerate(chip.budgets)
             )
             reads = int(np.sum(ones))
         total += reads * len(row)

@@ -90,8 +90,9 @@ class MeshCutter(Cutter):
             return super().pieces(layer, most)
         inputs = cut_inputs(layer, self.chip)
         # All shares together; an array that is not full may need a read more.
-        reads = math.ceil(layer.inputs / self.chip.rows_per_read) + self.chip.cores * len(inputs)
-        check_full_scale(layer, reads, self.chip)
+        more = self.chip.cores * len(inputs)
+        worst = self.chip.full_scale(layer.inputs) + more * self.chip.full_scale(1)
+        check_full_scale(layer, worst, self.chip)
         widest = min(self.chip.outputs, self.chip.param_words)
         widest = min(widest, most or widest)
         parts = math.ceil(layer.outputs / widest)

@@ -7,6 +7,7 @@ stay simple and the controller does no idle work.
 
 from collections.abc import Iterable, Sequence
 
+from ...arch.budgets import ROWS_BITS
 from ...arch.isa import ADDRESS_REGISTERS, Opcode, Reg, Source
 from .tree import Loop, Node, Operation
 
@@ -45,15 +46,23 @@ def _fold(nodes: Sequence[Node]) -> list[Node]:
             pending[node.fields["reg"]].fields["value"] += node.fields["value"]
             continue
         elif node.op in (Opcode.SET, Opcode.ADD):
-            before = pending.get(node.fields["reg"])
+            before = pending.get(_target(node))
             if before is not None:
                 dead.add(id(before))
-            pending[node.fields["reg"]] = node
+            pending[_target(node)] = node
         else:
             for used in _needs(node):
                 pending.pop(used, None)
         out.append(node)
     return [n for n in out if id(n) not in dead and not _idle(n)]
+
+
+def _target(operation: Operation) -> int:
+    """The register that a SET or ADD changes. A row budget of one plane is one of its own: nothing
+    but the prologue sets those, after the one for all planes."""
+    fields = operation.fields
+    budget = fields["value"] >> ROWS_BITS if fields["reg"] == Reg.ROWS_PER_READ else 0
+    return fields["reg"] + len(Reg) * budget
 
 
 def _idle(node: Node) -> bool:
@@ -95,14 +104,14 @@ def _hoist(nodes: Sequence[Node]) -> list[Node]:
         early: set[int] = set()
         for operation in _operations(node.body):
             if operation.op is Opcode.SET:
-                values.setdefault(operation.fields["reg"], set()).add(operation.fields["value"])
-                first.setdefault(operation.fields["reg"], operation)
+                values.setdefault(_target(operation), set()).add(operation.fields["value"])
+                first.setdefault(_target(operation), operation)
             moved |= _steps(operation)
         # An address that is used before it is set is another one in the first pass.
         seen: set[int] = set()
         for operation in _operations(node.body):
             if operation.op is Opcode.SET:
-                seen.add(operation.fields["reg"])
+                seen.add(_target(operation))
             early |= _needs(operation) - seen
         fixed = {r for r, v in values.items() if len(v) == 1} - moved - early
         out += [first[r] for r in sorted(fixed)]
@@ -133,7 +142,7 @@ def _without(nodes: Sequence[Node], registers: set[int]) -> list[Node]:
     for node in nodes:
         if isinstance(node, Loop):
             node.body = _without(node.body, registers)
-        elif node.op is Opcode.SET and node.fields["reg"] in registers:
+        elif node.op is Opcode.SET and _target(node) in registers:
             continue
         out.append(node)
     return out
@@ -147,7 +156,7 @@ def _after(nodes: Sequence[Node], values: _Values) -> _Values:
             values = _after(node.body, _entry(node, values))
             continue
         if node.op is Opcode.SET:
-            values[node.fields["reg"]] = node.fields["value"]
+            values[_target(node)] = node.fields["value"]
         values |= dict.fromkeys(_steps(node))
     return values
 
@@ -173,7 +182,7 @@ def _known(nodes: Sequence[Node], values: _Values) -> tuple[list[Node], _Values]
             out.append(node)
             continue
         if node.op is Opcode.SET:
-            reg, value = node.fields["reg"], node.fields["value"]
+            reg, value = _target(node), node.fields["value"]
             if values.get(reg) == value:
                 continue
             values[reg] = value

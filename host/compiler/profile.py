@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.chip import Chip, RowSchedule
-from ...arch.formats import ACTIVATION_BITS
 from ...arch.isa import Instruction, Opcode, Reg, Source
 from ...arch.timing import core_tail, vector_latency
 from ...behavioral import golden
@@ -114,12 +113,11 @@ class _Walk:
 
     def reads_of(self, rows: NDArray[np.uint8]) -> NDArray[np.int64]:
         if self.chip.row_schedule is RowSchedule.BASELINE:
-            reads = ACTIVATION_BITS * math.ceil(rows.shape[1] / self.chip.rows_per_read)
-            return np.full(len(rows), reads, np.int64)
+            return np.full(len(rows), self.chip.reads_of(rows.shape[1]), np.int64)
         total = np.zeros(len(rows), np.int64)
-        for bit in range(ACTIVATION_BITS):
+        for bit, most in enumerate(self.chip.budgets):
             ones = np.count_nonzero(rows & (1 << bit), axis=1)
-            total += -(-ones // self.chip.rows_per_read)
+            total += -(-ones // most)
         return total
 
     # The walk

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.formats import ACTIVATION_BITS
 from ...behavioral import golden
 from ..graph import lower_softmax
 from .compiled import CompiledNetwork
@@ -167,7 +166,7 @@ def _linear(part: CompiledNetwork, number: int, m: LayerMap, found: LayerProfile
     chip = part.chip
     parts = len(m.row_parts), len(m.col_parts)
     products = max(1, found.products)
-    most = [ACTIVATION_BITS * -(-len(block.rows) // chip.rows_per_read) for block in m.blocks]
+    most = [chip.reads_of(len(block.rows)) for block in m.blocks]
     return {
         "name": m.layer.name,
         "tile": number,

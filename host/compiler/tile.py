@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network that fits one tile, made into its program and its programmed arrays."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +30,8 @@ def _check_sums(mapping: LayerMapping) -> None:
     """
     chip = mapping.chip
     for m in mapping.layers:
-        reads = max(
-            sum(math.ceil(len(block.rows) / chip.rows_per_read) for block in part)
-            for part in m.col_parts
-        )
-        check_full_scale(m.layer, reads, chip)
+        worst = max(sum(chip.full_scale(len(block.rows)) for block in part) for part in m.col_parts)
+        check_full_scale(m.layer, worst, chip)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,16 @@ from ohmtwin.arch.errors import ConfigError
         ({"lanes": 12}, "lanes must be a power of two that divides the columns (128), not 12"),
         ({"lanes": 64}, "lanes must be at most 8 outputs a beat, 32 for 2-bit cells, not 64"),
         ({"rows_per_read": 200}, "rows_per_read must be at most the rows of an array (128)"),
+        ({"row_budgets": (4, 4)}, "row_budgets must be 8 numbers, one a bit plane, the least"),
+        (
+            {"row_budgets": (16,) * 7 + (0,)},
+            "the row budget of plane 7 must be 1 to the rows of an array (128), not 0",
+        ),
+        (
+            {"row_budgets": (32,) + (16,) * 7},
+            "32 rows of 2-bit cells need an ADC of 7 bits, 6 were given; raise adc_bits to 7 or "
+            "lower row_budgets to 21",
+        ),
         ({"data_words": 100}, "data_words must be a power of two, not 100"),
         ({"cores": 33}, "less than or equal to 32"),
         ({"rows": 100}, "multiple of 8"),
@@ -38,6 +48,9 @@ def test_hash_covers_structure_only() -> None:
     assert chip.structure_hash == chip.with_(name="other").structure_hash
     assert chip.structure_hash == chip.with_(row_schedule=RowSchedule.BASELINE).structure_hash
     assert chip.structure_hash == chip.with_(rows_per_read=8).structure_hash
+    # That there are budgets makes registers, what they are does not.
+    first, second = (chip.with_(row_budgets=(rows,) * 8) for rows in (16, 4))
+    assert first.structure_hash == second.structure_hash != chip.structure_hash
     for change in ({"cores": 5}, {"lanes": 4}, {"adc_bits": 7}, {"rows": 120}, {"fifo_words": 256}):
         assert chip.structure_hash != chip.with_(**change).structure_hash
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tile_model import TileModel
 
+from ohmtwin.arch.budgets import encode_budget
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.isa import Instruction, Opcode, Reg, VecOp
 from ohmtwin.behavioral.cengine import CCrossbar
@@ -68,6 +69,8 @@ class Writer:
         self.words = self.pick(1, self.chip.acc_words)
         self.set(Reg.SCHEDULE, self.pick(0, 1))
         self.set(Reg.ROWS_PER_READ, self.pick(1, self.chip.rows_per_read))
+        for _ in range(self.pick(0, 12) if self.chip.row_budgets else 0):
+            self.budget()
         self.set(Reg.PLANES, self.pick(1, 8))
         self.put(Opcode.LOOP, body=2, count=2)
         self.put(Opcode.SYNC)
@@ -118,7 +121,14 @@ class Writer:
             lambda: self.put(Opcode.SYNC),
             lambda: self.put(Opcode.NOP),
         )
+        if self.chip.row_budgets:
+            choices = (*choices, self.budget)
         choices[self.pick(0, len(choices) - 1)]()
+
+    def budget(self) -> None:
+        """The rows of a read of one plane, also while products run."""
+        rows, plane = self.pick(1, self.chip.most_rows), self.pick(0, 7)
+        self.set(Reg.ROWS_PER_READ, encode_budget(rows, plane))
 
     def loop(self) -> None:
         self.times = self.pick(1, 3)
@@ -262,9 +272,9 @@ class Writer:
             self.sent += list(kept.reshape(-1, 8))
 
 
-def make_program(seed: int) -> TileProgram:
+def make_program(seed: int, chip: Chip | None = None) -> TileProgram:
     rng = np.random.default_rng(seed)
-    chip = CHIPS[seed % len(CHIPS)]
+    chip = chip or CHIPS[seed % len(CHIPS)]
     writer = Writer(chip, rng)
     writer.prologue()
     start = len(writer.code)

@@ -7,6 +7,7 @@ unit each take one small step a cycle, and its host delivers and takes words at 
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ class CoreModel:
     active: int = 0
     stalls: int = 0
 
-    def start(self, rows: int, beats: int, registers: dict[int, int]) -> None:
+    def start(self, rows: int, beats: int, registers: dict[Any, int]) -> None:
         self.used, self.columns, self.length = rows, beats * self.chip.lanes, beats
         self.registers = dict(registers)
         self.acc = [0] * (self.columns // self.chip.columns_per_output)
@@ -101,7 +102,10 @@ class CoreModel:
             self.next_plane()
             return
         group = self.left[0] // self.chip.planner_group
-        lack = self.registers[Reg.ROWS_PER_READ] - len(self.read)
+        most = self.registers[Reg.ROWS_PER_READ]
+        if self.chip.row_budgets:
+            most = self.registers[self.plane, "budget"]
+        lack = most - len(self.read)
         taken = [r for r in self.left if r // self.chip.planner_group == group][:lack]
         complete = len(taken) == lack or len(taken) == len(self.left)
         if complete and self.plan is not None:
@@ -140,7 +144,7 @@ class TileModel:
         image = b"".join(int(word).to_bytes(8, "little") for word in program.data)
         self.data[: len(image)] = image
         self.vec = [0] * VECTOR_ELEMENTS
-        self.registers: dict[int, int] = dict.fromkeys(Reg, 0)
+        self.registers: dict[Any, int] = dict.fromkeys(Reg, 0)
         reset = {Reg.ROWS_PER_READ: 1, Reg.PLANES: 8, Reg.QUANT: 0xFF0000, Reg.SCALE: 1}
         self.registers.update(reset)
         self.loops: list[list[int]] = []
@@ -194,6 +198,8 @@ class TileModel:
             cores = set(self.cores) if everything else set()
             if i.op in (Opcode.LOAD, Opcode.MVM, Opcode.REQ):
                 cores = {c for c in self.cores if i["cores"] >> c & 1}
+            if i.op is Opcode.SET and i["reg"] == Reg.ROWS_PER_READ and self.chip.row_budgets:
+                cores = set(self.cores)
             vector = everything or i.op in (Opcode.RECV, Opcode.SEND)
             vector |= i.op is Opcode.SET and i["reg"] == Reg.QUANT
             if cores & busy:
@@ -242,6 +248,10 @@ class TileModel:
 
     def do_set(self, i: Instruction) -> bool:
         self.registers[i["reg"]] = i["value"]
+        if i["reg"] == Reg.ROWS_PER_READ and self.chip.row_budgets:
+            for plane in range(8):
+                if not i["value"] >> 16 & 1 or i["value"] >> 9 & 7 == plane:
+                    self.registers[plane, "budget"] = i["value"] & 0x1FF
         if i["reg"] <= Reg.A7:
             self.registers[i["reg"]] %= 1 << 24
         return True

@@ -25,6 +25,7 @@ CHIPS = {
     "two beats a word": Chip(rows=16, cols=16, cell_bits=2, lanes=2, rows_per_read=1),
     "one beat": Chip(rows=24, cols=16, cell_bits=4, lanes=16, adc_bits=9, rows_per_read=1),
     "one lane": Chip(rows=8, cols=16, cell_bits=1, lanes=1, adc_bits=4, rows_per_read=1),
+    "budgets": Chip(rows=32, cols=32, rows_per_read=1, row_budgets=(1,) * 8),
 }
 
 
@@ -96,13 +97,19 @@ async def product(
     ctx.set(core.used, (1 << config.rows_used) - 1)
     ctx.set(core.beats, config.beats)
     ctx.set(core.zero_skip, config.zero_skip)
-    ctx.set(core.rows_per_read, config.rows_per_read)
+    taken = [core.used, core.beats, core.zero_skip, core.planes]
+    if config.budgets:
+        # They stand for the whole product.
+        ctx.set(core.budgets, sum(rows << 9 * p for p, rows in enumerate(config.budgets)))
+    else:
+        ctx.set(core.rows_per_read, config.rows_per_read)
+        taken.append(core.rows_per_read)
     ctx.set(core.planes, config.planes)
     ctx.set(core.start, 1)
     assert not ctx.get(core.busy)
     await ctx.tick()
     ctx.set(core.start, 0)
-    for port in (core.used, core.beats, core.zero_skip, core.rows_per_read, core.planes):
+    for port in taken:
         ctx.set(port, rng.getrandbits(len(port)))
     cycles = 0
     while ctx.get(core.busy):
@@ -180,6 +187,7 @@ def test_products(name: str, stall: float) -> None:
                 chip,
                 rows=rng.choice([chip.rows, rng.randint(1, chip.rows)]),
                 rows_per_read=rng.choice([1, most, rng.randint(1, most)]),
+                budgets=tuple(rng.randint(1, most) for _ in chip.row_budgets),
                 zero_skip=rng.random() < 0.5,
                 beats=words * chip.beats_per_word,
                 planes=rng.choice([8, rng.randint(1, 8)]),

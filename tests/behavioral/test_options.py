@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random programs on chips with options: model, NumPy and C agree to the bit and the cycle."""
+
+import numpy as np
+import pytest
+from test_machine_cycles import make_arrays, make_c_arrays, make_inputs, make_program
+from tile_model import TileModel
+
+from ohmtwin.arch.chip import Chip
+from ohmtwin.behavioral.machine import Machine
+
+OPTIONS = {
+    "budgets": Chip(
+        cores=2, rows=40, cols=32, rows_per_read=8, data_words=64, row_budgets=(16,) * 8
+    ),
+}
+_PROGRAMS = 12
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_model_numpy_and_c(name: str) -> None:
+    for seed in range(_PROGRAMS):
+        program = make_program(seed, OPTIONS[name])
+        words = make_inputs(program, 3, seed)
+        model = TileModel(program, make_arrays(program), np.random.default_rng(seed))
+        model.run([int(w) for w in words.reshape(-1)])
+        for arrays in (make_arrays(program), make_c_arrays(program)):
+            machine = Machine(program, arrays)
+            out = machine.run(words).reshape(-1)
+            np.testing.assert_array_equal(out, np.array(model.host_out, dtype=np.uint64))
+            assert machine.counters == model.counters, f"seed {seed}"
+            assert [a.reads for a in arrays] == [core.reads for core in model.cores.values()]
