@@ -6,7 +6,7 @@ row's cells, 4 bits each, beat by beat, every beat in words of its own. Its addr
 core. A ROW_REPORT has the same address and holds a word of totals and, for each beat, two words:
 the lanes whose cells were given up, and those of them that still read too low.
 
-    settings   [3:0] fine   [6:4] average   [31:16] limit
+    settings   [3:0] fine   [6:4] average   [7] recheck   [31:16] limit
     a level    [15:0] target   [31:16] tolerance   [47:32] up   [63:48] down
     totals     [15:0] iterations   [31:16] cells given up   [63:32] pulses
 """
@@ -106,6 +106,9 @@ class WriteSettings:
         Every verification sums ``2**average`` reads; 0 to 4.
     limit : int
         Iterations of pulses after which a cell is given up; 0: verify only; at most 65535.
+    recheck : bool
+        Every verification judges all cells of the row anew; otherwise a cell that has once read
+        right is left alone, which read noise makes the better way.
 
     Raises
     ------
@@ -117,6 +120,7 @@ class WriteSettings:
     fine: int
     average: int = 0
     limit: int = 100
+    recheck: bool = False
 
     def __post_init__(self) -> None:
         for name, most in (("fine", MAX_FINE), ("average", MAX_AVERAGE), ("limit", 65535)):
@@ -153,7 +157,7 @@ class WriteSettings:
 
     def words(self) -> list[int]:
         """The words of a PROGRAM_ROW before the levels of its cells."""
-        first = self.fine | self.average << 4 | self.limit << 16
+        first = self.fine | self.average << 4 | self.recheck << 7 | self.limit << 16
         return [first, *(level.encode() for level in self.levels)]
 
 

@@ -26,6 +26,7 @@ from .effects.temperature import temperature_factor
 from .effects.variation import variation
 from .effects.verify import write_verify
 from .image import ArrayImage
+from .rounding import compact_variance, to_int32
 from .statefile import pack, unpack
 from .wires import predistort, transfer_matrix
 
@@ -181,8 +182,8 @@ class ArrayState:
             )
         counts = self._with_reference("pulse counts", counts)
         random = self.streams.generator(Stream.PULSES, self.writes)
-        g = pulses.apply_pulses(self._aged(), counts, self.device, response, random)
-        self._set(np.where(counts == 0, self._aged(), g), np.abs(counts))
+        g = pulses.apply_pulses(self.aged(), counts, self.device, response, random)
+        self._set(np.where(counts == 0, self.aged(), g), np.abs(counts))
         self.writes += 1
 
     def wear(self, counts: NDArray[np.int64] | int) -> None:
@@ -239,6 +240,21 @@ class ArrayState:
             )
             self.full = telegraph.evolve(self.full, self.traps, felt, self.streams, self.advances)
 
+    def take_pulsed(
+        self, g: NDArray[np.float64], pulse_counts: NDArray[np.int64], levels: NDArray[np.uint8]
+    ) -> None:
+        """Take what pulses have made of the cells [rows, cols] in siemens: a write of ``levels``.
+
+        The reference column stays as it is; the clock starts again, as after any write.
+        """
+        _check_levels(levels, self.cell_bits)
+        self.levels = levels.copy()
+        self.target[:, :-1] = self.device.conductances(self.cell_bits)[levels]
+        self._set(
+            np.column_stack([g, self.aged()[:, -1]]), self._with_reference("pulses", pulse_counts)
+        )
+        self.writes += 1
+
     # ------------------------------------------------------------ what the array is now
 
     @property
@@ -258,7 +274,7 @@ class ArrayState:
 
         Mean ones: quick telegraph noise is not in them.
         """
-        g, _ = self._now()
+        g, _ = self._felt_by_reads(self.aged())
         return g
 
     def image(self, gain: float = 1.0) -> ArrayImage:
@@ -276,9 +292,14 @@ class ArrayState:
         """
         if not (math.isfinite(gain) and gain > 0):
             raise ConfigError(f"The gain must be above 0, not {gain}")
+        return self.image_of(self.aged(), gain)
+
+    def image_of(self, g: NDArray[np.float64], gain: float = 1.0) -> ArrayImage:
+        """What reads would see if cells, as their writes and time left them, had conductances g
+        [rows, cols + 1] in siemens; stuck ones keep theirs."""
         device = self.device
         gain /= self.headroom or 1.0
-        g, relative = self._now()
+        g, relative = self._felt_by_reads(g)
         if device.wires is not None:
             # The reference column is one more column, at the far end of the row wires.
             g = transfer_matrix(g, device.wires.model())
@@ -298,8 +319,8 @@ class ArrayState:
         if table is None:
             table = converter.adc_table(device, self.adc_bits, self.lanes, self.streams)
         return ArrayImage(
-            g=_int32("conductances", g[:, :-1]),
-            ref=_int32("reference conductances", g[:, -1]),
+            g=to_int32("conductances", g[:, :-1]),
+            ref=to_int32("reference conductances", g[:, -1]),
             q=compact_variance(q[:, :-1]) if q[:, :-1].any() else None,
             v0=v0,
             v1=v1,
@@ -424,7 +445,7 @@ class ArrayState:
     def _felt(self, activation_energy: float, reference: float) -> float:
         return aging.felt_seconds(self.seconds, self.temperatures, activation_energy, reference)
 
-    def _aged(self) -> NDArray[np.float64]:
+    def aged(self) -> NDArray[np.float64]:
         """Conductances after drift, retention loss and read disturb."""
         device, g = self.device, self.programmed
         if device.drift is not None:
@@ -436,10 +457,12 @@ class ArrayState:
             g = retention.lose_state(g, self.retention_times, felt, device)
         return disturb(g, self.read_counts, device)
 
-    def _now(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _felt_by_reads(
+        self, g: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean conductances of the moment, and their variance relative to the square."""
         device = self.device
-        g = faults.stuck_conductance(self._aged(), self.stuck, device)
+        g = faults.stuck_conductance(g, self.stuck, device)
         g = g * temperature_factor(g, self.temperature, device)
         relative = np.full(self.shape, device.read_noise**2 + flicker.flicker_variance(device))
         if device.telegraph is not None:
@@ -451,42 +474,9 @@ class ArrayState:
         return g, relative
 
 
-def compact_variance(q: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Round cell variances so that engines can sum them in 16 bits.
-
-    They become multiples of the smallest power of two for which no column's sum needs more, at
-    least 1. What rounding takes from a cell goes to the next of its column: no sum over rows 0 to
-    r is off by more than half a multiple, ``2**-16`` of the column's sum.
-
-    Parameters
-    ----------
-    q : float64 array [rows, cols]
-        0 or more, units squared.
-
-    Raises
-    ------
-    ConfigError
-        If a value does not fit an image.
-    """
-    largest = float(q.sum(axis=0).max())
-    _int32("cell variances", q)
-    shift = max(0, math.ceil(math.log2(max(largest, 1.0) / 65535.0)))
-    whole = np.rint(np.cumsum(q, axis=0) / (1 << shift))
-    return _int32("cell variances", np.diff(whole, axis=0, prepend=0.0) * (1 << shift))
-
-
 def _check_levels(levels: NDArray[np.uint8], cell_bits: int) -> None:
     if levels.dtype != np.uint8 or levels.ndim != 2:
         raise ConfigError(f"Levels must be uint8 [rows, cols], not {levels.dtype} {levels.shape}")
     top = (1 << cell_bits) - 1
     if levels.size and levels.max() > top:
         raise ConfigError(f"A {cell_bits}-bit cell has levels 0 to {top}, not {levels.max()}")
-
-
-def _int32(what: str, values: NDArray[np.float64]) -> NDArray[np.int32]:
-    if values.size and not np.abs(values).max() < 2**31:
-        raise ConfigError(
-            f"The {what} of the device do not fit an image (32 bits); raise its on_off_ratio or"
-            " lower its noise"
-        )
-    return np.ascontiguousarray(np.rint(values), dtype=np.int32)

@@ -3,7 +3,8 @@
 
 ``docs/programming.md`` tells it in words; ``rtl/writer.py`` is held equal to it, pulse for pulse.
 The algorithm is that of :func:`.effects.verify.write_verify`: every iteration reads all cells of
-the row, those whose error is above their tolerance get pulses worth a share of it.
+the row, those whose error is above their tolerance get pulses worth a share of it; unless it is
+told to recheck, a cell that has once read right is left alone.
 """
 
 from collections.abc import Sequence
@@ -90,6 +91,7 @@ def write_row(
     mask = np.zeros(chip.rows, np.bool_)
     mask[row] = True
     beats = columns // chip.lanes
+    open_cells = np.ones(columns, np.bool_)
     iterations = pulses = reads = cycles = 0
     while True:
         total = np.zeros(columns, np.int64)
@@ -98,7 +100,8 @@ def write_row(
         reads += settings.reads
         cycles += settings.reads * (1 + beats) + beats * (chip.lanes + 4)
         error = target - total
-        off = np.abs(error) > tolerance
+        off = (np.abs(error) > tolerance) & (open_cells | settings.recheck)
+        open_cells = off
         final = iterations == settings.limit or not off.any()
         scaled = np.abs(error) * np.where(error > 0, up, down)
         counts = np.clip((scaled + (1 << RATE_FRACTION - 1)) >> RATE_FRACTION, 1, _MOST) * off
@@ -155,10 +158,12 @@ def derive_settings(
     model: PulseModel,
     *,
     tolerance: float,
+    absolute: float = 0.0,
     gain: float = 0.5,
     limit: int = 100,
     fine: int | None = None,
     average: int = 0,
+    recheck: bool = False,
 ) -> WriteSettings:
     """Settings of the controller that do what the loop of a device's ``[verify]`` does.
 
@@ -169,13 +174,15 @@ def derive_settings(
     model : PulseModel
         Its steps at a level give the pulses that an error takes.
     tolerance : float
-        A cell is done when its error relative to its conductance is at most this.
+        A cell is done when its error relative to its conductance is at most this,
+    absolute : float
+        or at most this, in level steps, or half a code, which the reads do not tell.
     gain : float
         Share of the error that pulses take off.
-    limit : int
     fine : int, optional
         By default :func:`best_fine`.
-    average : int
+    limit, average, recheck
+        As in :class:`~.arch.writing.WriteSettings`.
 
     Raises
     ------
@@ -196,11 +203,10 @@ def derive_settings(
         state = np.array([round(g * ONE)])
         steps = [float(model.steps(state, up=up)[0]) / ONE * units for up in (True, False)]
         rates = [min(round(gain / max(s, 1e-9) * (1 << RATE_FRACTION)), 65535) for s in steps]
+        allowed = max(int(tolerance * g * units), int(absolute * units), (1 << average) // 2)
         seen = round((g - conductances[0]) * units)
-        levels.append(
-            LevelTarget(seen, int(tolerance * g * units), max(rates[0], 1), max(rates[1], 1))
-        )
-    settings = WriteSettings(tuple(levels), fine, average, limit)
+        levels.append(LevelTarget(seen, allowed, max(rates[0], 1), max(rates[1], 1)))
+    settings = WriteSettings(tuple(levels), fine, average, limit, recheck)
     settings.check(chip)
     top = ((1 << chip.adc_bits) - 1) << average
     if levels[-1].target > top:

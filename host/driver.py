@@ -6,7 +6,7 @@ one of the errors below, with what the tile itself says of its state.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -381,6 +381,11 @@ class TileDriver:
         return self._guarded(self._counters)
 
     def _counters(self) -> Counters:
+        self._await_rest()
+        return read_counters(self._program.chip, self.read_registers)
+
+    def _await_rest(self) -> None:
+        """Until the program waits for its next sample, or has ended."""
         for _ in range(_WAIT_POLLS):
             state = self.state()
             if state.has(Status.FAULT):
@@ -394,7 +399,26 @@ class TileDriver:
                 f"The tile does not come to wait for its next sample; it is at "
                 f"{self._where(state.pc)}"
             )
-        return read_counters(self._program.chip, self.read_registers)
+
+    def exchange(self, words: Sequence[int]) -> list[int]:
+        """Send a message between two samples; the payload of the one that answers it.
+
+        Raises
+        ------
+        LinkError
+            One of its subclasses says what is wrong.
+        """
+        return self._guarded(lambda: self._exchange(words))
+
+    def _exchange(self, words: Sequence[int]) -> list[int]:
+        self._await_rest()
+        self._replies.clear()
+        self._port.write(np.array(words, np.uint64))
+        while not self._replies or self._left:
+            if not self._pump(1):
+                kind = Header.decode(words[0]).kind.name
+                raise TileTimeoutError(f"The tile does not answer a message {kind}")
+        return list(self._replies)
 
     def read_registers(self, address: int, count: int) -> list[int]:
         """Read ``count`` registers from ``address`` on.
@@ -449,7 +473,7 @@ class TileDriver:
             header = Header.decode(word)
         except ValueError:
             header = None
-        if header is None or header.kind not in (Kind.OUTPUT, Kind.REPLY):
+        if header is None or header.kind not in (Kind.OUTPUT, Kind.REPLY, Kind.ROW_REPORT):
             raise ProtocolError(f"The chip sent {word:#018x} where a message should begin")
         return header
 

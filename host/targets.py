@@ -342,6 +342,11 @@ class _TiledTarget(Target):
             self._close()
             raise
 
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """The tiles that run, in order."""
+        return tuple(self._tiles.values())
+
     def _run(
         self, codes: dict[str, Codes], progress: Callable[[int, int], None]
     ) -> Mapping[str, NDArray[Any]]:

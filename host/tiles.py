@@ -89,6 +89,11 @@ class Tile(ABC):
         self.arrays: dict[int, CCrossbar] = {}
         """Those in use, by number: the core, counted over all tiles."""
 
+    @property
+    def compiled(self) -> CompiledNetwork:
+        """What it runs."""
+        return self._compiled
+
     def run(
         self, codes: Mapping[str, Codes], progress: Callable[[int, int], None]
     ) -> dict[str, NDArray[Any]]:
@@ -172,6 +177,11 @@ class VerilatedTile(Tile):
         except BaseException:
             self.simulation.close()
             raise
+
+    @property
+    def driver(self) -> TileDriver:
+        """The other end of its word stream."""
+        return self._driver
 
     @property
     def counters(self) -> Counters:

@@ -131,6 +131,7 @@ class RowWriter(wiring.Component):
         self._row = Signal(range(chip.rows))
         self._fine = Signal(FINE_BITS)
         self._average = Signal(3)
+        self._recheck = Signal()
         self._limit = Signal(16)
         self._iterations = Signal(16)
         self._beats = Signal(BEAT_BITS)  # of the row
@@ -302,10 +303,14 @@ class RowWriter(wiring.Component):
         level = levels.read_port()
         seen = sums.read_port()
         mask = masks.write_port()
+        before = masks.read_port()
         step = Signal(range(chip.lanes + _EVALUATION + 1))
         kept_cells = Signal(chip.lanes * _LANE_BITS)
         kept_sums = Signal(chip.lanes * SUM_BITS)
+        kept_before = Signal(chip.lanes)  # lanes that no verification has found right
         now_cells = Signal.like(kept_cells)
+        now_before = Signal.like(kept_before)
+        judged = Signal()
         found = Signal(SUM_BITS)  # of the lane whose level stands at the table
         error = Signal(SUM_BITS)  # of the lane before it
         rate = Signal(SUM_BITS)
@@ -319,6 +324,8 @@ class RowWriter(wiring.Component):
             seen.addr.eq(self._beat),
             now_cells.eq(Mux(first, cell.data, kept_cells)),
             level.addr.eq(now_cells),
+            now_before.eq(Mux(first, before.data, kept_before)),
+            before.addr.eq(self._beat),
             mask.addr.eq(self._beat),
             mask.data.eq(Cat(self._off, self._off & self._low)),
             mask.en.eq(self._state == _State.PULSE),
@@ -352,7 +359,9 @@ class RowWriter(wiring.Component):
                 found.eq(Mux(first, seen.data, kept_sums)),
                 error.eq(distance),
                 rate.eq(Mux(below, up, down)),
-                off.eq(distance > tolerance),
+                kept_before.eq(now_before >> 1),
+                judged.eq(now_before[0] | self._recheck | (self._iterations == 0)),
+                off.eq(judged & (distance > tolerance)),
                 low.eq(below),
                 # Lane by lane from the top; all of them have moved on when the last has come.
                 self._off.eq(Cat(self._off, off)[1:]),

@@ -112,8 +112,14 @@ def test_rows_are_written_as_specified(name: str, stall: float) -> None:
             tolerance=tolerance,
             limit=limit,
             average=average,
+            recheck=recheck,
         )
-        for tolerance, limit, average in ((0.03, 12, 0), (0.1, 3, 2), (0.05, 0, 1), (0.02, 20, 0))
+        for tolerance, limit, average, recheck in (
+            (0.03, 8, 0, True),
+            (0.1, 3, 2, False),
+            (0.05, 0, 1, True),
+            (0.02, 12, 0, False),
+        )
     ]
     wanted: list[WrittenRow] = []
     messages = []
