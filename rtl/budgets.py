@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +12,7 @@ from ..arch.chip import Chip
 from ..arch.formats import ACTIVATION_BITS
 from .checks import check_chip
 
-__all__ = ["RowBudgets", "rows_members"]
+__all__ = ["RowBudgets", "add_row_budgets", "rows_members"]
 
 _PLANE_BITS = (ACTIVATION_BITS - 1).bit_length()
 
@@ -73,3 +73,16 @@ class RowBudgets(wiring.Component):
             with m.If(self.reset):
                 m.d.sync += register.eq(1)
         return m
+
+
+def add_row_budgets(
+    m: Module, chip: Chip, chosen: Value, value: Value, begin: Value, budgets: Value
+) -> None:
+    """Registers that take ``value`` if ``chosen`` and start anew at ``begin``."""
+    m.submodules.row_budgets = registers = RowBudgets(chip=chip)
+    m.d.comb += [
+        registers.set.eq(chosen),
+        registers.value.eq(value),
+        registers.reset.eq(begin),
+        budgets.eq(registers.budgets),
+    ]

@@ -9,7 +9,7 @@ from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS
 from ..arch.isa import ADDRESS_REGISTERS, FORMATS, OPCODE, Opcode, Reg, Source
 from ..arch.timing import vector_latency
-from .budgets import RowBudgets, rows_members
+from .budgets import add_row_budgets, rows_members
 from .checks import check_chip
 from .decode import KIND, kind_of, rows_below
 from .drain import QUANT_BITS, Drain
@@ -320,14 +320,8 @@ class Controller(wiring.Component):
                 with m.Case(reg):
                     m.d.sync += target.eq(Mux(add, target, 0) + value[: len(target)])
         if self._chip.row_budgets:
-            m.submodules.row_budgets = budgets = RowBudgets(chip=self._chip)
-            chosen = self._field(Opcode.SET, "reg") == Reg.ROWS_PER_READ
-            m.d.comb += [
-                budgets.set.eq(changes & chosen),
-                budgets.value.eq(value),
-                budgets.reset.eq(self._begin),
-                self.budgets.eq(budgets.budgets),
-            ]
+            chosen = changes & (self._field(Opcode.SET, "reg") == Reg.ROWS_PER_READ)
+            add_row_budgets(m, self._chip, chosen, value, self._begin, self.budgets)
 
     def _rows_register(self) -> dict[int, Value]:
         """Row budgets are registers of their own."""
