@@ -215,12 +215,18 @@ class AnCode:
 
     def _clash(self, first: int, second: int) -> str:
         what = "no error" if first == 0 else f"an error of {first:+d}"
-        most = max(2 * self.a, 2 * smallest_a(self.errors))
+        kind = f"'{self.model}' errors of {self.word_bits}-bit words in {self.cell_bits}-bit cells"
+        # Words are twice as long as the weights in them.
+        most = largest_product(self.word_bits, self.word_bits // 2) // self.b
         better = nearest_a(self.a, self.errors, most)
         return (
             f"A = {self.a} does not tell {what} from one of {second:+d}: both leave "
-            f"{second % self.a} modulo {self.a}; the nearest A that is valid for '{self.model}' "
-            f"errors of {self.word_bits}-bit words is {better}"
+            f"{second % self.a} modulo {self.a}; "
+            + (
+                f"no A up to {most}, the largest that fits, is valid for {kind}"
+                if better is None
+                else f"the nearest A that is valid for {kind} is {better}"
+            )
         )
 
     def _check_table(self, table: tuple[int, ...]) -> None:

@@ -4,15 +4,18 @@
 import hashlib
 import json
 from enum import StrEnum
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .ancode import AnCode, ErrorModel, largest_product, nearest_a, single_errors
 from .budgets import encode_budget
 from .errors import ConfigError
 from .formats import ACTIVATION_BITS, WEIGHT_BITS, adc_bits_needed
+from .registers import CoreEvent
 from .tomlconfig import load_model
 
 __all__ = ["MAX_MESH", "Chip", "RowSchedule", "board_chip_names", "chip_names", "load_chip"]
@@ -23,7 +26,9 @@ MAX_MESH = 16
 _NETWORK = ("channels", "routes", "slot_words", "packet_words", "buffer_flits")
 """Fields that shape routers and network interfaces."""
 
-_OPTIONS: frozenset[str] = frozenset({"program_verify", "row_budgets"})
+_OPTIONS: frozenset[str] = frozenset(
+    {"code_a", "code_b", "code_errors", "program_verify", "row_budgets"}
+)
 """Fields of :attr:`Chip.structure` only where they do not stand at their default: a chip that does
 without an option is the chip it was before there was one, with the same hash."""
 
@@ -121,6 +126,20 @@ class Chip(BaseModel):
     """Whether arrays have a write port, and the tile a controller that programs their cells by
     pulses and verifying reads."""
 
+    code_a: int = Field(default=0, ge=0)
+    """A of the AN code under which weights are stored, in words of twice their bits
+    (``docs/ecc.md``); 0: none, they are stored as they are."""
+
+    code_b: int = Field(default=1, ge=1)
+    """B of an AB code: words are stored times A * B."""
+
+    code_errors: ErrorModel = ErrorModel.SLICE
+    """Errors that the code corrects."""
+
+    code_table: tuple[int, ...] = ()
+    """What to take off a sum, for each remainder modulo A: 0 (but at 0) where an error is only
+    detected (run time). Empty: what ``code_errors`` says."""
+
     @field_validator("mesh")
     @classmethod
     def _check_mesh(cls, value: tuple[int, int]) -> tuple[int, int]:
@@ -166,6 +185,7 @@ class Chip(BaseModel):
         for key in (*words, "packet_words"):
             if not _power_of_two(getattr(self, key)):
                 raise ValueError(f"{key} must be a power of two, not {getattr(self, key)}")
+        self._check_code()
         return self
 
     def _check_budgets(self) -> None:
@@ -194,12 +214,76 @@ class Chip(BaseModel):
                 + (f" or lower {what} to {fits}" if fits else "")
             )
 
+    def _check_code(self) -> None:
+        if self.code_a == 0:
+            for key in ("code_b", "code_errors", "code_table"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} is for chips with an AN code; give code_a as well")
+            return
+        most = largest_product(self.word_bits, WEIGHT_BITS)
+        if self.code_a * self.code_b > most:
+            errors = single_errors(self.code_errors, self.word_bits, self.cell_bits)
+            fits = nearest_a(self.code_a, errors, most // self.code_b)
+            raise ValueError(
+                f"code_a * code_b is {self.code_a * self.code_b}; {self.word_bits}-bit words hold "
+                f"{WEIGHT_BITS}-bit weights times {most} at most"
+                + (f"; with code_b = {self.code_b} take code_a = {fits}" if fits else "")
+            )
+        if self.an_code is None:
+            raise ValueError("code_a says that there is a code, yet there is none")
+
     # What follows from the fields. Every part of the twin reads these; none computes them again.
+
+    @cached_property
+    def an_code(self) -> AnCode | None:
+        """The code under which weights are stored, with its table; None without one."""
+        if self.code_a == 0:
+            return None
+        return AnCode(
+            self.code_a,
+            self.code_b,
+            self.code_errors,
+            self.word_bits,
+            self.cell_bits,
+            self.code_table or None,
+        )
+
+    @property
+    def stored_factor(self) -> int:
+        """What a word in the cells is times its weight: A * B under a code."""
+        return self.code_a * self.code_b or 1
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a word in the cells."""
+        return WEIGHT_BITS * (2 if self.code_a else 1)
+
+    @property
+    def sum_range(self) -> tuple[int, int]:
+        """The least and the greatest sum of an output's codes, weighed, of one read."""
+        full = (1 << self.adc_bits) - 1
+        weights = self.column_weights
+        return full * sum(min(w, 0) for w in weights), full * sum(max(w, 0) for w in weights)
+
+    @property
+    def read_range(self) -> tuple[int, int]:
+        """The least and the greatest value that one read adds to an output's sum, before it is
+        moved up by its plane."""
+        low, high = self.sum_range
+        if self.an_code is None:
+            return low, high
+        step = 1 + max(abs(entry.step) for entry in self.an_code.corrections)
+        return low // self.stored_factor - step, high // self.stored_factor + step
+
+    @property
+    def events(self) -> tuple[CoreEvent, ...]:
+        """Events that its cores count."""
+        return (CoreEvent.CORRECTED, CoreEvent.DETECTED) if self.code_a else ()
 
     @property
     def slices(self) -> int:
-        """Cells that the bits of one weight are cut into."""
-        return WEIGHT_BITS // self.cell_bits
+        """Cells that the bits of one word are cut into."""
+        return self.word_bits // self.cell_bits
 
     @property
     def column_weights(self) -> tuple[int, ...]:
@@ -279,13 +363,13 @@ class Chip(BaseModel):
     def full_scale(self, rows: int) -> int:
         """What the sum of a product over so many rows comes to with every conversion at full
         scale, whatever the schedule."""
-        top = ((1 << self.adc_bits) - 1) * sum(abs(weight) for weight in self.column_weights)
+        top = max(-self.read_range[0], self.read_range[1])
         return sum((-(-rows // most) * top) << p for p, most in enumerate(self.budgets))
 
     @property
     def structure(self) -> dict[str, int]:
         """The fields that shape the RTL of a tile."""
-        free = {"name", "rows_per_read", "row_schedule", "mesh", *_NETWORK}
+        free = {"name", "rows_per_read", "row_schedule", "code_table", "mesh", *_NETWORK}
         free |= {k for k in _OPTIONS if getattr(self, k) == type(self).model_fields[k].default}
         fields = {k: v for k, v in self.model_dump().items() if k not in free}
         if "row_budgets" in fields:

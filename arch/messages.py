@@ -51,6 +51,10 @@ class Kind(IntEnum):
     """Payload to the lists of a tile's network interface: what the words of its input and output
     FIFO are (``arch/noc_interface.py``)."""
 
+    WRITE_CORRECTIONS = 13
+    """Payload to the tables of corrections of all cores, from remainder ``address`` on, an entry a
+    word (``AnCode.words``); a tile without AN code takes it for a wrong message."""
+
     PROGRAM_ROW = 15
     """Payload is what the cells of a row are to become (``arch/writing.py``), row in ``address``
     bits 15:0, core in bits 31:16: the tile pulses and verifies them, then answers ROW_REPORT. Only

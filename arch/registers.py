@@ -11,16 +11,20 @@ from enum import IntEnum, StrEnum
 __all__ = [
     "CORE_BASE",
     "CORE_STRIDE",
+    "EVENT_BASE",
+    "EVENT_STRIDE",
     "ID_MAGIC",
     "ID_VERSION",
     "REGISTERS",
     "Access",
     "Control",
     "CoreCounter",
+    "CoreEvent",
     "Register",
     "Status",
     "TileRegister",
     "core_address",
+    "event_address",
     "manual",
 ]
 
@@ -59,6 +63,14 @@ class CoreCounter(IntEnum):
     ADC_STALLS = 3
 
 
+class CoreEvent(IntEnum):
+    """Counters of a core that only some chips have (:attr:`~.chip.Chip.events`)."""
+
+    SATURATED = 0
+    CORRECTED = 1
+    DETECTED = 2
+
+
 class Control(IntEnum):
     """Bits of CONTROL."""
 
@@ -85,6 +97,9 @@ class Status(IntEnum):
 
 CORE_BASE = 64
 CORE_STRIDE = len(CoreCounter)
+
+EVENT_BASE = 512
+EVENT_STRIDE = 4
 
 
 @dataclass(frozen=True)
@@ -130,6 +145,18 @@ _CORE = {
 }
 
 
+_EVENT = {
+    CoreEvent.SATURATED: "conversions at full scale",
+    CoreEvent.CORRECTED: "sums of a read from which the AN-code unit took an error off",
+    CoreEvent.DETECTED: "sums of a read in which it found an error that it cannot correct",
+}
+
+
+def event_address(core: int, event: CoreEvent) -> int:
+    """Address of a counter of events of a core."""
+    return EVENT_BASE + core * EVENT_STRIDE + int(event)
+
+
 def core_address(core: int, counter: CoreCounter) -> int:
     """Address of a counter of a core."""
     return CORE_BASE + core * CORE_STRIDE + int(counter)
@@ -147,5 +174,9 @@ def manual() -> str:
     lines += [
         f"| {CORE_BASE} + {CORE_STRIDE} * core + {int(c)} | {c.name} | read | {doc} |"
         for c, doc in _CORE.items()
+    ]
+    lines += [
+        f"| {EVENT_BASE} + {EVENT_STRIDE} * core + {int(e)} | {e.name} | read | {doc} |"
+        for e, doc in _EVENT.items()
     ]
     return "\n".join(lines) + "\n"

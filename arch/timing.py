@@ -7,7 +7,7 @@ sides; tests hold them equal.
 
 from .chip import Chip
 
-__all__ = ["FETCH", "core_tail", "reduction_stages", "tap_delay", "vector_latency"]
+__all__ = ["CODE_STAGES", "FETCH", "core_tail", "reduction_stages", "tap_delay", "vector_latency"]
 
 FETCH = 1
 """Cycles before an instruction's first cycle of execution."""
@@ -19,9 +19,13 @@ _VECTOR_STAGES = 12
 the store of what is left of a REQ whose last codes lie in two words of data memory."""
 
 
-def core_tail(_chip: Chip) -> int:
+CODE_STAGES = 4
+"""Register stages of the AN-code unit."""
+
+
+def core_tail(chip: Chip) -> int:
     """Cycles a core stays busy after its last beat, until the sum is in the accumulators."""
-    return _CORE_TAIL
+    return _CORE_TAIL + (CODE_STAGES if chip.code_a else 0)
 
 
 def reduction_stages(chip: Chip) -> int:

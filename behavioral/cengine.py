@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.ancode import AnCode
 from ..arch.errors import ToolError
 from ..arch.formats import ACTIVATION_BITS
+from .ancode import decode
 from .buildcache import build_once, file_parts
-from .core import MAX_COLUMNS, MvmConfig, MvmResult, check_mvm
+from .core import EVENTS, MAX_COLUMNS, Event, MvmConfig, MvmResult, check_mvm
 from .crossbar import READ_LIMIT, Analog, check_columns, check_digits, check_key, check_masks
 from .image import ArrayImage
 
@@ -74,6 +76,9 @@ _CONFIG_FIELDS = (
 )
 
 
+_MAX_CODE = 257
+
+
 class _Config(ctypes.Structure):
     """``ohm_mvm_config``."""
 
@@ -82,6 +87,9 @@ class _Config(ctypes.Structure):
         ("columns", ctypes.c_int32),
         ("weights", ctypes.c_int32 * MAX_COLUMNS),
         ("budgets", ctypes.c_int32 * ACTIVATION_BITS),
+        ("code", ctypes.c_int32),
+        ("steps", ctypes.c_int32 * _MAX_CODE),
+        ("flags", ctypes.c_int32 * _MAX_CODE),
     )
 
 
@@ -117,7 +125,7 @@ _SIGNATURES: Signatures = {
     ),
     "ohm_core_mvm": (
         ctypes.c_int,
-        (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 5),
+        (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 7),
     ),
     "ohm_tile_run": (
         ctypes.c_int,
@@ -407,15 +415,34 @@ def mvm_parameters(configs: Sequence[MvmConfig]) -> ctypes.Array[_Config]:
                 len(c.weights),
                 c.weights,
                 tuple(c.most_rows(plane) for plane in range(ACTIVATION_BITS)),
+                *_code_parameters(c.code),
             )
             for c in configs
         )
     )
 
 
-def core_mvm(crossbar: CCrossbar, x: NDArray[np.uint8], config: MvmConfig) -> MvmResult:
+def _code_parameters(code: AnCode | None) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """A * B; for each remainder what a quotient grows by, and the events that it means."""
+    if code is None:
+        return 0, (), ()
+    if code.product > _MAX_CODE:
+        raise ValueError(f"A code's A * B must be at most {_MAX_CODE}, not {code.product}")
+    decoded = decode(code, np.arange(code.product))
+    flags = (decoded.corrected << Event.CORRECTED) | (decoded.detected << Event.DETECTED)
+    return code.product, tuple(decoded.values.tolist()), tuple(flags.tolist())
+
+
+def core_mvm(
+    crossbar: CCrossbar,
+    x: NDArray[np.uint8],
+    config: MvmConfig,
+    words: NDArray[np.int32] | None = None,
+) -> MvmResult:
     """As :func:`.core.core_mvm`, in C."""
-    check_mvm(x, config, crossbar.image.rows, crossbar.image.cols)
+    check_mvm(x, config, crossbar.image.rows, crossbar.image.cols, words)
+    known = None if words is None else np.ascontiguousarray(words)
+    events = np.zeros(EVENTS, dtype=np.int64)
     x = np.ascontiguousarray(x)
     batch = len(x)
     acc = np.empty((batch, config.outputs), dtype=np.int32)
@@ -426,11 +453,13 @@ def core_mvm(crossbar: CCrossbar, x: NDArray[np.uint8], config: MvmConfig) -> Mv
             mvm_parameters([config]),
             batch,
             x.ctypes.data,
+            None if known is None else known.ctypes.data,
             acc.ctypes.data,
             *(counts[i].ctypes.data for i in range(3)),
+            events.ctypes.data,
         )
     )
-    return MvmResult(acc, counts[0], counts[1], counts[2])
+    return MvmResult(acc, counts[0], counts[1], counts[2], events)
 
 
 def check_status(status: int) -> None:

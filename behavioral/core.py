@@ -9,19 +9,39 @@ Crafton et al. 2021, Fig. 11).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.ancode import AnCode
 from ..arch.chip import Chip
 from ..arch.formats import ACTIVATION_BITS
+from ..arch.registers import CoreEvent
 from ..arch.timing import core_tail
+from .ancode import decode
 from .crossbar import Crossbar
 
-__all__ = ["MAX_COLUMNS", "MvmConfig", "MvmResult", "check_mvm", "core_mvm"]
+__all__ = ["EVENTS", "MAX_COLUMNS", "Event", "MvmConfig", "MvmResult", "check_mvm", "core_mvm"]
 
 MAX_COLUMNS = 16
 """Columns that one output may stand in."""
+
+
+class Event(IntEnum):
+    """What is counted in a product: :class:`~ohmtwin.arch.registers.CoreEvent`, and behind it what
+    only somebody knows who knows the truth."""
+
+    SATURATED = CoreEvent.SATURATED
+    CORRECTED = CoreEvent.CORRECTED
+    DETECTED = CoreEvent.DETECTED
+    MISCORRECTED = 3
+    """Sums of a read that were corrected, and are wrong."""
+    MISSED = 4
+    """Sums of a read that are wrong without any sign of it."""
+
+
+EVENTS = len(Event)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +71,8 @@ class MvmConfig:
         Bits of an input, 1 to 8.
     tail : int
         Cycles from the last beat (or planner step) to the end of the operation.
+    code : AnCode, optional
+        Under which weights are stored: each read's sum is decoded (``docs/ecc.md``).
 
     Raises
     ------
@@ -68,6 +90,7 @@ class MvmConfig:
     planes: int = 8
     tail: int = 0
     budgets: tuple[int, ...] = ()
+    code: AnCode | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -121,6 +144,7 @@ class MvmConfig:
             planes=planes,
             tail=core_tail(chip),
             budgets=budgets,
+            code=chip.an_code,
         )
 
     def most_rows(self, plane: int) -> int:
@@ -138,15 +162,24 @@ class MvmResult:
         Sums, modulo ``2**32``.
     reads, active, stall : uint32 arrays [batch]
         Reads made; cycles from start to end; cycles in which the ADC waited for the planner.
+    events : int64 array [EVENTS]
+        Of the whole batch, by :class:`Event`; the last two only where the words were told.
     """
 
     acc: NDArray[np.int32]
     reads: NDArray[np.uint32]
     active: NDArray[np.uint32]
     stall: NDArray[np.uint32]
+    events: NDArray[np.int64]
 
 
-def check_mvm(x: NDArray[np.uint8], config: MvmConfig, rows: int, cols: int) -> None:
+def check_mvm(
+    x: NDArray[np.uint8],
+    config: MvmConfig,
+    rows: int,
+    cols: int,
+    words: NDArray[np.int32] | None = None,
+) -> None:
     """Refuse inputs or a configuration that do not fit an array of ``rows`` by ``cols``.
 
     Raises
@@ -161,6 +194,11 @@ def check_mvm(x: NDArray[np.uint8], config: MvmConfig, rows: int, cols: int) -> 
     span = len(config.weights)
     if config.outputs * span > cols:
         raise ValueError(f"MVM needs {config.outputs} x {span} columns of an array that has {cols}")
+    if words is not None and (words.dtype != np.int32 or words.shape != (rows, cols // span)):
+        raise ValueError(
+            f"The words of an array must be int32 [{rows}, {cols // span}], not {words.dtype} "
+            f"{list(words.shape)}"
+        )
 
 
 def plan_plane(candidates: NDArray[np.intp], n: int, group: int) -> Iterator[tuple[list[int], int]]:
@@ -173,7 +211,12 @@ def plan_plane(candidates: NDArray[np.intp], n: int, group: int) -> Iterator[tup
         yield taken, len({r // group for r in taken})
 
 
-def core_mvm(crossbar: Crossbar, x: NDArray[np.uint8], config: MvmConfig) -> MvmResult:
+def core_mvm(
+    crossbar: Crossbar,
+    x: NDArray[np.uint8],
+    config: MvmConfig,
+    words: NDArray[np.int32] | None = None,
+) -> MvmResult:
     """Multiply a batch of vectors with the array's weights, one after another.
 
     Parameters
@@ -183,26 +226,39 @@ def core_mvm(crossbar: Crossbar, x: NDArray[np.uint8], config: MvmConfig) -> Mvm
     x : uint8 array [batch, rows]
         Inputs; those of unused rows are ignored.
     config : MvmConfig
+    words : int32 array [rows, words of a row], optional
+        What the cells are meant to hold, taken together and without the factors of the code: with
+        it sums can be told right from wrong.
 
     Raises
     ------
     ValueError
         See :func:`check_mvm`.
     """
-    check_mvm(x, config, crossbar.image.rows, crossbar.image.cols)
+    check_mvm(x, config, crossbar.image.rows, crossbar.image.cols, words)
     batch = len(x)
+    counts = np.zeros((3, batch), dtype=np.uint32)
     result = MvmResult(
         np.zeros((batch, config.outputs), dtype=np.int32),
-        *(np.zeros(batch, dtype=np.uint32) for _ in range(3)),
+        counts[0],
+        counts[1],
+        counts[2],
+        np.zeros(EVENTS, dtype=np.int64),
     )
     for i in range(batch):
-        acc, result.reads[i], result.active[i], result.stall[i] = _product(crossbar, x[i], config)
+        acc, result.reads[i], result.active[i], result.stall[i] = _product(
+            crossbar, x[i], config, words, result.events
+        )
         result.acc[i] = acc.astype(np.uint32).view(np.int32)
     return result
 
 
 def _product(
-    crossbar: Crossbar, x: NDArray[np.uint8], config: MvmConfig
+    crossbar: Crossbar,
+    x: NDArray[np.uint8],
+    config: MvmConfig,
+    words: NDArray[np.int32] | None,
+    events: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], int, int, int]:
     weights = np.array(config.weights, dtype=np.int64)
     columns = config.outputs * len(weights)
@@ -221,7 +277,11 @@ def _product(
             driven = np.zeros_like(bits)
             driven[taken] = bits[taken]
             codes = crossbar.read(driven, columns).astype(np.int64)
-            acc += (codes.reshape(config.outputs, -1) @ weights) << plane
+            sums = codes.reshape(config.outputs, -1) @ weights
+            if config.code is not None:
+                truth = None if words is None else words[driven, : config.outputs].sum(axis=0)
+                sums = _decode(config.code, sums, truth, events)
+            acc += sums << plane
             # The plan slot holds one read: it is free once the previous read was accepted.
             planned = planned + waiting + steps
             if reads:
@@ -237,3 +297,20 @@ def _product(
     if reads:
         end = max(end, accepted + config.beats)
     return acc, reads, end + config.tail, stall
+
+
+def _decode(
+    code: AnCode,
+    sums: NDArray[np.int64],
+    truth: NDArray[np.int64] | None,
+    events: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """The sums without the factors of the code, and counts of what was found in them."""
+    decoded = decode(code, sums)
+    events[Event.CORRECTED] += np.count_nonzero(decoded.corrected)
+    events[Event.DETECTED] += np.count_nonzero(decoded.detected)
+    if truth is not None:
+        wrong = decoded.values != truth
+        events[Event.MISCORRECTED] += np.count_nonzero(wrong & decoded.corrected)
+        events[Event.MISSED] += np.count_nonzero(wrong & ~decoded.corrected & ~decoded.detected)
+    return decoded.values

@@ -36,7 +36,10 @@ class _Tile(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("cores", "rows", "outputs", "lanes", "latency")),
         *(
             (name, ctypes.c_void_p)
-            for name in ("arrays", "params", "tables", "data", "row", "sums", "acc", "vec")
+            for name in (
+                *("arrays", "params", "tables", "data", "row", "sums", "acc", "vec"),
+                *("words", "events"),
+            )
         ),
     )
 
@@ -63,6 +66,10 @@ class CTile:
         By core.
     memories : MemoriesLike
         Changed in place.
+    words : mapping of int to int32 array
+        What the arrays are meant to hold, by core, where it is known: see ``core_mvm``.
+    events : int64 array [EVENTS, cores]
+        Added to.
     """
 
     def __init__(
@@ -71,6 +78,8 @@ class CTile:
         program: TileProgram,
         arrays: Mapping[int, CCrossbar],
         memories: MemoriesLike,
+        words: Mapping[int, NDArray[np.int32]],
+        events: NDArray[np.int64],
     ) -> None:
         chip = program.chip
         self._run = lib.ohm_tile_run
@@ -79,6 +88,11 @@ class CTile:
         self._handles = (ctypes.c_void_p * chip.cores)(
             *(arrays[c].handle if c in arrays else None for c in range(chip.cores))
         )
+        self._words = dict(words)
+        self._word_places = (ctypes.c_void_p * chip.cores)(
+            *(words[c].ctypes.data if c in words else None for c in range(chip.cores))
+        )
+        self._events = events
         self._kept = (
             np.ascontiguousarray(program.params),
             np.ascontiguousarray(program.tables),
@@ -96,6 +110,8 @@ class CTile:
             vector_latency(chip),
             ctypes.addressof(self._handles),
             *(a.ctypes.data for a in self._kept),
+            ctypes.addressof(self._word_places),
+            events.ctypes.data,
         )
 
     def run(

@@ -7,12 +7,13 @@ of ``docs/tile.md``.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.errors import InputError
+from .core import Event
 from .machine_execute import Array, Executor
 from .machine_steps import Control, Places, Trace
 from .machine_times import PassTimes, pass_times
@@ -34,6 +35,12 @@ class Counters:
         One for each core of the chip.
     lanes : int
         ADCs of a core.
+    core_saturated, core_corrected, core_detected : tuple of int
+        Events of cores (:class:`~ohmtwin.arch.registers.CoreEvent`), one for each core; empty where
+        the chip does not count them.
+    core_miscorrected, core_missed : tuple of int
+        The same, of what only the fast machine knows (:class:`~.core.Event`): no part of
+        comparisons.
     """
 
     cycles: int
@@ -45,6 +52,11 @@ class Counters:
     core_active: tuple[int, ...]
     core_adc_stalls: tuple[int, ...]
     lanes: int
+    core_saturated: tuple[int, ...] = ()
+    core_corrected: tuple[int, ...] = ()
+    core_detected: tuple[int, ...] = ()
+    core_miscorrected: tuple[int, ...] = field(default=(), compare=False)
+    core_missed: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def reads(self) -> int:
@@ -149,7 +161,16 @@ class Machine:
             core_active=active,
             core_adc_stalls=adc_stalls,
             lanes=self._program.chip.lanes,
+            **self._events(),
         )
+
+    def _events(self) -> dict[str, tuple[int, ...]]:
+        chip = self._program.chip
+        known = [Event(event) for event in chip.events]
+        if chip.code_a:
+            known += [Event.MISCORRECTED, Event.MISSED]
+        events = self._executor.tally.events
+        return {f"core_{e.name.lower()}": tuple(int(v) for v in events[e]) for e in known}
 
     def clear_counters(self) -> None:
         """What CONTROL.clear does; the numbers of reads go on."""

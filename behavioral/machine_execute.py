@@ -49,16 +49,33 @@ class Memories:
 
 class Tally:
     """Counts of a tile: ``tile`` int64 [3], cycles and stalls for cores and vector unit; ``core``
-    int64 [4, cores], reads, beats, active cycles and stalls of the ADCs."""
+    int64 [4, cores], reads, beats, active cycles and stalls of the ADCs; ``events`` int64
+    [EVENTS, cores], by :class:`~.core.Event`."""
 
     def __init__(self, cores: int) -> None:
         self.tile = np.zeros(3, dtype=np.int64)
         self.core = np.zeros((4, cores), dtype=np.int64)
+        self.events = np.zeros((core.EVENTS, cores), dtype=np.int64)
 
     def clear(self) -> None:
         """All counts to 0."""
         self.tile[:] = 0
         self.core[:] = 0
+        self.events[:] = 0
+
+
+def _words(program: TileProgram) -> dict[int, NDArray[np.int32]]:
+    """What the arrays are meant to hold, by core: int32 [rows, outputs], without the code's
+    factor."""
+    chip = program.chip
+    weights = np.array(chip.column_weights, dtype=np.int32)
+    shape = (chip.rows, chip.outputs, chip.columns_per_output)
+    return {
+        spec.core: spec.levels[:, : chip.outputs * shape[2]].reshape(shape).astype(np.int32)
+        @ weights
+        // chip.stored_factor
+        for spec in program.arrays
+    }
 
 
 class Executor:
@@ -77,11 +94,12 @@ class Executor:
         self._memories = Memories(program)
         self.tally = Tally(program.chip.cores)
         """Grows with every pass."""
+        self._words = {} if program.chip.an_code is None else _words(program)
         self._c: CTile | None = None
         lib = common_library(list(arrays.values()))
         if lib is not None:
             of_c = {c: a for c, a in arrays.items() if isinstance(a, CCrossbar)}
-            self._c = CTile(lib, program, of_c, self._memories)
+            self._c = CTile(lib, program, of_c, self._memories, self._words, self.tally.events)
 
     def run(
         self,
@@ -186,12 +204,13 @@ class Executor:
         """Returns the cycles that it keeps its core busy."""
         array, x = self._arrays[at], self._memories.rows[at][None]
         if isinstance(array, Crossbar):
-            result = core.core_mvm(array, x, config)
+            result = core.core_mvm(array, x, config, self._words.get(at))
         else:
-            result = cengine.core_mvm(array, x, config)
+            result = cengine.core_mvm(array, x, config, self._words.get(at))
         reads, active, stall = (int(v[0]) for v in (result.reads, result.active, result.stall))
         self._memories.acc[at, : config.outputs] = result.acc[0]
         self.tally.core[:, at] += (reads, reads * config.beats, active, stall)
+        self.tally.events[:, at] += result.events
         return active
 
     def _requantize(self, step: np.void, given: NDArray[np.uint8]) -> None:

@@ -296,6 +296,13 @@ class TileProgram:
         """The tables as uint64 [32 * tables] words, as a WRITE_TABLE message carries them."""
         return np.ascontiguousarray(self.tables).reshape(-1).view("<u8").astype(np.uint64)
 
+    @property
+    def corrections(self) -> NDArray[np.uint64]:
+        """The table of corrections as uint64 words, as a WRITE_CORRECTIONS message carries them;
+        none without an AN code."""
+        code = self.chip.an_code
+        return np.array([] if code is None else code.words, dtype=np.uint64)
+
     def pack_inputs(self, codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
         """Lay out samples as input words.
 

@@ -209,6 +209,8 @@ def _flat(counters: Counters) -> dict[str, int]:
     """Every counter by name; those of cores as ``core_reads[3]``."""
     flat: dict[str, int] = {}
     for entry in dataclasses.fields(counters):
+        if not entry.compare:
+            continue
         value = getattr(counters, entry.name)
         if isinstance(value, tuple):
             flat |= {f"{entry.name}[{core}]": int(count) for core, count in enumerate(value)}
@@ -234,7 +236,7 @@ def compare_counters(
         details={
             key: list(value) if isinstance(value, tuple) else value
             for key, value in dataclasses.asdict(counters).items()
-            if key not in ("cycles", "lanes")
+            if key not in ("cycles", "lanes") and value != ()
         },
         differing=tuple(
             (name, theirs.get(name, 0), ours.get(name, 0))

@@ -19,6 +19,8 @@ from ..arch.messages import MAX_LENGTH, Header, Kind
 from ..arch.registers import (
     CORE_BASE,
     CORE_STRIDE,
+    EVENT_BASE,
+    EVENT_STRIDE,
     ID_MAGIC,
     ID_VERSION,
     Control,
@@ -203,7 +205,17 @@ def read_counters(chip: Chip, read: ReadRegisters) -> Counters:
         core_active=tuple(cores[CoreCounter.ACTIVE :: CORE_STRIDE]),
         core_adc_stalls=tuple(cores[CoreCounter.ADC_STALLS :: CORE_STRIDE]),
         lanes=chip.lanes,
+        **_read_events(chip, read),
     )
+
+
+def _read_events(chip: Chip, read: ReadRegisters) -> dict[str, tuple[int, ...]]:
+    if not chip.events:
+        return {}
+    found = read(EVENT_BASE, EVENT_STRIDE * chip.cores)
+    return {
+        f"core_{event.name.lower()}": tuple(found[event::EVENT_STRIDE]) for event in chip.events
+    }
 
 
 class TileDriver:
@@ -246,6 +258,7 @@ class TileDriver:
         self._write(Kind.WRITE_PROGRAM, program.encoded)
         self._write(Kind.WRITE_PARAMS, program.params)
         self._write(Kind.WRITE_TABLE, program.table_words)
+        self._write(Kind.WRITE_CORRECTIONS, program.corrections)
         self._write(Kind.WRITE_DATA, program.data)
         self._control(Control.CLEAR)
         self._control(Control.RUN)

@@ -147,6 +147,7 @@ class MeshDriver:
             (Kind.WRITE_PROGRAM, program.encoded),
             (Kind.WRITE_PARAMS, program.params),
             (Kind.WRITE_TABLE, program.table_words),
+            (Kind.WRITE_CORRECTIONS, program.corrections),
             (Kind.WRITE_DATA, program.data),
         ):
             words += message(kind, payload.tolist())

@@ -72,6 +72,11 @@ def add_counters(counters: Sequence[Counters]) -> Counters:
         core_active=tuple(n for c in counters for n in c.core_active),
         core_adc_stalls=tuple(n for c in counters for n in c.core_adc_stalls),
         lanes=first.lanes,
+        core_saturated=tuple(n for c in counters for n in c.core_saturated),
+        core_corrected=tuple(n for c in counters for n in c.core_corrected),
+        core_detected=tuple(n for c in counters for n in c.core_detected),
+        core_miscorrected=tuple(n for c in counters for n in c.core_miscorrected),
+        core_missed=tuple(n for c in counters for n in c.core_missed),
     )
 
 

@@ -8,6 +8,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.ancode import AnCode
+from ..arch.timing import CODE_STAGES
 
 __all__ = ["AnUnit", "Reciprocal", "reciprocal"]
 
@@ -150,7 +151,7 @@ class AnUnit(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a sum to its quotient."""
-        return 4
+        return CODE_STAGES
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bridge: messages of the host in, memories and registers written, words framed to go out."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -54,6 +54,8 @@ class Bridge(wiring.Component):
         What is written, and where.
     write_program, write_params, write_table, write_data : Out(1)
         To memories; the address is within their size.
+    write_corrections : Out(1)
+        The same to the tables of corrections, on a chip with an AN code.
     run, stop, clear : Out(1)
         Bits of CONTROL, in the cycle after that of the word: registers, since all of the tile hangs
         on them. ``stop`` is to be obeyed before ``run``.
@@ -100,6 +102,7 @@ class Bridge(wiring.Component):
                 "write_params": Out(1),
                 "write_table": Out(1),
                 "write_data": Out(1),
+                **({"write_corrections": Out(1)} if chip.code_a else {}),
                 "run": Out(1),
                 "stop": Out(1),
                 "calm": Out(1, init=1),
@@ -170,13 +173,17 @@ class Bridge(wiring.Component):
                             m.d.comb += self.row_begin.eq(1)
                         with m.Else():
                             m.d.sync += self.link_fault.eq(1)
-                with m.Elif((header_kind < min(Kind)) | (header_kind > Kind.INPUT)):
+                with m.Elif(~self._known(header_kind)):
                     m.d.sync += self.link_fault.eq(1)
         with m.Else():
             m.d.comb += self.i.ready.eq((kind != Kind.INPUT) | ~full)
             with m.If(self.i.valid & self.i.ready):
                 m.d.sync += [left.eq(left - 1), self.addr.eq(self.addr + 1)]
                 self._obey(m, kind)
+
+    def _known(self, kind: Value) -> Value:
+        known = (kind >= min(Kind)) & (kind <= Kind.INPUT)
+        return known | (kind == Kind.WRITE_CORRECTIONS) if self._chip.code_a else known
 
     def _obey(self, m: Module, kind: Signal) -> None:
         """One payload word."""
@@ -186,10 +193,14 @@ class Bridge(wiring.Component):
             Kind.WRITE_TABLE: (self.write_table, table_words(self._chip)),
             Kind.WRITE_DATA: (self.write_data, self._chip.data_words),
         }
+        if self._chip.code_a:
+            memories[Kind.WRITE_CORRECTIONS] = (self.write_corrections, self._chip.code_a)
         with m.Switch(kind):
             for target, (strobe, depth) in memories.items():
                 with m.Case(target):
-                    allowed = self.addr[depth.bit_length() - 1 :] == 0
+                    allowed = self.addr[(depth - 1).bit_length() :] == 0
+                    if depth & (depth - 1):
+                        allowed = self.addr < depth
                     if target is Kind.WRITE_DATA:
                         allowed = allowed & ~self.running
                     with m.If(allowed):

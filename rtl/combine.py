@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slice combine and accumulators: from ADC codes to the sums of a product."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS, WEIGHT_BITS
+from .ancode import AnUnit
 from .checks import check_chip
 
 __all__ = ["SliceAccumulator"]
@@ -19,6 +22,9 @@ class SliceAccumulator(wiring.Component):
     (``docs/tile.md``, "Numbers"; shift-and-add as in ISAAC, section III). The first read of a
     product overwrites what the words held; words that it does not reach keep it. A product that has
     made no read drains as zeros.
+
+    Under an AN code (``docs/ecc.md``) the sum over slices goes through an
+    :class:`~.ancode.AnUnit` before it is moved up by the plane and added.
 
     Latency: :attr:`latency` cycles from a beat to its sum being readable. Throughput: a beat a
     cycle. Draining shares the memory's read port: not while beats are under way.
@@ -46,6 +52,10 @@ class SliceAccumulator(wiring.Component):
         Accumulator word: outputs ``W * drain_addr`` and up.
     sum : In(16)
         Sum of the activations.
+    write, write_addr, write_data : In(1), In(range(A)), In(entry_bits)
+        With a code: to the tables of corrections, as in :class:`~.ancode.AnUnit`.
+    corrected, detected : Out(W)
+        With a code: a bit an output, in the cycle in which sums enter the accumulators.
     drain_data : Out(W * 32)
         W sums modulo ``2**32``, the first lowest, a cycle after ``drain_select``; otherwise 0.
 
@@ -57,8 +67,21 @@ class SliceAccumulator(wiring.Component):
 
     def __init__(self, *, chip: Chip) -> None:
         self._chip = check_chip(chip)
+        self._unit = None
+        self._plane = Signal(3, name="plane", reset_less=True)
+        coded = {}
+        if chip.an_code is not None:
+            low, high = chip.sum_range
+            outputs = chip.outputs_per_beat
+            self._unit = AnUnit(code=chip.an_code, outputs=outputs, low=low, high=high)
+            names = ("write", "write_addr", "write_data")
+            coded = {
+                **{name: In(getattr(self._unit, name).shape()) for name in names},
+                **{name: Out(outputs) for name in ("corrected", "detected")},
+            }
         super().__init__(
             {
+                **coded,
                 "reset": In(1),
                 "begin": In(1),
                 "plane": In(3),
@@ -79,7 +102,7 @@ class SliceAccumulator(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the beat that ends a word to the first in which the word can be drained."""
-        return 2
+        return 2 + (self._unit.latency if self._unit is not None else 0)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -87,7 +110,9 @@ class SliceAccumulator(wiring.Component):
         outputs = chip.outputs_per_beat
         parts = chip.beats_per_word
         per_part = chip.columns_per_output // parts  # columns of one output in a beat
-        width = chip.adc_bits + WEIGHT_BITS + 7  # widest sum over slices, moved up by plane 7
+        unit = self._unit
+        # The widest sum over slices, moved up by plane 7 where no unit comes before that.
+        width = chip.adc_bits + WEIGHT_BITS + 7 if unit is None else unit.bits
 
         m.submodules.sums = sums = memory.Memory(
             shape=outputs * ACC_BITS, depth=chip.acc_words, init=[]
@@ -95,13 +120,14 @@ class SliceAccumulator(wiring.Component):
         write = sums.write_port()
         read = sums.read_port(domain="comb")
 
-        plane = Signal(3, reset_less=True)
+        plane = self._plane
         word = Signal(range(chip.acc_words), reset_less=True)
         part = Signal(range(parts), reset_less=True)
         nothing = Signal(init=1)  # no read yet
         overwrite = Signal(reset_less=True)  # the read under way is the first
 
-        # First stage: the slices of each output, moved up by the plane.
+        # First stage: the slices of each output, moved up by the plane (under a code, later on).
+        by = plane if unit is None else Const(0)
         valid = Signal()
         valid_word = Signal.like(word)
         valid_overwrite = Signal(reset_less=True)
@@ -116,7 +142,7 @@ class SliceAccumulator(wiring.Component):
                 for s in range(per_part):
                     code = self.codes.word_select(i * per_part + s, chip.adc_bits)
                     combined = combined + (code << (s * chip.cell_bits))
-                moved = (combined << plane)[:width]
+                moved = (combined << by)[:width]
                 if parts > 1:
                     placed = Signal(width, name=f"placed{i}")
                     with m.Switch(part):
@@ -140,6 +166,10 @@ class SliceAccumulator(wiring.Component):
         with m.If(self.reset):
             m.d.sync += nothing.eq(1)
 
+        if unit is not None:
+            going = (valid, valid_word, valid_overwrite)
+            (valid, valid_word, valid_overwrite), values = self._decode(m, unit, going, values)
+
         # Second stage: add to memory.
         m.d.comb += read.addr.eq(Mux(self.drain_select, self.drain_addr, valid_word))
         m.d.comb += write.addr.eq(valid_word)
@@ -160,3 +190,34 @@ class SliceAccumulator(wiring.Component):
             with m.Elif(~nothing):
                 m.d.sync += self.drain_data.eq(read.data)
         return m
+
+    def _decode(
+        self, m: Module, unit: AnUnit, going: Sequence[Signal], values: Sequence[Signal]
+    ) -> tuple[list[Signal], list[Signal]]:
+        """What ``values`` are once the unit has had them, moved up by their plane; and where they
+        are ``going`` (first whether they are), as late."""
+        m.submodules.unit = unit
+        m.d.comb += [
+            unit.i.eq(Cat(values)),
+            unit.write.eq(self.write),
+            unit.write_addr.eq(self.write_addr),
+            unit.write_data.eq(self.write_data),
+        ]
+        plane = Signal(3, name="plane_then", reset_less=True)
+        with m.If(self.beat):
+            m.d.sync += plane.eq(self._plane)
+        here = [*going, plane]
+        for stage in range(unit.latency):
+            then = [Signal.like(value, name=f"{value.name}{stage}") for value in here]
+            m.d.sync += [after.eq(before) for after, before in zip(then, here, strict=True)]
+            with m.If(self.reset):
+                m.d.sync += then[0].eq(0)
+            here = then
+        moved = []
+        for i in range(unit.outputs):
+            value = Signal(signed(ACC_BITS), name=f"moved{i}")
+            m.d.comb += value.eq(unit.o.word_select(i, unit.out_bits).as_signed() << here[-1])
+            moved.append(value)
+        with m.If(here[0]):
+            m.d.comb += [self.corrected.eq(unit.corrected), self.detected.eq(unit.detected)]
+        return here[:-1], moved

@@ -5,13 +5,16 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arch.ancode import AnCode
 from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS
+from ..arch.registers import CoreEvent
 from ..arch.timing import core_tail
 from .budgets import rows_members
 from .checks import check_chip
 from .combine import SliceAccumulator
 from .counters import COUNTER_BITS, CoreCounters
+from .events import EventCounters
 from .macro import BEAT_BITS, command_layout
 from .planes import PlaneRegisters
 from .scheduler import RowScheduler
@@ -63,8 +66,12 @@ class Core(wiring.Component):
         Set the counters to 0.
     counter_select : In(2)
         A :class:`~ohmtwin.arch.registers.CoreCounter`.
+    event_select : In(1)
+        On chips that count events: a :class:`~ohmtwin.arch.registers.CoreEvent` is selected.
     counter : Out(48)
         The selected counter, a cycle later.
+    write_correction, correction_addr, correction : In(1), In(range(A)), In(entry_bits)
+        With an AN code: put an entry into the tables of corrections.
     cmd : Out(stream of {rows, beats})
         Reads, to the macro.
     codes : In(stream of lanes * adc_bits)
@@ -80,6 +87,8 @@ class Core(wiring.Component):
         self._chip = check_chip(chip)
         super().__init__(
             {
+                **({"event_select": In(1)} if chip.events else {}),
+                **(self._code_members(chip.an_code) if chip.an_code is not None else {}),
                 "start": In(1),
                 "used": In(chip.rows),
                 "beats": In(BEAT_BITS),
@@ -105,6 +114,14 @@ class Core(wiring.Component):
                 "codes": In(stream.Signature(chip.lanes * chip.adc_bits)),
             }
         )
+
+    @staticmethod
+    def _code_members(code: AnCode) -> dict[str, In]:
+        return {
+            "write_correction": In(1),
+            "correction_addr": In(range(code.a)),
+            "correction": In(code.entry_bits),
+        }
 
     @property
     def chip(self) -> Chip:
@@ -190,6 +207,28 @@ class Core(wiring.Component):
             counters.beat.eq(beat),
             counters.idle.eq(self.busy & (left <= self.codes.valid)),
             counters.select.eq(self.counter_select),
-            self.counter.eq(counters.count),
         ]
+        m.d.comb += self.counter.eq(counters.count)
+        if self._chip.code_a:
+            m.d.comb += [
+                combine.write.eq(self.write_correction),
+                combine.write_addr.eq(self.correction_addr),
+                combine.write_data.eq(self.correction),
+            ]
+        if self._chip.events:
+            self._count_events(m, counters, combine)
         return m
+
+    def _count_events(self, m: Module, counters: CoreCounters, combine: SliceAccumulator) -> None:
+        m.submodules.events = events = EventCounters(chip=self._chip)
+        m.d.comb += [events.clear.eq(self.clear), events.select.eq(self.counter_select)]
+        chosen = Signal()  # as late as the counters
+        m.d.sync += chosen.eq(self.event_select)
+        with m.If(chosen):
+            m.d.comb += self.counter.eq(events.count)
+        if self._chip.code_a:
+            for event, flags in (
+                (CoreEvent.CORRECTED, combine.corrected),
+                (CoreEvent.DETECTED, combine.detected),
+            ):
+                m.d.comb += events.amount(event).eq(sum(flags))

@@ -11,6 +11,8 @@ from ..arch.chip import Chip
 from ..arch.registers import (
     CORE_BASE,
     CORE_STRIDE,
+    EVENT_BASE,
+    EVENT_STRIDE,
     ID_MAGIC,
     ID_VERSION,
     TileRegister,
@@ -173,6 +175,14 @@ class Tile(wiring.Component):
                 core.drain_addr.eq(vector.drain_addr),
                 vector.drain_data[number].eq(core.drain_data),
             ]
+            if chip.events:
+                m.d.comb += core.event_select.eq(bridge.read_addr[EVENT_BASE.bit_length() - 1])
+            if chip.code_a:
+                m.d.comb += [
+                    core.write_correction.eq(bridge.write_corrections),
+                    core.correction_addr.eq(bridge.addr),
+                    core.correction.eq(bridge.word),
+                ]
             cores.append(core)
 
         m.d.comb += [
@@ -340,6 +350,10 @@ class Tile(wiring.Component):
                 first = CORE_BASE + CORE_STRIDE * number
                 for address in range(first, first + CORE_STRIDE):
                     with m.Case(address):
+                        m.d.sync += bridge.read_value.eq(core.counter)
+                if self._chip.events:
+                    first = EVENT_BASE + EVENT_STRIDE * number
+                    with m.Case(*range(first, first + EVENT_STRIDE)):
                         m.d.sync += bridge.read_value.eq(core.counter)
             with m.Default():
                 m.d.sync += bridge.read_value.eq(0)

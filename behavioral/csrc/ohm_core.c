@@ -94,6 +94,42 @@ static void ohm_combine(const uint16_t *codes, const ohm_mvm_config *m, int plan
         ohm_combine_n(codes, m->outputs, m->columns, m->weights, plane, acc);
 }
 
+/* Sums of reads under a code: as ohm_combine, each decoded before it is moved up by its plane. */
+static void ohm_decode(const uint16_t *codes, const ohm_mvm_config *m, int plane, uint32_t *acc,
+                       int64_t *events, const int32_t *truth) {
+    for (int j = 0; j < m->outputs; j++) {
+        int32_t sum = 0;
+        for (int k = 0; k < m->columns; k++)
+            sum += m->weights[k] * (int32_t)codes[j * m->columns + k];
+        int32_t n = sum / m->code, r = sum % m->code;
+        if (r < 0) {
+            r += m->code;
+            n--;
+        }
+        n += m->steps[r];
+        const int corrected = m->flags[r] >> OHM_CORRECTED & 1;
+        const int detected = m->flags[r] >> OHM_DETECTED & 1;
+        events[OHM_CORRECTED] += corrected;
+        events[OHM_DETECTED] += detected;
+        if (truth && n != truth[j]) {
+            events[OHM_MISCORRECTED] += corrected;
+            events[OHM_MISSED] += !corrected && !detected;
+        }
+        acc[j] += (uint32_t)n << plane;
+    }
+}
+
+/* truth[j]: the sum of words over the driven rows. */
+static void ohm_truth(const int32_t *words, int width, const uint64_t *driven, int outputs,
+                      int32_t *truth) {
+    memset(truth, 0, (size_t)outputs * sizeof *truth);
+    for (int i = 0; i < OHM_PLANE_WORDS; i++)
+        for (uint64_t left = driven[i]; left; left &= left - 1) {
+            const int32_t *row = words + (size_t)(64 * i + __builtin_ctzll(left)) * (size_t)width;
+            for (int j = 0; j < outputs; j++) truth[j] += row[j];
+        }
+}
+
 static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
     const int rows = ohm_array_rows(a), cols = ohm_array_cols(a);
     for (int p = 0; p < 8; p++)
@@ -101,15 +137,19 @@ static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
     return m->rows_used >= 1 && m->rows_used <= rows && m->outputs >= 1 && m->columns >= 1 &&
            m->columns <= OHM_MAX_COLUMNS && m->outputs <= cols / m->columns &&
            m->group >= 1 && m->group <= OHM_MAX_ROWS && m->beats >= 1 &&
-           m->planes >= 1 && m->planes <= 8 && m->tail >= 0;
+           m->planes >= 1 && m->planes <= 8 && m->tail >= 0 && m->code >= 0 &&
+           m->code <= OHM_MAX_CODE;
 }
 
 int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uint8_t *x,
-                 int32_t *acc, uint32_t *reads, uint32_t *active, uint32_t *stall) {
+                 const int32_t *words, int32_t *acc, uint32_t *reads, uint32_t *active,
+                 uint32_t *stall, int64_t *events) {
     uint16_t codes[OHM_MAX_COLS];
+    int32_t truth[OHM_MAX_COLS];
     uint64_t used[OHM_PLANE_WORDS] = {0};
     if (batch < 0 || !ohm_mvm_valid(a, m)) return OHM_EINVAL;
     const int rows = ohm_array_rows(a), columns = m->outputs * m->columns;
+    const int width = ohm_array_cols(a) / m->columns;
     for (int r = 0; r < m->rows_used; r++) used[r >> 6] |= (uint64_t)1 << (r & 63);
     for (int64_t b = 0; b < batch; b++, x += rows, acc += m->outputs) {
         uint32_t *sums = (uint32_t *)acc;
@@ -125,11 +165,16 @@ int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uin
             const uint32_t before = made;
             while ((steps = ohm_take(left, m->rows_used, m->budgets[p], m->group, &from,
                                      taken)) != 0) {
-                uint32_t words[2 * OHM_PLANE_WORDS];
+                uint32_t mask[2 * OHM_PLANE_WORDS];
                 for (int i = 0; i < OHM_PLANE_WORDS; i++) taken[i] &= bits[i];
-                memcpy(words, taken, sizeof taken);
-                ohm_array_read(a, words, columns, codes);
-                ohm_combine(codes, m, p, sums);
+                memcpy(mask, taken, sizeof taken);
+                ohm_array_read(a, mask, columns, codes);
+                if (m->code) {
+                    if (words) ohm_truth(words, width, taken, m->outputs, truth);
+                    ohm_decode(codes, m, p, sums, events, words ? truth : NULL);
+                } else {
+                    ohm_combine(codes, m, p, sums);
+                }
                 s += empty + (uint32_t)steps;
                 empty = 0;
                 if (made) {

@@ -23,6 +23,7 @@ enum {
     OHM_MAX_COLS = 512,
     OHM_MAX_DIGITS = 16,
     OHM_MAX_COLUMNS = 16, /* of an output */
+    OHM_MAX_CODE = 257,   /* A * B of an AN code */
     OHM_OK = 0,
     OHM_EINVAL = -1, /* an argument is out of range */
     OHM_ENOMEM = -2
@@ -103,11 +104,23 @@ typedef struct {
     int32_t columns; /* of an output */
     int32_t weights[OHM_MAX_COLUMNS];
     int32_t budgets[8]; /* rows of a read, by plane */
+    int32_t code; /* A * B of the code under which weights are stored, 0 without */
+    /* What a sum of code * n + r becomes is n + steps[r], with these events (bits of 1 << event). */
+    int32_t steps[OHM_MAX_CODE], flags[OHM_MAX_CODE];
 } ohm_mvm_config;
 
-/* x [batch][rows]; acc [batch][outputs] modulo 2**32; reads, active, stall [batch]. */
+/* Of behavioral/core.py. */
+enum ohm_event {
+    OHM_SATURATED, OHM_CORRECTED, OHM_DETECTED, OHM_MISCORRECTED, OHM_MISSED,
+    OHM_EVENTS
+};
+
+/* x [batch][rows]; acc [batch][outputs] modulo 2**32; reads, active, stall [batch].
+ * words, unless NULL: [rows][columns of the array / columns of an output] what the cells of an
+ * output are meant to hold, without the factor of the code. events [OHM_EVENTS] is added to. */
 int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *config, int64_t batch, const uint8_t *x,
-                 int32_t *acc, uint32_t *reads, uint32_t *active, uint32_t *stall);
+                 const int32_t *words, int32_t *acc, uint32_t *reads, uint32_t *active,
+                 uint32_t *stall, int64_t *events);
 
 /* The parts, for tests and for other models. */
 int ohm_threefry2x32(int rounds, uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1,

@@ -128,10 +128,12 @@ static int ohm_products(const ohm_tile *t, const ohm_step *s, const ohm_mvm_conf
     for (uint32_t left = s->cores; left; left &= left - 1) {
         const int at = __builtin_ctz(left);
         uint32_t reads, busy, stall;
+        int64_t events[OHM_EVENTS] = {0};
         const int status =
-            ohm_core_mvm(t->arrays[at], config, 1, t->row + (size_t)at * t->rows,
-                         t->acc + (size_t)at * t->outputs, &reads, &busy, &stall);
+            ohm_core_mvm(t->arrays[at], config, 1, t->row + (size_t)at * t->rows, t->words[at],
+                         t->acc + (size_t)at * t->outputs, &reads, &busy, &stall, events);
         if (status) return status;
+        for (int e = 0; e < OHM_EVENTS; e++) t->events[e * t->cores + at] += events[e];
         active[at] = busy;
         core[at] += reads;
         core[t->cores + at] += (int64_t)reads * config->beats;

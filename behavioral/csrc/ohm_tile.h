@@ -38,6 +38,8 @@ typedef struct {
     int32_t *sums; /* [cores] */
     int32_t *acc;  /* [cores][outputs] */
     int32_t *vec;  /* [OHM_VECTOR_ELEMENTS] */
+    const int32_t *const *words; /* [cores], NULL where nobody knows them: see ohm_core_mvm */
+    int64_t *events;             /* [OHM_EVENTS][cores], added to */
 } ohm_tile;
 
 /* Run a pass for each of so many samples, one after another.

@@ -165,7 +165,8 @@ class LayerMap:
         """Cell levels uint8 [chip.rows, chip.cols] of a block; unused cells are at level 0."""
         slots = self.slots_of(self.part_of(block))
         order = self.input_order[block.rows.start : block.rows.stop]
-        stored = (self.weights(slots, order).astype(np.int16) + WEIGHT_OFFSET).T
+        stored = (self.weights(slots, order).astype(np.int32) + WEIGHT_OFFSET).T
+        stored *= chip.stored_factor
         shifts = np.arange(chip.slices) * chip.cell_bits
         cells = (stored[:, :, None] >> shifts) & ((1 << chip.cell_bits) - 1)
         cells[:, slots < 0] = 0

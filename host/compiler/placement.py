@@ -40,7 +40,7 @@ _ROUNDS = 4
 _MEAN, _VARIANCE = 127.5, (256**2 - 1) / 12
 
 FaultMaps = Map[int, NDArray[np.int8]]
-Weights = NDArray[np.uint8]
+Words = NDArray[np.uint16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,29 +185,27 @@ def _statistics(mapping: Mapping, calibration: NDArray[np.uint8] | None) -> dict
     return found
 
 
-def _masks(
-    chip: Chip, cells: NDArray[np.int8] | None
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Of each row and slot, the bits of a stored weight that are stuck, and those stuck at 1."""
+def _masks(chip: Chip, cells: NDArray[np.int8] | None) -> tuple[Words, Words]:
+    """Of each row and slot, the bits of a stored word that are stuck, and those stuck at 1."""
     if cells is None:
         cells = np.zeros((chip.rows, chip.cols), np.int8)
     by_slice = cells[:, : chip.outputs * chip.slices].reshape(chip.rows, chip.outputs, chip.slices)
     bits = ((1 << chip.cell_bits) - 1) << (np.arange(chip.slices) * chip.cell_bits)
-    stuck = ((by_slice != 0) * bits).sum(axis=2).astype(np.uint8)
-    return stuck, ((by_slice == STUCK_ON) * bits).sum(axis=2).astype(np.uint8)
+    stuck = ((by_slice != 0) * bits).sum(axis=2).astype(np.uint16)
+    return stuck, ((by_slice == STUCK_ON) * bits).sum(axis=2).astype(np.uint16)
 
 
-def _stored(m: LayerMap, outputs: NDArray[np.int64], rows: NDArray[np.int64]) -> Weights:
-    """Stored weights uint8 [outputs, rows]."""
-    return (m.weights(outputs, rows).astype(np.int16) + WEIGHT_OFFSET).astype(np.uint8)
+def _stored(m: LayerMap, outputs: NDArray[np.int64], rows: NDArray[np.int64], chip: Chip) -> Words:
+    """Words of the cells, uint16 [outputs, rows]."""
+    weights = m.weights(outputs, rows).astype(np.int32) + WEIGHT_OFFSET
+    return (weights * chip.stored_factor).astype(np.uint16)
 
 
-def _errors(
-    weights: NDArray[np.uint8], stuck: NDArray[np.uint8], on: NDArray[np.uint8]
-) -> NDArray[np.float64]:
-    """Error of stored weights in cells whose bits ``stuck`` are forced to ``on``."""
-    error: NDArray[np.float64] = on.astype(np.float64) - (weights & stuck)
-    return error
+def _errors(words: Words, stuck: Words, on: Words, chip: Chip) -> NDArray[np.float64]:
+    """Error of weights in cells whose bits ``stuck`` are forced to ``on``; what an AN code makes of
+    it depends on the other cells of a read, and is left out."""
+    error: NDArray[np.float64] = on.astype(np.float64) - (words & stuck)
+    return error / chip.stored_factor
 
 
 def _output_costs(
@@ -222,12 +220,12 @@ def _output_costs(
             continue
         stuck, on = _masks(chip, maps[block.core])
         order = m.input_order[block.rows.start : block.rows.stop]
-        held = _stored(m, outputs, order)
+        held = _stored(m, outputs, order, chip)
         mean, variance = codes.mean[order], codes.variance[order]
         used = len(order)
         for slot in np.flatnonzero(stuck[:used].any(axis=0)):
             if slot < slots:
-                error = _errors(held, stuck[:used, slot], on[:used, slot])
+                error = _errors(held, stuck[:used, slot], on[:used, slot], chip)
                 spread[:, slot] += error**2 @ variance
                 shift[:, slot] += error @ mean
     cost: NDArray[np.float64] = spread + shift**2
@@ -305,9 +303,9 @@ def _assign_rows(m: LayerMap, chip: Chip, maps: FaultMaps, codes: _Codes) -> Lay
             stuck, on = _masks(chip, maps[block.core])
             slots = m.slots_of(m.part_of(block))
             kept = np.flatnonzero(slots >= 0)
-            held = _stored(m, slots[kept], inputs).T
+            held = _stored(m, slots[kept], inputs, chip).T
             for r in np.flatnonzero(stuck[: len(inputs), kept].any(axis=1)):
-                error = _errors(held, stuck[r, kept], on[r, kept])
+                error = _errors(held, stuck[r, kept], on[r, kept], chip)
                 cost[:, r] += (error**2).sum(axis=1)
         at, to = linear_sum_assignment(cost * power[inputs][:, None])
         moved = np.empty_like(inputs)

@@ -82,25 +82,26 @@ def test_collision() -> None:
             68,
             SLICE,
             "A = 68 does not tell an error of -4 from one of +64: both leave 64 modulo 68; the "
-            "nearest A that is valid for 'slice' errors of 16-bit words is 69",
+            "nearest A that is valid for 'slice' errors of 16-bit words in 2-bit cells is 69",
         ),
         (
             32,
             POWERS,
             "A = 32 does not tell an error of +16 from one of -16: both leave 16 modulo 32; the "
-            "nearest A that is valid for 'power_of_two' errors of 16-bit words is 37",
+            "nearest A that is valid for 'power_of_two' errors of 16-bit words in 2-bit cells "
+            "is 37",
         ),
         (
             2,
             POWERS,
             "A = 2 does not tell an error of +1 from one of -1: both leave 1 modulo 2; the nearest "
-            "A that is valid for 'power_of_two' errors of 16-bit words is 37",
+            "A that is valid for 'power_of_two' errors of 16-bit words in 2-bit cells is 37",
         ),
         (
             3,
             SLICE,
             "A = 3 does not tell an error of -1 from one of +2: both leave 2 modulo 3; the nearest "
-            "A that is valid for 'slice' errors of 16-bit words is 69",
+            "A that is valid for 'slice' errors of 16-bit words in 2-bit cells is 69",
         ),
     ],
 )
