@@ -12,9 +12,10 @@ from amaranth.sim import SimulatorContext
 from numpy.typing import NDArray
 from simulate import simulate
 
+from ohmtwin.arch.ancode import ErrorModel
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.registers import CoreCounter
-from ohmtwin.behavioral.core import MvmConfig, core_mvm
+from ohmtwin.behavioral.core import EVENTS, Event, MvmConfig, core_mvm
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.image import ArrayImage
 from ohmtwin.rtl.core import Core
@@ -24,6 +25,18 @@ CHIPS = {
     "two outputs a beat": Chip(rows=32, cols=32, cell_bits=2, lanes=8, rows_per_read=1),
     "two beats a word": Chip(rows=16, cols=16, cell_bits=2, lanes=2, rows_per_read=1),
     "one beat": Chip(rows=24, cols=16, cell_bits=4, lanes=16, adc_bits=9, rows_per_read=1),
+    "code": Chip(
+        rows=32,
+        cols=32,
+        lanes=16,
+        rows_per_read=1,
+        code_a=37,
+        code_b=5,
+        code_errors=ErrorModel.POWER_OF_TWO,
+    ),
+    "code, two beats a word": Chip(
+        rows=16, cols=32, lanes=8, cell_bits=1, adc_bits=5, rows_per_read=1, code_a=69, code_b=3
+    ),
     "one lane": Chip(rows=8, cols=16, cell_bits=1, lanes=1, adc_bits=4, rows_per_read=1),
     "budgets": Chip(rows=32, cols=32, rows_per_read=1, row_budgets=(1,) * 8),
 }
@@ -64,9 +77,10 @@ class CoreAndArray(wiring.Component):
 
 
 def levels_of(weights: NDArray[np.int64], chip: Chip) -> NDArray[np.int64]:
-    """``w + 128`` sliced over neighbouring columns, least significant first."""
+    """``w + 128``, times A * B, sliced over neighbouring columns, least significant first."""
     shifts = np.arange(chip.slices) * chip.cell_bits
-    sliced = (weights[:, :, None] + 128) >> shifts & ((1 << chip.cell_bits) - 1)
+    words = (weights[:, :, None] + 128) * chip.stored_factor
+    sliced = words >> shifts & ((1 << chip.cell_bits) - 1)
     return sliced.reshape(chip.rows, chip.cols)
 
 
@@ -137,6 +151,31 @@ async def drain(ctx: SimulatorContext, core: Core, words: int) -> tuple[int, lis
     return total, sums
 
 
+async def load_corrections(ctx: SimulatorContext, core: Core) -> None:
+    code = core.chip.an_code
+    if code is None:
+        return
+    ctx.set(core.write_correction, 1)
+    for residue, word in enumerate(code.words):
+        ctx.set(core.correction_addr, residue)
+        ctx.set(core.correction, word)
+        await ctx.tick()
+    ctx.set(core.write_correction, 0)
+
+
+async def events(ctx: SimulatorContext, core: Core) -> list[int]:
+    """Corrected, and detected."""
+    counts = []
+    ctx.set(core.event_select, 1)
+    for event in core.chip.events:
+        ctx.set(core.counter_select, event)
+        await ctx.tick()
+        counts.append(ctx.get(core.counter))
+    ctx.set(core.event_select, 0)
+    await ctx.tick()
+    return counts
+
+
 async def counters(ctx: SimulatorContext, core: Core) -> dict[CoreCounter, int]:
     counts = {}
     for counter in CoreCounter:
@@ -175,6 +214,7 @@ def test_products(name: str, stall: float) -> None:
     most = ((1 << chip.adc_bits) - 1) // ((1 << chip.cell_bits) - 1)
 
     async def bench(ctx: SimulatorContext) -> None:
+        await load_corrections(ctx, core)
         totals = dict.fromkeys(CoreCounter, 0)
         x = inputs(numbers, chip.rows)
         await load(ctx, core, x)
@@ -217,6 +257,74 @@ def test_products(name: str, stall: float) -> None:
         await ctx.tick()
         ctx.set(core.clear, 0)
         assert not any((await counters(ctx, core)).values())
+
+    simulate(dut, bench, cycles=200_000)
+
+
+CODED = {
+    "a beat a word": CHIPS["code"],
+    "two beats a word": CHIPS["code, two beats a word"],
+    "slices": Chip(rows=32, cols=32, lanes=16, rows_per_read=1, code_a=69, code_b=3),
+    "no B": Chip(rows=32, cols=32, lanes=8, rows_per_read=1, code_a=71),
+}
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.3], ids=["steady", "stalling"])
+@pytest.mark.parametrize("name", CODED)
+def test_products_under_a_code(name: str, stall: float) -> None:
+    """Cells that are off by one here and there: every sum, corrected or not, and what is counted.
+
+    Where the only wrong cell of a read is one of its model, the sum comes out as if it were right.
+    """
+    chip = CODED[name]
+    numbers = np.random.default_rng([len(name), int(10 * stall)])
+    rng = Random(f"coded core {name} {stall}")
+    weights = numbers.integers(-128, 128, (chip.rows, chip.outputs))
+    right = levels_of(weights, chip)
+    off = numbers.random(right.shape) < 0.02
+    levels = np.clip(right + off * numbers.choice([-1, 1], right.shape), 0, 2**chip.cell_bits - 1)
+    image = ArrayImage(
+        g=(levels << 12).astype(np.int32),
+        ref=np.zeros(chip.rows, dtype=np.int32),
+        adc_bits=chip.adc_bits,
+        lanes=chip.lanes,
+    )
+    crossbar = Crossbar(image, seed=0, array=0)
+    dut = CoreAndArray(chip, levels)
+    core = dut.core
+    most = ((1 << chip.adc_bits) - 1) // ((1 << chip.cell_bits) - 1)
+    words_held = (weights + 128).astype(np.int32)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        await load_corrections(ctx, core)
+        found = np.zeros(EVENTS, dtype=np.int64)
+        for _ in range(12):
+            x = inputs(numbers, chip.rows)
+            await load(ctx, core, x)
+            words = rng.choice([chip.acc_words, rng.randint(1, chip.acc_words)])
+            config = MvmConfig.of(
+                chip,
+                rows=rng.choice([chip.rows, rng.randint(1, chip.rows)]),
+                rows_per_read=rng.choice([1, 4, most]),
+                zero_skip=rng.random() < 0.5,
+                beats=words * chip.beats_per_word,
+                planes=rng.choice([8, rng.randint(1, 8)]),
+            )
+            cycles = await product(ctx, dut, config, rng, stall)
+            _, sums = await drain(ctx, core, words)
+            reference = core_mvm(crossbar, x[None, :], config, words_held)
+            assert (reference.acc[0].astype(np.uint32)).tolist() == sums, config
+            if not stall:
+                assert cycles == reference.active[0], config
+            found += reference.events
+            counted = await events(ctx, core)
+            assert counted == [found[Event.CORRECTED], found[Event.DETECTED]], config
+        assert found[Event.CORRECTED] > 20
+        assert found[Event.MISCORRECTED] < found[Event.CORRECTED]
+        ctx.set(core.clear, 1)
+        await ctx.tick()
+        ctx.set(core.clear, 0)
+        assert await events(ctx, core) == [0, 0]
 
     simulate(dut, bench, cycles=200_000)
 
