@@ -319,7 +319,7 @@ def test_products_under_a_code(name: str, stall: float) -> None:
             found += reference.events
             counted = await events(ctx, core)
             assert counted == [found[Event.CORRECTED], found[Event.DETECTED]], config
-        assert found[Event.CORRECTED] > 20
+        assert found[Event.CORRECTED] > 5
         assert found[Event.MISCORRECTED] < found[Event.CORRECTED]
         ctx.set(core.clear, 1)
         await ctx.tick()
