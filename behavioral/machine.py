@@ -177,6 +177,16 @@ class Machine:
         self._executor.tally.clear()
         self._instructions = 0
 
+    def flip_data(self, word: int, bit: int) -> None:
+        """Flip a bit of data memory: a digital fault while the tile waits for a sample.
+
+        Raises
+        ------
+        InputError
+            If the memory has no such bit.
+        """
+        self._executor.flip_data(word, bit)
+
     @property
     def start_times(self) -> PassTimes:
         """The pass from reset to the first wait for a sample."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.errors import InputError
 from ..arch.formats import WEIGHT_OFFSET
 from ..arch.isa import VECTOR_ELEMENTS, VecOp
 from ..arch.timing import vector_latency
@@ -100,6 +101,15 @@ class Executor:
         if lib is not None:
             of_c = {c: a for c, a in arrays.items() if isinstance(a, CCrossbar)}
             self._c = CTile(lib, program, of_c, self._memories, self._words, self.tally.events)
+
+    def flip_data(self, word: int, bit: int) -> None:
+        """See :meth:`.Machine.flip_data`."""
+        words = self._program.chip.data_words
+        if not (0 <= word < words and 0 <= bit < 64):
+            raise InputError(
+                f"Data memory has {words} words of 64 bits; there is no bit {bit} of word {word}"
+            )
+        self._memories.data[8 * word + bit // 8] ^= np.uint8(1 << bit % 8)
 
     def run(
         self,

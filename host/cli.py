@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..arch.errors import InputError, ToolError
+from .commands.faults import faults
 from .commands.fpga import fpga_app
 from .commands.mesh import mesh_app
 from .commands.noc import noc_app
@@ -55,6 +56,7 @@ app.add_typer(fpga_app, name="fpga")
 app.add_typer(mesh_app, name="mesh")
 app.add_typer(noc_app, name="noc")
 app.command()(waves)
+app.command()(faults)
 app.command("quantize")(quantize_command)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

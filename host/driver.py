@@ -52,7 +52,7 @@ _WAIT_POLLS = 1000
 """Register reads until the tile must have come to its SYNC."""
 
 _HANG_POLLS = 50
-"""Patiences of the port for which a tile may execute instructions without sending a word."""
+"""Long enough for whatever a compiler makes."""
 
 
 class LinkError(ToolError):
@@ -229,6 +229,8 @@ class TileDriver:
     port : Port
         Used by this driver alone.
     program : TileProgram
+    hang_polls : int
+        Patiences of the port for which the tile may execute instructions without sending a word.
 
     Raises
     ------
@@ -238,11 +240,12 @@ class TileDriver:
         If the program sends nothing, so that nobody could tell when a sample is done.
     """
 
-    def __init__(self, port: Port, program: TileProgram) -> None:
+    def __init__(self, port: Port, program: TileProgram, *, hang_polls: int = _HANG_POLLS) -> None:
         if program.output_words == 0:
             raise InputError("The program returns no tensor; compile it with at least one output")
         self._port = port
         self._program = program
+        self._hang_polls = hang_polls
         self._kind = Kind.OUTPUT
         self._left = 0  # payload words of the current message still to come
         self._outputs: list[NDArray[np.uint64]] = []
@@ -332,7 +335,7 @@ class TileDriver:
     def _await_outputs(self, count: int) -> None:
         """Receive until ``count`` output words are here."""
         last: TileState | None = None
-        for _ in range(_HANG_POLLS):
+        for _ in range(self._hang_polls):
             while self._received < count:
                 if not self._pump(count - self._received):
                     break

@@ -18,6 +18,8 @@ __all__ = ["Simulation", "SimulationError", "SimulationPort", "VerilatedModel"]
 
 _ERROR = 2
 
+_BIT = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64)
+
 _SIGNATURES: Signatures = {
     "sim_new": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_int)),
     "sim_free": (None, (ctypes.c_void_p,)),
@@ -30,6 +32,8 @@ _SIGNATURES: Signatures = {
     "sim_cycles": (ctypes.c_uint64, (ctypes.c_void_p,)),
     "sim_evaluations_per_cycle": (ctypes.c_int, ()),
     "sim_trace": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64)),
+    "sim_flip": (ctypes.c_int, (ctypes.c_void_p, *_BIT, ctypes.c_uint64)),
+    "sim_bit": (ctypes.c_int, (ctypes.c_void_p, *_BIT)),
 }
 
 
@@ -183,6 +187,46 @@ class Simulation(VerilatedModel):
                 "No waveform can be started: the model was built without trace=True, or a "
                 "trace is running"
             )
+
+    def flip(self, scope: str, name: str, word: int, bit: int, after: int = 0) -> None:
+        """Flip a bit of a memory, or of a register, whose word is 0; needs a build with faults.
+
+        Parameters
+        ----------
+        scope, name : str
+            The instance that holds it, and its name there (:mod:`.flips`).
+        word, bit : int
+        after : int
+            Cycles from now: it flips before the edge that ends that cycle.
+
+        Raises
+        ------
+        SimulationError
+            If the build has no faults, or there is no such bit.
+        """
+        place = (scope.encode(), name.encode(), word, bit)
+        if self._lib.sim_flip(self._handle(), *place, after):
+            raise SimulationError(self._no_bit(scope, name, word, bit))
+
+    def bit(self, scope: str, name: str, word: int, bit: int) -> int:
+        """A bit as it is now; needs a build with faults.
+
+        Raises
+        ------
+        SimulationError
+            As :meth:`flip`.
+        """
+        found = int(self._lib.sim_bit(self._handle(), scope.encode(), name.encode(), word, bit))
+        if found < 0:
+            raise SimulationError(self._no_bit(scope, name, word, bit))
+        return found
+
+    @staticmethod
+    def _no_bit(scope: str, name: str, word: int, bit: int) -> str:
+        return (
+            f"There is no bit {bit} of word {word} of {scope}.{name.strip()} to flip: the model "
+            "was built without faults=True, or it has no such memory"
+        )
 
 
 class SimulationPort(Port):

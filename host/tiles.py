@@ -143,6 +143,14 @@ class FastTile(Tile):
     def counters(self) -> Counters:
         return self._machine.counters
 
+    def flip_data(self, word: int, bit: int) -> None:
+        """See :meth:`.Machine.flip_data`."""
+        self._machine.flip_data(word, bit)
+
+    def run_words(self, words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Run samples that stand in words: uint64 [n, input words] to [n, output words]."""
+        return self._machine.run(words, self._times)
+
     def take_times(self) -> list[PassTimes]:
         """Times of the samples since the last call, in order."""
         taken: list[PassTimes] = []
@@ -157,7 +165,7 @@ class FastTile(Tile):
     def _run(
         self, words: NDArray[np.uint64], progress: Callable[[int, int], None]
     ) -> NDArray[np.uint64]:
-        found = self._machine.run(words, self._times)
+        found = self.run_words(words)
         progress(len(words), len(words))
         return found
 

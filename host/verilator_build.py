@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 from ..arch.chip import Chip
 from ..behavioral.buildcache import file_parts
+from .memories import mark_memories
 from .toolchain import Log, Progress, find_tools
 from .verilating import (
     BRANCHES,
@@ -59,6 +60,7 @@ def build_model(
     *,
     trace: bool = False,
     single_eval: bool = True,
+    faults: bool = False,
 ) -> Path:
     """Build the Verilated tile of a chip, unless the cache has it.
 
@@ -76,6 +78,8 @@ def build_model(
         With VCD waveforms (``sim_trace`` of sim_harness.h); several times slower.
     single_eval : bool
         Evaluate the model once a cycle where the generated code allows it; else at both edges.
+    faults : bool
+        With memories and row registers whose bits can be flipped (``sim_flip``); slower.
 
     Returns
     -------
@@ -92,12 +96,13 @@ def build_model(
     report("elaborating the chip", 0, 1)
     verilog = emit_chip(chip)
     return build_verilog(
-        verilog,
+        mark_memories(verilog) if faults else verilog,
         [source],
         report,
         dpi=macro == "dpi",
         trace=trace,
         single_eval=single_eval,
+        faults=faults,
     )
 
 
@@ -167,6 +172,7 @@ def build_verilog(
     trace: bool = False,
     single_eval: bool = True,
     gates: bool = False,
+    faults: bool = False,
 ) -> Path:
     """Build a simulation of any module ``tile`` that has the ports of the word stream.
 
@@ -183,6 +189,8 @@ def build_verilog(
         See :func:`build_model`.
     gates : bool
         It is a netlist: much code that runs little, so compiled in less time.
+    faults : bool
+        Its marked memories can be written from outside (:mod:`.memories`).
 
     Raises
     ------
@@ -193,6 +201,7 @@ def build_verilog(
     harness = [SV / "sim_harness.cpp", SV / "sim_harness.h", SV / "ohmtwin_top.sv"]
     glue = [SV / "ohm_dpi.c", SV / "ohm_dpi.h"] if dpi else []
     options = [f"trace={trace}", f"single_eval={single_eval}", f"dpi={dpi}", f"gates={gates}"]
+    options += ["faults"] if faults else []
     common = tools.versions()
     key: list[str | bytes] = ["model", verilog, *options, *common]
     key += [*file_parts([*extra, *C_SOURCES, *harness, *glue, *RECIPE])]
@@ -210,6 +219,7 @@ def build_verilog(
             flags = [flag for flag in flags if flag not in BRANCHES]
         verilate(tools, work, _TOP, "ohmtwin_top", inputs, log, flags)
         defines = _defines(work, dpi=dpi, trace=trace, single_eval=single_eval)
+        defines += ("-DOHM_FAULTS",) if faults else ()
         jobs = [
             compile_job(tools, source, defines, GATES if gates else FAST)
             for source in [*sorted(work.glob("*.cpp")), harness[0], *glue[:1]]

@@ -27,6 +27,10 @@ using TraceFile = VerilatedVcdC;
 #ifdef OHM_MACRO_DPI
 #include "ohm_dpi.h"
 #endif
+#ifdef OHM_FAULTS
+#include "verilated_sym_props.h"
+#include "verilated_syms.h"
+#endif
 
 #ifdef OHM_SINGLE_EVAL
 // Verilator's own function behind eval(): everything that happens at a rising edge of the clock.
@@ -49,6 +53,14 @@ struct ohm_sim {
 #ifdef OHM_TRACE
     std::unique_ptr<TraceFile> trace;
     uint64_t trace_end = 0;
+#endif
+#ifdef OHM_FAULTS
+    struct Flip {
+        uint64_t cycle;
+        uint8_t *byte;
+        uint8_t mask;
+    };
+    std::vector<Flip> flips; // still to come
 #endif
 
     size_t queued() const { return out.size() - out_next; }
@@ -79,7 +91,28 @@ void ohm_sim_push(void *handle, unsigned long long word) {
 }
 }
 
+#ifdef OHM_FAULTS
+// Where a bit stands; bytes of a word lie in the order of their significance.
+static uint8_t *find_bit(ohm_sim *sim, const char *scope, const char *name, uint64_t word,
+                         uint64_t bit) {
+    const VerilatedScope *place = sim->context.scopeFind(scope);
+    VerilatedVar *var = place ? place->varFind(name) : nullptr;
+    if (!var) return nullptr;
+    const uint64_t words = var->udims() ? var->range(0)->elements() : 1;
+    if (word >= words || bit >= var->entBits()) return nullptr;
+    return static_cast<uint8_t *>(var->datap()) + word * var->entSize() + bit / 8;
+}
+
+static void flip_due(ohm_sim *sim) {
+    for (const ohm_sim::Flip &flip : sim->flips)
+        if (flip.cycle == sim->cycles) *flip.byte ^= flip.mask;
+}
+#endif
+
 static inline void tick(ohm_sim *sim) {
+#ifdef OHM_FAULTS
+    if (!sim->flips.empty()) flip_due(sim);
+#endif
 #ifdef OHM_SINGLE_EVAL
     // A clock is the model's only event and its rising edge the only one that matters, so claim
     // that edge and leave out eval()'s search for it. The builder sets the macro only if the
@@ -244,6 +277,29 @@ int sim_trace(sim_t *sim, const char *path, uint64_t cycles) {
     (void)sim;
     (void)path;
     (void)cycles;
+    return -1;
+#endif
+}
+
+int sim_flip(sim_t *sim, const char *scope, const char *name, uint64_t word, uint64_t bit,
+             uint64_t after) {
+#ifdef OHM_FAULTS
+    uint8_t *byte = find_bit(sim, scope, name, word, bit);
+    if (!byte) return -1;
+    sim->flips.push_back({sim->cycles + after, byte, static_cast<uint8_t>(1 << bit % 8)});
+    return 0;
+#else
+    (void)sim, (void)scope, (void)name, (void)word, (void)bit, (void)after;
+    return -1;
+#endif
+}
+
+int sim_bit(sim_t *sim, const char *scope, const char *name, uint64_t word, uint64_t bit) {
+#ifdef OHM_FAULTS
+    const uint8_t *byte = find_bit(sim, scope, name, word, bit);
+    return byte ? *byte >> bit % 8 & 1 : -1;
+#else
+    (void)sim, (void)scope, (void)name, (void)word, (void)bit;
     return -1;
 #endif
 }

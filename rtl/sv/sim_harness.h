@@ -58,6 +58,15 @@ int sim_evaluations_per_cycle(void);
 // the next `cycles` cycles, then it is closed.
 int sim_trace(sim_t *sim, const char *path, uint64_t cycles);
 
+// Flips a bit of a word of a memory, or of a register (word 0), `after` cycles from now, before the
+// edge that ends that cycle. The scope is the instance that holds it, as "TOP.ohmtwin_top.tile".
+// 0, or -1 if the build has no faults, or no such bit.
+int sim_flip(sim_t *sim, const char *scope, const char *name, uint64_t word, uint64_t bit,
+             uint64_t after);
+
+// A bit as it is now: 0 or 1, or -1 as sim_flip() has it.
+int sim_bit(sim_t *sim, const char *scope, const char *name, uint64_t word, uint64_t bit);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus
