@@ -194,9 +194,8 @@ class FaultReport:
         for name in ("bits", "flips", "masked", "silent", "detected"):
             table.add_column(name, justify="right")
         if self.accuracy is not None:
-            table.add_column("accuracy lost", justify="right")
+            table.add_column("lost", justify="right")
             table.add_column("worst", justify="right")
-        table.add_column("detected by")
         for place, bits in self.bits.items():
             found = self.summary(place)
             counts = (found.flips, found.masked, found.silent, found.detected)
@@ -208,10 +207,15 @@ class FaultReport:
                     for value in (found.accuracy_lost, found.worst)
                 ]
             )
-            how = ", ".join(f"{name} {number}" for name, number in found.how.items())
-            table.add_row(place, f"{bits:,}", *map(str, counts), *lost, how)
+            table.add_row(place, f"{bits:,}", *map(str, counts), *lost)
         yield table
         silent = sum(self.summary(place).silent for place in self.bits)
         seen = sum(self.summary(place).counters for place in self.bits)
         yield ""
+        for place in self.bits:
+            how = ", ".join(f"{name} {n}" for name, n in self.summary(place).how.items())
+            if how:
+                yield f"{place} detected by: {how}"
+        if self.accuracy is not None:
+            yield "lost, worst: accuracy that flips cost which nothing detected, mean and most"
         yield f"{seen} of the {silent} silent flips changed a performance counter"
