@@ -77,6 +77,12 @@ _ScheduleOption = Annotated[
     typer.Option("--schedule", metavar="baseline|zero_skip", help="Instead of the chip's own."),
 ]
 
+_FaultsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--faults", metavar="FILE", help="Stuck cells to place weights around (program --test)."
+    ),
+]
 _MeshOption = Annotated[
     str | None,
     typer.Option("--mesh", metavar="COLSxROWS", help="Mesh of tiles, instead of the chip's own."),
@@ -152,6 +158,7 @@ def verify(
         typer.Option("--target", metavar="serial:DEVICE[@BAUD]", help="Board of level serial."),
     ] = None,
     mesh: _MeshOption = None,
+    faults: _FaultsOption = None,
 ) -> None:
     """Run a network at several levels and compare every tensor.
 
@@ -175,6 +182,7 @@ def verify(
         trace=trace,
         target=target,
         mesh=mesh,
+        faults=faults,
     )
     raise typer.Exit(0 if agree else 1)
 
@@ -247,6 +255,78 @@ def compile(
         trace=trace,
         json=json,
     )
+
+
+@app.command()
+def program(
+    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", help="Samples to run: .npz with x and y.")],
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Run only the first N samples.")
+    ] = None,
+    chip: _ChipOption = "auto",
+    device: _DeviceOption = "rram",
+    seed: _SeedOption = 1,
+    levels: Annotated[str, typer.Option("--levels", help="fast, verilator.")] = "fast,verilator",
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", help="Error of a cell that is good enough.")
+    ] = None,
+    gain: Annotated[
+        float | None, typer.Option("--gain", help="Share of the error that pulses take off.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Iterations until a cell is given up.")
+    ] = None,
+    fine: Annotated[
+        int | None, typer.Option("--fine", help="Verify with 2**N codes to a level step.")
+    ] = None,
+    average: Annotated[int, typer.Option("--average", help="Verify by 2**N reads.")] = 0,
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Judge all cells of a row at every read.")
+    ] = False,
+    test: Annotated[
+        Path | None,
+        typer.Option("--test", metavar="FILE", help="Find all stuck cells; write their map."),
+    ] = None,
+    faults: _FaultsOption = None,
+    refresh_every: Annotated[
+        int | None, typer.Option("--refresh-every", metavar="N", help="Samples.")
+    ] = None,
+    refresh_after: Annotated[
+        float | None, typer.Option("--refresh-after", metavar="SECONDS", help="Model time.")
+    ] = None,
+    sample_time: Annotated[
+        float, typer.Option("--sample-time", metavar="SECONDS", help="That each sample takes.")
+    ] = 0.0,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write a report.")] = None,
+) -> None:
+    """Let the chip program its arrays by pulses and verifying reads; run samples; compare levels.
+
+    Exit code 0 if all agree, 1 on any difference, 2 on bad input.
+    """
+    from .commands.program import run_program
+    from .programming import ProgramOptions
+    from .refresh import RefreshSchedule
+
+    refresh = None
+    if refresh_every is not None or refresh_after is not None or sample_time:
+        refresh = RefreshSchedule(refresh_every, refresh_after, sample_time)
+    options = ProgramOptions(tolerance, gain, limit, fine, average, recheck)
+    agree = run_program(
+        model,
+        data,
+        samples,
+        chip,
+        device,
+        seed,
+        levels,
+        options,
+        test=test,
+        faults=faults,
+        refresh=refresh,
+        json=json,
+    )
+    raise typer.Exit(0 if agree else 1)
 
 
 @app.command()

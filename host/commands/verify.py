@@ -10,6 +10,7 @@ from ...arch.errors import InputError
 from ...arch.noc import parse_mesh
 from ..compiler.network import compile_network
 from ..dataset import load_dataset
+from ..faultfile import load_faults
 from ..files import check_output, write_text
 from ..importer.network import load_network
 from ..tensorfiles import check_folder
@@ -69,6 +70,7 @@ def run_verify(
     trace: Path | None = None,
     target: str | None = None,
     mesh: str | None = None,
+    faults: Path | None = None,
 ) -> bool:
     """Print the table, write the JSON, and tell whether all agree.
 
@@ -98,6 +100,7 @@ def run_verify(
             seed=seed,
             schedule=schedule,
             mesh=mesh_size(mesh),
+            fault_maps=None if faults is None else load_faults(faults)[1],
             steps=dataset.x.shape[1] if network.states else None,
         )
         report = verify(
