@@ -126,7 +126,8 @@ class WriteSettings:
         for name, most in (("fine", MAX_FINE), ("average", MAX_AVERAGE), ("limit", 65535)):
             value = getattr(self, name)
             if not 0 <= value <= most:
-                raise ConfigError(f"Writing takes a {name} of 0 to {most}, not {value}")
+                article = "an" if name == "average" else "a"
+                raise ConfigError(f"Writing takes {article} {name} of 0 to {most}, not {value}")
 
     @property
     def reads(self) -> int:

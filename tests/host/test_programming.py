@@ -1,18 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arrays that the chip programs itself: the RTL and its specification leave the same cells."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from networks import SMALL_CHIP, random_codes, random_network
+from typer.testing import CliRunner
 
+from ohmtwin.arch.errors import ConfigError, InputError
 from ohmtwin.behavioral import devices
 from ohmtwin.behavioral.devices import Device
+from ohmtwin.fpga.boards import BOARDS
+from ohmtwin.fpga.crossbar.image import EmulatorConfig
+from ohmtwin.fpga.resources import check_fit
+from ohmtwin.host.cli import app
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
-from ohmtwin.host.programming import ProgramOptions, program_arrays
+from ohmtwin.host.compiler.placement import seeded_fault_maps
+from ohmtwin.host.faultfile import load_faults, save_faults
+from ohmtwin.host.programming import ProgramOptions, find_faults, program_arrays
+from ohmtwin.host.refresh import RefreshSchedule, run_refreshed
 from ohmtwin.host.targets import Target, connect
 
+MODEL = Path(__file__).parents[2] / "examples" / "models" / "digits_qdq.onnx"
 CHIP = SMALL_CHIP.with_(name="writes", program_verify=True)
 
 
@@ -56,8 +68,8 @@ def test_rtl_programs_as_specified(tmp_path: Path) -> None:
     options = ProgramOptions(tolerance=0.03, limit=30)
     codes = [random_codes(n, 4, 21) for n in range(3)]
     with connect("fast", net) as fast, connect("verilator", net) as clocked:
-        for step, options in enumerate((options, ProgramOptions(tolerance=0.05, erase=False))):
-            reports = [program_arrays(target, options) for target in (fast, clocked)]
+        for step, how in enumerate((options, ProgramOptions(tolerance=0.05, erase=False))):
+            reports = [program_arrays(target, how) for target in (fast, clocked)]
             assert reports[0].counts == reports[1].counts
             assert reports[0].pulses > 1000 if step == 0 else reports[0].pulses > 0
             for number, want in reports[0].arrays.items():
@@ -81,3 +93,153 @@ def test_rtl_programs_as_specified(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(clocked.run(codes[2])[name], tensor)
                 break
         assert_equal_state(fast, clocked)
+
+
+def test_the_test_of_a_chip_finds_its_stuck_cells() -> None:
+    """All of them, at both levels, and nothing else; unreadable ones would be worn cells."""
+    kind = device(faults={"stuck_on": 0.02, "stuck_off": 0.03})
+    net = compiled(kind)
+    wanted = {core: seeded_fault_maps(CHIP, kind, 3)[core] for core in range(3)}
+    with connect("fast", net) as fast, connect("verilator", net) as clocked:
+        found = find_faults(fast)
+        again = find_faults(clocked)
+    assert found
+    for number, cells in found.items():
+        np.testing.assert_array_equal(cells, wanted[number])
+        np.testing.assert_array_equal(again[number], cells)
+
+
+def test_mapping_avoids_the_cells_that_were_found(tmp_path: Path) -> None:
+    """Weights placed around the map of a file come out nearer to exact ones than without."""
+    kind = device(faults={"stuck_on": 0.02, "stuck_off": 0.02}, drift=None, driver=None)
+    path = tmp_path / "faults.json"
+    with connect("fast", compiled(kind)) as fast:
+        save_faults(path, CHIP, find_faults(fast))
+    shape, maps = load_faults(path)
+    assert shape == (CHIP.rows, CHIP.cols)
+    codes = random_codes(5, 60, 21)
+    errors, stuck = [], []
+    for place in (False, True):
+        net = compiled(kind, fault_maps=maps, place_around_faults=place)
+        with connect("golden", net) as golden, connect("fast", net) as fast:
+            report = program_arrays(fast)
+            stuck.append(report.failures)
+            exact = golden.run(codes)["fc0.acc"].astype(np.int64)
+            errors.append(float(np.abs(fast.run(codes)["fc0.acc"] - exact).mean()))
+    assert errors[1] < 0.6 * errors[0]
+    assert stuck[1] > 0  # cells that do no harm are still reported
+
+
+def test_refresh_on_a_schedule() -> None:
+    """Drift over the samples; refreshed cells hold their levels, at both levels alike."""
+    kind = device(faults=None, drift={"nu": 0.1, "t0": 1.0})
+    net = compiled(kind)
+    codes = random_codes(1, 12, 21)
+    runs = {}
+    for name, schedule in {
+        "every": RefreshSchedule(every=4, sample_time=1e3),
+        "after": RefreshSchedule(after=3.5e3, sample_time=1e3),
+        "never": RefreshSchedule(every=100, sample_time=1e3),
+    }.items():
+        with connect("fast", net) as fast:
+            program_arrays(fast)
+            fast.advance(seconds=1e3)
+            runs[name] = run_refreshed(fast, codes, schedule)
+            if name == "every":
+                with connect("verilator", net) as clocked:
+                    program_arrays(clocked)
+                    clocked.advance(seconds=1e3)
+                    same = run_refreshed(clocked, codes, schedule)
+                    assert_equal_state(fast, clocked)
+                for tensor, want in runs[name].tensors.items():
+                    np.testing.assert_array_equal(same.tensors[tensor], want)
+    assert len(runs["every"].refreshes) == 2
+    assert all(report.pulses for report in runs["every"].refreshes)
+    for tensor, want in runs["every"].tensors.items():
+        np.testing.assert_array_equal(runs["after"].tensors[tensor], want)
+    assert not runs["never"].refreshes
+    with connect("golden", net) as golden:
+        exact = golden.run(codes)["fc0.acc"].astype(np.int64)
+    off = {n: np.abs(run.tensors["fc0.acc"] - exact)[4:].mean() for n, run in runs.items()}
+    assert off["every"] < 0.8 * off["never"]
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    plain = compile_network(random_network(1, (21, 7, 5)), chip=SMALL_CHIP, device=device())
+    with (
+        connect("fast", plain) as fast,
+        pytest.raises(ConfigError, match=r"^Chip 'small' cannot program its arrays: it has no"),
+    ):
+        program_arrays(fast)
+    net = compiled()
+    with (
+        connect("golden", net) as golden,
+        pytest.raises(InputError, match=r"^Level golden has no arrays that take pulses"),
+    ):
+        program_arrays(golden)
+    with (
+        connect("fast", compiled(device(wires={"r_row": 1.0}), headroom=0.9)) as fast,
+        pytest.raises(ConfigError, match=r"^Arrays that were compiled with a headroom cannot be"),
+    ):
+        program_arrays(fast)
+    for wrong, why in (
+        ({"every": 1, "after": 1.0}, "needs its samples or its seconds"),
+        ({"every": 0}, "every 1 or more samples, not 0"),
+        ({"after": 1.0}, "samples that take time"),
+        ({"after": -1.0, "sample_time": 1.0}, "after more than 0 seconds, not -1"),
+        ({"every": 1, "sample_time": -1.0}, "time of a sample must be 0 or more"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            RefreshSchedule(**wrong)
+    path = tmp_path / "faults.json"
+    good = '{"kind": "ohmtwin fault map", "rows": 16, "cols": 32, "arrays": '
+    for text, why in (
+        ("x", "is no JSON file"),
+        ("{}", "field 'kind' is not"),
+        (good.replace("16", "0") + "{}}", "fields 'rows', 'cols' and 'arrays' must be there"),
+        (good + '{"a": {}}}', "by the number of the array, not 'a'"),
+        (good + '{"0": {"on": [[16, 0]]}}}', r"within 16 rows and 32 columns, not \[16, 0\]"),
+        (good + '{"0": {"on": 3}}}', r"array 0, field 'on': cells are \[row, column\]"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match=why):
+            load_faults(path)
+    with pytest.raises(ConfigError, match="the fault map cannot be read: No such file"):
+        load_faults(tmp_path / "none.json")
+    with pytest.raises(ConfigError, match="which the arrays of a board do not take"):
+        check_fit(BOARDS["ulx3s"], CHIP, EmulatorConfig())
+
+
+def test_the_command(tmp_path: Path) -> None:
+    """Program, report, write a map, place around it; and what it refuses."""
+    random = np.random.default_rng(0)
+    data = tmp_path / "x.npz"
+    x = random.integers(0, 17, (6, 64)).astype(np.float32)
+    np.savez(data, x=x, y=random.integers(0, 10, 6))
+    faults, report = tmp_path / "f.json", tmp_path / "r.json"
+
+    def run(*more: str) -> int:
+        arguments = [MODEL, "--data", str(data), "--levels", "fast", *more]
+        result = CliRunner().invoke(app, ["program", *map(str, arguments)])
+        output.append(" ".join(result.output.split()))
+        return result.exit_code
+
+    output: list[str] = []
+    assert run("--test", str(faults)) == 0
+    assert "0 cells stuck on and 0 stuck off" in output[-1]
+    assert run("--faults", str(faults), "--json", str(report), "--refresh-every", "4") == 0
+    assert "100 equal steps" in output[-1]
+    found = json.loads(report.read_text(encoding="utf-8"))["levels"]["fast"]
+    assert found["refreshes"] == 1
+    assert found["pulses"] > 100_000
+    assert found["given_up"] == 0
+    for more, why in (
+        (("--levels", "golden"), "programmed at the levels fast and verilator, not 'golden'"),
+        (("--tolerance", "2"), "tolerance and the gain of writing must be above 0 and at most 1"),
+        (("--fine", "13"), "fine of 0 to 12, not 13"),
+        (("--sample-time", "1"), "A refresh needs its samples or its seconds"),
+        (("--faults", str(report)), "field 'kind' is not"),
+        (("--chip", "lenet3", "--faults", str(faults)), "choose one of"),
+    ):
+        assert run(*more) == 2
+        assert why in output[-1]

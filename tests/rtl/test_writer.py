@@ -12,13 +12,14 @@ from streams import stream_collect
 from write_model import serve_macro
 
 from ohmtwin.arch.chip import Chip
-from ohmtwin.arch.messages import Header
+from ohmtwin.arch.messages import Header, Kind
 from ohmtwin.arch.writing import RowReport, program_row
 from ohmtwin.behavioral import devices
 from ohmtwin.behavioral.cengine import CCrossbar
 from ohmtwin.behavioral.cpulsed import CPulsed
 from ohmtwin.behavioral.pulsed import Cells, PulsedCrossbar, PulseModel, blank_image
 from ohmtwin.behavioral.writing import WrittenRow, derive_settings, write_row
+from ohmtwin.rtl.bridge import Bridge
 from ohmtwin.rtl.writer import RowWriter
 
 CHIPS = {
@@ -168,3 +169,136 @@ def test_rows_are_written_as_specified(name: str, stall: float) -> None:
     assert [RowReport.decode(w.report.words()[0] >> 32, w.report.words()[1:]) for w in wanted] == [
         w.report for w in wanted
     ]
+
+
+def test_wrong_messages_are_dropped() -> None:
+    """Each sets the fault, none is answered or touches the array; the next one works."""
+    chip = CHIPS["two beats a row"]
+    reference, served = engines(chip, 2)
+    dut = RowWriter(chip=chip)
+    kind = device()
+    settings = derive_settings(kind, chip, PulseModel.derive(kind, 2), tolerance=0.1, limit=2)
+    good = program_row(chip, settings, 1, 3, [1] * 8)
+
+    def with_length(words: list[int]) -> list[int]:
+        return [words[0] & ~0xFFFF0000 | (len(words) - 1) << 16, *words[1:]]
+
+    wrong = {
+        "no payload": with_length(good[:1]),
+        "settings alone": with_length(good[:2]),
+        "a level missing": with_length(good[:5]),
+        "no cells": with_length(good[:6]),
+        "a beat too many": with_length([*good, 0, 0]),
+        "no such row": [good[0] + (16 - 3 << 32), *good[1:]],
+        "no such core": [good[0] + (1 << 48), *good[1:]],
+        "too fine": [good[0], 13, *good[2:]],
+        "too many reads": [good[0], 5 << 4, *good[2:]],
+    }
+    got: list[int] = []
+    faults: list[str] = []
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for name, words in wrong.items():
+            await send(ctx, dut, words)
+            if ctx.get(dut.fault):
+                faults.append(name)
+            await ctx.tick()
+            assert not ctx.get(dut.busy), name
+            assert not ctx.get(dut.fault)
+        await send(ctx, dut, good)
+        while len(got) < 4:
+            await ctx.tick()
+
+    async def macro(ctx: SimulatorContext) -> None:
+        await serve_macro(ctx, dut, chip, served, Random(0))
+
+    async def report(ctx: SimulatorContext) -> None:
+        await stream_collect(ctx, dut.report, got, Random(0))
+
+    simulate(dut, bench, cycles=4000, background=[macro, report])
+    assert faults == list(wrong)
+    assert got == write_row(reference, chip, settings, 1, 3, [1] * 8).report.words()
+
+
+def test_an_array_that_takes_no_pulses_is_given_up() -> None:
+    chip = CHIPS["two beats a row"]
+    _, served = engines(chip, 2)
+    dut = RowWriter(chip=chip)
+    kind = device()
+    settings = derive_settings(kind, chip, PulseModel.derive(kind, 2), tolerance=0.1, limit=50)
+    got: list[int] = []
+
+    async def bench(ctx: SimulatorContext) -> None:
+        await send(ctx, dut, program_row(chip, settings, 0, 1, [3] * 16))
+        while len(got) < 6:
+            await ctx.tick()
+
+    async def macro(ctx: SimulatorContext) -> None:
+        await serve_macro(ctx, dut, chip, served, Random(0), refuses=True)
+
+    async def report(ctx: SimulatorContext) -> None:
+        await stream_collect(ctx, dut.report, got, Random(0))
+
+    simulate(dut, bench, cycles=4000, background=[macro, report])
+    found = RowReport.decode(got[0] >> 32, got[1:])
+    assert found.iterations == 1
+    assert found.failures >= 14  # all but those that are stuck at the top
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("waiting", [False, True])
+def test_the_bridge_lets_rows_through_between_samples(running: bool, waiting: bool) -> None:
+    """A row that comes while the program computes is dropped; while one is written all waits."""
+    chip = CHIPS["two beats a row"]
+    bridge = Bridge(chip=chip)
+    header = Header(Kind.PROGRAM_ROW, 2, 5).encode()
+    allowed = not running or waiting
+
+    async def bench(ctx: SimulatorContext) -> None:
+        ctx.set(bridge.running, running)
+        ctx.set(bridge.waiting, waiting)
+        ctx.set(bridge.o.ready, 1)
+        ctx.set(bridge.i.valid, 1)
+        seen = []
+        for word in (header, 7, 8):
+            ctx.set(bridge.i.payload, word)
+            _, _, *taken = await ctx.tick().sample(
+                bridge.i.ready, bridge.row_begin, bridge.row_valid, bridge.row_last, bridge.word
+            )
+            seen.append(tuple(taken))
+        begun = int(allowed)
+        assert seen == [(1, begun, 0, 0, header), (1, 0, 1, 0, 7), (1, 0, 1, 1, 8)]
+        assert ctx.get(bridge.link_fault) == (not allowed)
+        ctx.set(bridge.row_busy, 1)
+        ctx.set(bridge.i.payload, Header(Kind.READ_REG, 1, 0).encode())
+        for _ in range(5):
+            await ctx.tick()
+            assert not ctx.get(bridge.i.ready)
+        # The report goes out whole, and what was held up comes after it.
+        words = [Header(Kind.ROW_REPORT, 2, 5).encode(), 11, 12]
+        sent = []
+        ctx.set(bridge.report.valid, 1)
+        ctx.set(bridge.report.payload, words[0])
+        at = 0
+        for _ in range(12):
+            _, _, ready, valid, word = await ctx.tick().sample(
+                bridge.report.ready, bridge.o.valid, bridge.o.payload
+            )
+            if valid:
+                sent.append(word)
+            if ready and at < 3:
+                at += 1
+                ctx.set(bridge.report.valid, at < 3)
+                ctx.set(bridge.report.payload, words[min(at, 2)])
+                ctx.set(bridge.row_busy, at < 3)
+        assert sent[:3] == words
+        assert Header.decode(sent[3]).kind is Kind.REPLY
+
+    simulate(bridge, bench, cycles=60)
+
+
+def test_a_chip_without_a_write_port_has_no_writer() -> None:
+    with pytest.raises(
+        ValueError, match=r"^Chip 'custom' has no write port: program_verify is off$"
+    ):
+        RowWriter(chip=Chip())
