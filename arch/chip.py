@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from .ancode import AnCode, ErrorModel, largest_product, nearest_a, single_errors
 from .budgets import encode_budget
 from .errors import ConfigError
-from .formats import ACTIVATION_BITS, WEIGHT_BITS, adc_bits_needed
+from .formats import ACTIVATION_BITS, WEIGHT_BITS
 from .registers import CoreEvent
 from .tomlconfig import load_model
 
@@ -27,7 +27,7 @@ _NETWORK = ("channels", "routes", "slot_words", "packet_words", "buffer_flits")
 """Fields that shape routers and network interfaces."""
 
 _OPTIONS: frozenset[str] = frozenset(
-    {"code_a", "code_b", "code_errors", "program_verify", "row_budgets"}
+    {"adc_clip", "adc_step", "code_a", "code_b", "code_errors", "program_verify", "row_budgets"}
 )
 """Fields of :attr:`Chip.structure` only where they do not stand at their default: a chip that does
 without an option is the chip it was before there was one, with the same hash."""
@@ -76,6 +76,13 @@ class Chip(BaseModel):
 
     adc_bits: int = Field(default=6, ge=1, le=12)
     """Width of an ADC code."""
+
+    adc_clip: bool = False
+    """Whether sums may pass the top of the ADC's range, where they saturate; conversions at the top
+    code are then counted."""
+
+    adc_step: int = 1
+    """Level steps that a code counts: 1, or a power of two for an ADC too coarse for its range."""
 
     rows_per_read: int = Field(default=16, ge=1, le=256)
     """Rows that one read may drive (run time)."""
@@ -203,16 +210,29 @@ class Chip(BaseModel):
                 )
 
     def _check_converter(self) -> None:
-        most = self.most_rows
-        needed = adc_bits_needed(most, self.cell_bits)
-        if self.adc_bits < needed:
-            fits = ((1 << self.adc_bits) - 1) // ((1 << self.cell_bits) - 1)
-            what = "row_budgets" if self.row_budgets else "rows_per_read"
+        if self.adc_step not in (1 << k for k in range(9)):
+            raise ValueError(f"adc_step must be a power of two up to 256, not {self.adc_step}")
+        if self.full_code >> 16:
             raise ValueError(
-                f"{most} rows of {self.cell_bits}-bit cells need an ADC of {needed} bits, "
-                f"{self.adc_bits} were given; raise adc_bits to {needed}"
-                + (f" or lower {what} to {fits}" if fits else "")
+                f"codes of {self.adc_bits} bits in steps of {self.adc_step} levels count more than "
+                f"any sum has; lower adc_step"
             )
+        most = self.most_rows
+        needed = self.adc_bits_for(most)
+        if self.adc_bits >= needed or self.adc_clip:
+            return
+        fits = next((n for n in range(most, 0, -1) if self.adc_bits_for(n) <= self.adc_bits), 0)
+        what = "row_budgets" if self.row_budgets else "rows_per_read"
+        step = 1
+        while (most * ((1 << self.cell_bits) - 1) + step // 2) // step >> self.adc_bits:
+            step *= 2
+        raise ValueError(
+            f"{most} rows of {self.cell_bits}-bit cells need an ADC of {needed} bits, "
+            f"{self.adc_bits} were given; raise adc_bits to {needed}"
+            + (f", lower {what} to {fits}" if fits else "")
+            + (f", let codes count more levels (adc_step = {step})" if step <= 256 else "")
+            + " or let sums saturate (adc_clip = true)"
+        )
 
     def _check_code(self) -> None:
         if self.code_a == 0:
@@ -220,6 +240,11 @@ class Chip(BaseModel):
                 if getattr(self, key) != type(self).model_fields[key].default:
                     raise ValueError(f"{key} is for chips with an AN code; give code_a as well")
             return
+        if self.adc_step > 1:
+            raise ValueError(
+                "an AN code needs whole sums, and codes that count several levels round them; set "
+                "adc_step = 1, or leave code_a out"
+            )
         most = largest_product(self.word_bits, WEIGHT_BITS)
         if self.code_a * self.code_b > most:
             errors = single_errors(self.code_errors, self.word_bits, self.cell_bits)
@@ -261,7 +286,7 @@ class Chip(BaseModel):
     @property
     def sum_range(self) -> tuple[int, int]:
         """The least and the greatest sum of an output's codes, weighed, of one read."""
-        full = (1 << self.adc_bits) - 1
+        full = self.full_code
         weights = self.column_weights
         return full * sum(min(w, 0) for w in weights), full * sum(max(w, 0) for w in weights)
 
@@ -278,7 +303,8 @@ class Chip(BaseModel):
     @property
     def events(self) -> tuple[CoreEvent, ...]:
         """Events that its cores count."""
-        return (CoreEvent.CORRECTED, CoreEvent.DETECTED) if self.code_a else ()
+        coded = (CoreEvent.CORRECTED, CoreEvent.DETECTED) if self.code_a else ()
+        return ((CoreEvent.SATURATED,) if self.adc_clip else ()) + coded
 
     @property
     def slices(self) -> int:
@@ -355,6 +381,16 @@ class Chip(BaseModel):
     def most_rows(self) -> int:
         """Rows that any read may drive."""
         return max(self.budgets)
+
+    @property
+    def full_code(self) -> int:
+        """Levels that the highest code of an ADC stands for."""
+        return ((1 << self.adc_bits) - 1) * self.adc_step
+
+    def adc_bits_for(self, rows: int) -> int:
+        """Bits of an ADC with its step that no ideal sum of so many rows takes past its range."""
+        highest = rows * ((1 << self.cell_bits) - 1)
+        return max(1, ((highest + self.adc_step // 2) // self.adc_step).bit_length())
 
     def reads_of(self, rows: int) -> int:
         """Most reads that a product over so many rows takes: all that the baseline makes."""

@@ -73,6 +73,8 @@ _CONFIG_FIELDS = (
     "beats",
     "planes",
     "tail",
+    "step",
+    "top",
 )
 
 
@@ -104,6 +106,10 @@ _SIGNATURES: Signatures = {
         (*[ctypes.c_void_p] * 4, ctypes.c_int64, ctypes.c_int64),
     ),
     "ohm_array_set_adc": (
+        ctypes.c_int,
+        (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
+    ),
+    "ohm_array_set_sensing": (
         ctypes.c_int,
         (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
     ),
@@ -302,6 +308,12 @@ class CCrossbar:
                 None if image.q is None else image.q.ctypes.data,
                 image.v0,
                 image.v1,
+            )
+        )
+        thresholds = None if image.thresholds is None else image.thresholds.ctypes.data
+        check_status(
+            self._lib.ohm_array_set_sensing(
+                self._handle, image.adc_step.bit_length() - 1, image.adc_span, thresholds
             )
         )
         table = None if image.adc_table is None else image.adc_table.ctypes.data

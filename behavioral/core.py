@@ -56,6 +56,10 @@ class MvmConfig:
         Outputs; output j stands in the columns ``j * len(weights)`` and up.
     rows_per_read : int
         Most rows driven at once.
+    step : int
+        Levels that a code counts.
+    top : int
+        The code at which conversions are counted as saturated; 0: none is.
     budgets : tuple of int
         Most rows driven at once, for each of 8 planes; empty: ``rows_per_read`` for all.
     zero_skip : bool
@@ -89,6 +93,8 @@ class MvmConfig:
     beats: int
     planes: int = 8
     tail: int = 0
+    step: int = 1
+    top: int = 0
     budgets: tuple[int, ...] = ()
     code: AnCode | None = None
 
@@ -101,6 +107,8 @@ class MvmConfig:
             ("beats", 1, 512),
             ("planes", 1, 8),
             ("tail", 0, 1 << 16),
+            ("step", 1, 256),
+            ("top", 0, 0xFFFF),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -143,6 +151,8 @@ class MvmConfig:
             beats=beats,
             planes=planes,
             tail=core_tail(chip),
+            step=chip.adc_step,
+            top=(1 << chip.adc_bits) - 1 if chip.adc_clip else 0,
             budgets=budgets,
             code=chip.an_code,
         )
@@ -277,7 +287,9 @@ def _product(
             driven = np.zeros_like(bits)
             driven[taken] = bits[taken]
             codes = crossbar.read(driven, columns).astype(np.int64)
-            sums = codes.reshape(config.outputs, -1) @ weights
+            if config.top:
+                events[Event.SATURATED] += int((codes == config.top).sum())
+            sums = codes.reshape(config.outputs, -1) @ weights * config.step
             if config.code is not None:
                 truth = None if words is None else words[driven, : config.outputs].sum(axis=0)
                 sums = _decode(config.code, sums, truth, events)

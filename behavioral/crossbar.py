@@ -123,14 +123,8 @@ class Crossbar:
         return self._convert(self.analog_digits(digits, columns))
 
     def _convert(self, analog: Analog) -> NDArray[np.uint16]:
-        image = self.image
-        ideal = np.clip((analog.x + 2048) >> 12, 0, (1 << image.adc_bits) - 1)
-        self._reads = (self._reads + len(ideal)) % READ_LIMIT
-        codes: NDArray[np.uint16] = ideal.astype(np.uint16)
-        if image.adc_table is not None:
-            lane = np.arange(ideal.shape[1]) % image.lanes
-            codes = image.adc_table[lane[None, :], ideal]
-        return codes
+        self._reads = (self._reads + len(analog.x)) % READ_LIMIT
+        return self.image.codes(analog.x)
 
     def analog(self, masks: NDArray[np.bool_], columns: int | None = None) -> Analog:
         """Show what the next reads would see, without making them.

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from ..arch.errors import ConfigError
 from .gaussian import MAX_MAGNITUDE
 
-__all__ = ["MAX_COLS", "MAX_DIGITS", "MAX_ROWS", "ArrayImage"]
+__all__ = ["MAX_COLS", "MAX_DIGITS", "MAX_ROWS", "MAX_STEP", "ArrayImage"]
 
 MAX_ROWS = 256
 MAX_COLS = 512
 
 MAX_DIGITS = 16
+
+MAX_STEP = 256
+"""Level steps that a code may count."""
 
 _ONE = 1 << 12
 _G_LIMIT = 1 << 22
@@ -27,6 +30,7 @@ _DRIVE_LIMIT = 1 << 16
 _REF_LIMIT = 1 << 30
 _VAR_LIMIT = 1 << 52  # below it, a double square root rounds down to the integer one
 _V1_LIMIT = 1 << 32
+_THRESHOLD_LIMIT = 1 << 16
 _INT32 = 1 << 31
 
 
@@ -40,7 +44,8 @@ class ArrayImage:
         var  = v0 + ((v1 * max(I, 0)) >> 16) + max(0, sum over R of q[r, c])
         n    = (isqrt(var) * z + 2048) >> 12
         x    = I + n - ref
-        code = adc_table[c % lanes][clip((x + 2048) >> 12, 0, 2**adc_bits - 1)]
+        near = (((x + 2048) >> 12) + adc_step // 2) // adc_step + 1 - threshold[c]
+        code = adc_table[c // adc_span % lanes][clip(near, 0, 2**adc_bits - 1)]
 
     A read of digits d[r], one a row in place of a bit, is one masked read a digit, weighted with
     its drive and rounded once; ``square[d] = (drive[d]**2 + 2048) >> 12``::
@@ -65,9 +70,18 @@ class ArrayImage:
     adc_bits : int
         1 to 16.
     lanes : int
-        Columns that a beat converts; column c goes through ADC ``c % lanes``.
+        Columns that a beat converts; column c goes through ADC ``c // adc_span % lanes``.
     adc_table : uint16 array [lanes, 2**adc_bits] or None
         Code that each ADC gives for an ideal code (gain, offset, INL). None: ideal ADCs.
+    adc_step : int
+        Level steps that a code counts, a power of two up to 256. Codes change between two whole
+        sums of levels, never at one.
+    adc_span : int
+        Columns from one that a beat converts to the next: 1, or those of an output where a read
+        converts one slice of each.
+    thresholds : int32 array [cols] or None
+        Sum of levels (in steps of the ADC) from which on a column's code is 1 or more: the
+        programmable threshold of a sense amplifier. None: 1.
     drive : int32 array [digits] or None
         Effective voltage of each digit, 4096 to the read voltage, ``|drive| < 2**16``, at most 16.
         None: rows take bits only. Reads of bits do not use it.
@@ -88,6 +102,9 @@ class ArrayImage:
     lanes: int = 1
     adc_table: NDArray[np.uint16] | None = None
     drive: NDArray[np.int32] | None = None
+    adc_step: int = 1
+    adc_span: int = 1
+    thresholds: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         if self.g.ndim != 2:
@@ -110,6 +127,7 @@ class ArrayImage:
             raise ConfigError(f"An ADC has 1 to 16 bits, not {self.adc_bits}")
         if not 1 <= self.lanes <= cols:
             raise ConfigError(f"An array of {cols} columns has 1 to {cols} lanes, not {self.lanes}")
+        self._check_sensing(cols)
         if self.adc_table is not None:
             shape = (self.lanes, 1 << self.adc_bits)
             _check("adc_table", self.adc_table, np.dtype(np.uint16), shape)
@@ -120,9 +138,40 @@ class ArrayImage:
             )
         if self.drive is not None:
             self._check_drive(self.drive)
-        for array in (self.g, self.ref, self.q, self.adc_table, self.drive):
+        for array in (self.g, self.ref, self.q, self.adc_table, self.drive, self.thresholds):
             if array is not None:
                 array.setflags(write=False)
+
+    def _check_sensing(self, cols: int) -> None:
+        if not 1 <= self.adc_step <= MAX_STEP or self.adc_step & (self.adc_step - 1):
+            raise ConfigError(
+                f"An ADC's step must be a power of two up to {MAX_STEP}, not {self.adc_step}"
+            )
+        full = self.lanes * self.adc_span
+        if self.adc_span < 1 or (self.adc_span > 1 and cols % full):
+            raise ConfigError(
+                f"Beats of {self.lanes} columns, {self.adc_span} from one to the next, do not fill"
+                f" an array of {cols} columns"
+            )
+        if self.thresholds is not None:
+            _check("thresholds", self.thresholds, np.dtype(np.int32), (cols,))
+            _limit("thresholds", self.thresholds, _THRESHOLD_LIMIT)
+
+    @property
+    def lane_of(self) -> NDArray[np.intp]:
+        """The ADC that each column goes through: intp [cols]."""
+        return np.arange(self.cols) // self.adc_span % self.lanes
+
+    def codes(self, x: NDArray[np.int64]) -> NDArray[np.uint16]:
+        """What the ADCs make of voltages: int64 [n, columns] in, uint16 out."""
+        near = (((x + 2048) >> 12) + self.adc_step // 2) // self.adc_step
+        columns = x.shape[-1]
+        if self.thresholds is not None:
+            near = near + 1 - self.thresholds[:columns]
+        ideal = np.clip(near, 0, (1 << self.adc_bits) - 1)
+        if self.adc_table is None:
+            return ideal.astype(np.uint16)
+        return self.adc_table[self.lane_of[None, :columns], ideal]
 
     def _check_drive(self, drive: NDArray[np.int32]) -> None:
         if not 2 <= drive.size <= MAX_DIGITS:

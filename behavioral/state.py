@@ -61,7 +61,7 @@ class ArrayState:
         1 to 4.
     seed, array : int
         uint32 each.
-    adc_bits, lanes, adc_table
+    adc_bits, lanes, adc_table, adc_step, adc_span, thresholds
         As in :class:`~.image.ArrayImage`; a table given here goes before that of the device.
     yield_map : int8 array [rows, cols], optional
         1 stuck on, -1 stuck off, 0 good; by default drawn with the device's shares.
@@ -89,6 +89,9 @@ class ArrayState:
         adc_bits: int,
         lanes: int = 1,
         adc_table: NDArray[np.uint16] | None = None,
+        adc_step: int = 1,
+        adc_span: int = 1,
+        thresholds: NDArray[np.int32] | None = None,
         yield_map: NDArray[np.int8] | None = None,
         headroom: float | None = None,
     ) -> None:
@@ -104,6 +107,10 @@ class ArrayState:
         self.adc_bits = adc_bits
         self.lanes = lanes
         self.adc_table = adc_table
+        self.adc_step = adc_step
+        self.adc_span = adc_span
+        self.thresholds = thresholds
+        """Programmed by the host, and free to be changed: :meth:`image` shows it."""
         self.streams = Streams(seed, array)
         rows, cols = levels.shape
         self.shape = rows, cols + 1
@@ -327,6 +334,9 @@ class ArrayState:
             adc_bits=self.adc_bits,
             lanes=self.lanes,
             adc_table=table,
+            adc_step=self.adc_step,
+            adc_span=self.adc_span,
+            thresholds=self.thresholds,
             drive=converter.drive_table(device),
         )
 
@@ -343,6 +353,8 @@ class ArrayState:
         }
         if self.adc_table is not None:
             arrays["adc_table"] = self.adc_table
+        if self.thresholds is not None:
+            arrays["thresholds"] = self.thresholds
         return pack(
             arrays,
             {
@@ -352,6 +364,8 @@ class ArrayState:
                 "array": self.streams.array,
                 "adc_bits": self.adc_bits,
                 "lanes": self.lanes,
+                "adc_step": self.adc_step,
+                "adc_span": self.adc_span,
                 "temperature": self.temperature,
                 "writes": self.writes,
                 "advances": self.advances,
@@ -400,6 +414,10 @@ class ArrayState:
             adc_bits=about["adc_bits"],
             lanes=about["lanes"],
             adc_table=found.get("adc_table"),
+            # A state saved before there were these has none.
+            adc_step=about.get("adc_step", 1),
+            adc_span=about.get("adc_span", 1),
+            thresholds=found.get("thresholds"),
         )
         for name, dtype in _CELLS.items():
             if found[name].shape != state.shape or found[name].dtype != dtype:

@@ -236,5 +236,6 @@ def blank_array(chip: Chip, lib: ctypes.CDLL) -> CCrossbar:
         ref=np.zeros(chip.rows, np.int32),
         adc_bits=chip.adc_bits,
         lanes=chip.lanes,
+        adc_step=chip.adc_step,
     )
     return CCrossbar(image, 0, 0, lib)

@@ -111,8 +111,12 @@ class SliceAccumulator(wiring.Component):
         parts = chip.beats_per_word
         per_part = chip.columns_per_output // parts  # columns of one output in a beat
         unit = self._unit
+        codes = [self.codes.word_select(lane, chip.adc_bits) for lane in range(chip.lanes)]
+        step = chip.adc_step.bit_length() - 1
+        if step:
+            codes = [Cat(Const(0, step), code) for code in codes]
         # The widest sum over slices, moved up by plane 7 where no unit comes before that.
-        width = chip.adc_bits + WEIGHT_BITS + 7 if unit is None else unit.bits
+        width = chip.adc_bits + step + WEIGHT_BITS + 7 if unit is None else unit.bits
 
         m.submodules.sums = sums = memory.Memory(
             shape=outputs * ACC_BITS, depth=chip.acc_words, init=[]
@@ -140,7 +144,7 @@ class SliceAccumulator(wiring.Component):
             for i, value in enumerate(values):
                 combined = Const(0)
                 for s in range(per_part):
-                    code = self.codes.word_select(i * per_part + s, chip.adc_bits)
+                    code = codes[i * per_part + s]
                     combined = combined + (code << (s * chip.cell_bits))
                 moved = (combined << by)[:width]
                 if parts > 1:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A core: the digital periphery of one array."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -216,16 +216,25 @@ class Core(wiring.Component):
                 combine.write_data.eq(self.correction),
             ]
         if self._chip.events:
-            self._count_events(m, counters, combine)
+            self._count_events(m, combine, beat)
         return m
 
-    def _count_events(self, m: Module, counters: CoreCounters, combine: SliceAccumulator) -> None:
+    def _count_events(self, m: Module, combine: SliceAccumulator, beat: Signal) -> None:
         m.submodules.events = events = EventCounters(chip=self._chip)
         m.d.comb += [events.clear.eq(self.clear), events.select.eq(self.counter_select)]
         chosen = Signal()  # as late as the counters
         m.d.sync += chosen.eq(self.event_select)
         with m.If(chosen):
             m.d.comb += self.counter.eq(events.count)
+        if self._chip.adc_clip:
+            # Off the path of the codes; none comes in the last cycle of a product.
+            bits = self._chip.adc_bits
+            saturated = Signal(self._chip.lanes)
+            full = Cat(
+                self.codes.payload.word_select(lane, bits).all() for lane in range(len(saturated))
+            )
+            m.d.sync += saturated.eq(Mux(beat, full, 0))
+            m.d.comb += events.amount(CoreEvent.SATURATED).eq(sum(saturated))
         if self._chip.code_a:
             for event, flags in (
                 (CoreEvent.CORRECTED, combine.corrected),

@@ -237,6 +237,8 @@ class IdealMacro(wiring.Component):
                 ),
                 Const(0),
             )
+            if chip.adc_step > 1:
+                total = (total + chip.adc_step // 2) >> (chip.adc_step.bit_length() - 1)
             columns.append(Mux(total > highest, highest, total)[: chip.adc_bits])
         left = Signal(BEAT_BITS)  # beats not yet transferred
         held = Signal(chip.cols * chip.adc_bits)  # their codes, the next lowest

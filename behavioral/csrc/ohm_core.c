@@ -130,6 +130,13 @@ static void ohm_truth(const int32_t *words, int width, const uint64_t *driven, i
         }
 }
 
+/* Conversions that ended at the top code. */
+static int ohm_at_top(const uint16_t *codes, int columns, int top) {
+    int found = 0;
+    for (int c = 0; c < columns; c++) found += codes[c] == top;
+    return found;
+}
+
 static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
     const int rows = ohm_array_rows(a), cols = ohm_array_cols(a);
     for (int p = 0; p < 8; p++)
@@ -137,7 +144,8 @@ static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
     return m->rows_used >= 1 && m->rows_used <= rows && m->outputs >= 1 && m->columns >= 1 &&
            m->columns <= OHM_MAX_COLUMNS && m->outputs <= cols / m->columns &&
            m->group >= 1 && m->group <= OHM_MAX_ROWS && m->beats >= 1 &&
-           m->planes >= 1 && m->planes <= 8 && m->tail >= 0 && m->code >= 0 &&
+           m->planes >= 1 && m->planes <= 8 && m->tail >= 0 && m->step >= 1 &&
+           m->top >= 0 && m->code >= 0 &&
            m->code <= OHM_MAX_CODE;
 }
 
@@ -169,6 +177,9 @@ int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uin
                 for (int i = 0; i < OHM_PLANE_WORDS; i++) taken[i] &= bits[i];
                 memcpy(mask, taken, sizeof taken);
                 ohm_array_read(a, mask, columns, codes);
+                if (m->top) events[OHM_SATURATED] += ohm_at_top(codes, columns, m->top);
+                if (m->step > 1)
+                    for (int c = 0; c < columns; c++) codes[c] = (uint16_t)(codes[c] * m->step);
                 if (m->code) {
                     if (words) ohm_truth(words, width, taken, m->outputs, truth);
                     ohm_decode(codes, m, p, sums, events, words ? truth : NULL);

@@ -73,6 +73,8 @@ ohm_array *ohm_array_new(int rows, int cols, uint32_t seed, uint32_t array) {
     a->narrow = 1;
     a->bits = 6;
     a->lanes = 1;
+    a->span = 1;
+    a->plain = 1;
     a->g = ohm_words((size_t)rows * (size_t)a->stride);
     if (!a->g) {
         free(a);
@@ -172,11 +174,22 @@ int ohm_array_set_adc(ohm_array *a, int bits, int lanes, const uint16_t *table) 
         if (!copy) return OHM_ENOMEM;
         for (size_t i = 0; i < entries; i++) copy[i] = table[i];
     }
-    for (int c = 0; c < OHM_MAX_COLS; c++) a->lane_base[c] = (c % lanes) << bits;
+    for (int c = 0; c < OHM_MAX_COLS; c++) a->lane_base[c] = (c / a->span % lanes) << bits;
     free(a->adc);
     a->adc = copy;
     a->bits = bits;
     a->lanes = lanes;
+    return OHM_OK;
+}
+
+int ohm_array_set_sensing(ohm_array *a, int step_bits, int span, const int32_t *thresholds) {
+    if (step_bits < 0 || step_bits > 8 || span < 1 || span > a->cols) return OHM_EINVAL;
+    memset(a->base, 0, sizeof a->base);
+    if (thresholds)
+        for (int c = 0; c < a->cols; c++) a->base[c] = thresholds[c] - 1;
+    a->step_bits = step_bits;
+    a->span = span;
+    a->plain = !step_bits && !thresholds;
     return OHM_OK;
 }
 
@@ -238,6 +251,13 @@ static void ohm_noise_wide(const ohm_array *a, const ohm_plan *plan, int n, ohm_
     }
 }
 
+/* The code, before the table of its ADC, of a sum rounded to level steps. */
+static inline uint16_t ohm_near(const ohm_array *a, int c, int64_t t) {
+    const int64_t top = ((int64_t)1 << a->bits) - 1;
+    t = ((t + ((1 << a->step_bits) >> 1)) >> a->step_bits) - a->base[c];
+    return (uint16_t)(t < 0 ? 0 : t > top ? top : t);
+}
+
 /* Sums, reference and noise of read number a->reads for n columns. */
 static void ohm_sense(ohm_array *a, const uint32_t *row_words, int n, ohm_plan *plan,
                       ohm_scratch *s) {
@@ -266,10 +286,14 @@ static void ohm_convert(ohm_array *a, const uint32_t *row_words, int columns, ui
             ohm_noise_narrow(a, n, &s, s.x);
         else
             memset(s.x, 0, (size_t)n * 4);
-        for (int c = 0; c < n; c++) {
-            const int32_t t = (s.current[c] + s.x[c] + offset) >> 12;
-            codes[c] = (uint16_t)(t < 0 ? 0 : t > top ? top : t);
-        }
+        if (a->plain)
+            for (int c = 0; c < n; c++) {
+                const int32_t t = (s.current[c] + s.x[c] + offset) >> 12;
+                codes[c] = (uint16_t)(t < 0 ? 0 : t > top ? top : t);
+            }
+        else
+            for (int c = 0; c < n; c++)
+                codes[c] = ohm_near(a, c, (s.current[c] + s.x[c] + offset) >> 12);
     } else {
         const int64_t offset = 2048 - plan.reference;
         if (a->noisy)
@@ -277,8 +301,7 @@ static void ohm_convert(ohm_array *a, const uint32_t *row_words, int columns, ui
         else
             memset(s.noise, 0, (size_t)n * 8);
         for (int c = 0; c < n; c++) {
-            const int64_t t = (s.current[c] + s.noise[c] + offset) >> 12;
-            codes[c] = (uint16_t)(t < 0 ? 0 : t > top ? top : t);
+            codes[c] = ohm_near(a, c, (s.current[c] + s.noise[c] + offset) >> 12);
         }
     }
     if (a->adc)
@@ -309,7 +332,6 @@ static void ohm_convert_digits(ohm_array *a, const uint8_t *digits, int columns,
                                uint16_t *codes) {
     int64_t current[OHM_MAX_COLS] = {0}, cells[OHM_MAX_COLS] = {0}, reference = 0;
     OHM_ALIGNED int32_t z[OHM_MAX_COLS];
-    const int64_t top = (1 << a->bits) - 1;
     for (int r = 0; r < a->rows; r++) {
         const int64_t drive = a->drive[digits[r]], square = (drive * drive + 2048) >> 12;
         const size_t row = (size_t)r * (size_t)a->stride;
@@ -326,8 +348,7 @@ static void ohm_convert_digits(ohm_array *a, const uint8_t *digits, int columns,
         const int64_t carried = (current[c] + 2048) >> 12;
         const int64_t noise =
             a->noisy ? ohm_wide_noise(a, carried, (cells[c] + 2048) >> 12, z[c]) : 0;
-        int64_t t = (carried + noise - reference + 2048) >> 12;
-        t = t < 0 ? 0 : t > top ? top : t;
+        const uint16_t t = ohm_near(a, c, (carried + noise - reference + 2048) >> 12);
         codes[c] = (uint16_t)(a->adc ? a->adc[a->lane_base[c] + t] : t);
     }
 }

@@ -44,6 +44,11 @@ int ohm_array_program(ohm_array *a, const int32_t *g, const int32_t *ref, const 
 /* bits: 1 to 16; lanes: 1 to cols; table [lanes][1 << bits] or NULL for ideal ADCs. */
 int ohm_array_set_adc(ohm_array *a, int bits, int lanes, const uint16_t *table);
 
+/* How sums become codes: a code counts 1 << step_bits level steps (at most 8 bits), a beat converts
+ * columns span apart, and the code of column c is 1 or more from thresholds[c] on (in such steps;
+ * NULL: from 1 on). At first 0, 1, NULL. Before ohm_array_set_adc. */
+int ohm_array_set_sensing(ohm_array *a, int step_bits, int span, const int32_t *thresholds);
+
 /* Effective voltage of every digit of an input, 4096 to the read voltage; |drive| < 2**16, at most
  * 16 digits, 0 of them: reads of digits are refused. The caller sees to it that no read of digits
  * has a variance of 2**52 or more, and that v1 times its current stays below 2**63. */
@@ -101,6 +106,8 @@ int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64
  * is in ohm_core.c, which a simulator that only makes reads can leave out. */
 typedef struct {
     int32_t rows_used, outputs, zero_skip, group, beats, planes, tail;
+    int32_t step;    /* levels that a code counts */
+    int32_t top;     /* the code that counts as saturated, or 0 */
     int32_t columns; /* of an output */
     int32_t weights[OHM_MAX_COLUMNS];
     int32_t budgets[8]; /* rows of a read, by plane */

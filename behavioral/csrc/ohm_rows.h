@@ -51,6 +51,9 @@ struct ohm_array {
     int dense_reads;
     int bits, lanes, digits;
     int32_t *adc;      /* [lanes][1 << bits], or NULL */
+    int plain;         /* a code counts a level step, and there are no thresholds */
+    int step_bits, span;
+    int32_t base[OHM_MAX_COLS]; /* taken off the codes: thresholds less one */
     OHM_ALIGNED int32_t ref[OHM_MAX_ROWS];
     OHM_ALIGNED int32_t lane_base[OHM_MAX_COLS]; /* where the table of a column's ADC starts */
     int32_t drive[OHM_MAX_DIGITS];

@@ -203,6 +203,7 @@ class CompiledNetwork:
             array=array,
             adc_bits=chip.adc_bits,
             lanes=chip.lanes,
+            adc_step=chip.adc_step,
             yield_map=self.fault_maps.get(array),
             headroom=self.headroom,
         )

@@ -16,13 +16,16 @@ from ohmtwin.arch.errors import ConfigError
     [
         (
             {"adc_bits": 5},
-            "16 rows of 2-bit cells need an ADC of 6 bits, 5 were given; raise adc_bits to 6 or "
-            "lower rows_per_read to 10",
+            "16 rows of 2-bit cells need an ADC of 6 bits, 5 were given; raise adc_bits to 6, "
+            "lower rows_per_read to 10, let codes count more levels (adc_step = 2) or let sums "
+            "saturate (adc_clip = true)",
         ),
         ({"cell_bits": 3}, "cell_bits must be 1, 2 or 4, not 3"),
         ({"lanes": 12}, "lanes must be a power of two that divides the columns (128), not 12"),
         ({"lanes": 64}, "lanes must be at most 8 outputs a beat, 32 for 2-bit cells, not 64"),
         ({"rows_per_read": 200}, "rows_per_read must be at most the rows of an array (128)"),
+        ({"adc_step": 3}, "adc_step must be a power of two up to 256, not 3"),
+        ({"adc_bits": 10, "adc_step": 128}, "in steps of 128 levels count more than any sum has"),
         ({"row_budgets": (4, 4)}, "row_budgets must be 8 numbers, one a bit plane, the least"),
         (
             {"row_budgets": (16,) * 7 + (0,)},
@@ -30,8 +33,8 @@ from ohmtwin.arch.errors import ConfigError
         ),
         (
             {"row_budgets": (32,) + (16,) * 7},
-            "32 rows of 2-bit cells need an ADC of 7 bits, 6 were given; raise adc_bits to 7 or "
-            "lower row_budgets to 21",
+            "32 rows of 2-bit cells need an ADC of 7 bits, 6 were given; raise adc_bits to 7, "
+            "lower row_budgets to 21,",
         ),
         ({"data_words": 100}, "data_words must be a power of two, not 100"),
         ({"cores": 33}, "less than or equal to 32"),

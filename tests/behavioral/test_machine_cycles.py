@@ -317,6 +317,7 @@ def make_image(program: TileProgram, spec: ArraySpec) -> ArrayImage:
         v0=1 << 22,
         adc_bits=chip.adc_bits,
         lanes=chip.lanes,
+        adc_step=chip.adc_step,
     )
 
 

@@ -13,6 +13,16 @@ OPTIONS = {
     "budgets": Chip(
         cores=2, rows=40, cols=32, rows_per_read=8, data_words=64, row_budgets=(16,) * 8
     ),
+    "clipped, coarse": Chip(
+        cores=2,
+        rows=32,
+        cols=32,
+        rows_per_read=16,
+        adc_bits=4,
+        adc_step=2,
+        adc_clip=True,
+        data_words=64,
+    ),
 }
 _PROGRAMS = 12
 

@@ -126,7 +126,7 @@ class CoreModel:
         self.reads += 1
         for j in range(len(self.acc)):
             for k, weight in enumerate(self.chip.column_weights):
-                code = int(codes[j * self.chip.columns_per_output + k])
+                code = int(codes[j * self.chip.columns_per_output + k]) * self.chip.adc_step
                 self.acc[j] += weight * code << plane
 
 
