@@ -44,6 +44,7 @@ class CoreModel:
     beats: int = 0
     active: int = 0
     stalls: int = 0
+    saturated: int = 0
 
     def start(self, rows: int, beats: int, registers: dict[Any, int]) -> None:
         self.used, self.columns, self.length = rows, beats * self.chip.lanes, beats
@@ -124,6 +125,7 @@ class CoreModel:
             mask[row] = self.rows[row] >> plane & 1
         codes = self.array.read(mask, self.columns)
         self.reads += 1
+        self.saturated += [int(code) for code in codes].count((1 << self.chip.adc_bits) - 1)
         for j in range(len(self.acc)):
             for k, weight in enumerate(self.chip.column_weights):
                 code = int(codes[j * self.chip.columns_per_output + k]) * self.chip.adc_step
@@ -419,4 +421,5 @@ class TileModel:
             each("active"),
             each("stalls"),
             self.chip.lanes,
+            core_saturated=each("saturated") if self.chip.adc_clip else (),
         )

@@ -222,6 +222,7 @@ def test_products(name: str, stall: float) -> None:
     async def bench(ctx: SimulatorContext) -> None:
         await load_corrections(ctx, core)
         totals = dict.fromkeys(CoreCounter, 0)
+        saturated = 0
         x = inputs(numbers, chip.rows)
         await load(ctx, core, x)
         for _ in range(20):
@@ -253,6 +254,9 @@ def test_products(name: str, stall: float) -> None:
             totals[CoreCounter.ACTIVE] += int(reference.active[0])
             totals[CoreCounter.ADC_STALLS] += int(reference.stall[0])
             counts = await counters(ctx, core)
+            if chip.adc_clip:
+                saturated += int(reference.events[Event.SATURATED])
+                assert await events(ctx, core) == [saturated], config
             if not stall:
                 assert cycles == reference.active[0], config
                 assert counts == totals, config
