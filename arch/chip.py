@@ -249,10 +249,13 @@ class Chip(BaseModel):
         if self.code_a * self.code_b > most:
             errors = single_errors(self.code_errors, self.word_bits, self.cell_bits)
             fits = nearest_a(self.code_a, errors, most // self.code_b)
+            if most >= self.code_a:
+                better = f"; with code_a = {self.code_a} code_b may be {most // self.code_a}"
+            else:
+                better = f"; with code_b = {self.code_b} take code_a = {fits}" if fits else ""
             raise ValueError(
                 f"code_a * code_b is {self.code_a * self.code_b}; {self.word_bits}-bit words hold "
-                f"{WEIGHT_BITS}-bit weights times {most} at most"
-                + (f"; with code_b = {self.code_b} take code_a = {fits}" if fits else "")
+                f"{WEIGHT_BITS}-bit weights times {most} at most{better}"
             )
         if self.an_code is None:
             raise ValueError("code_a says that there is a code, yet there is none")

@@ -8,13 +8,15 @@ from ..arch.chip import RowSchedule
 from ..fpga.boards import find_board
 from ..fpga.build import build_bitstream
 from ..host.link.line import goodput
-from . import behavioral, compiling, fabric, mesh, noc, pipeline, prediction, simulation, wires
+from . import behavioral, compiling, ecc, fabric, mesh, noc, pipeline, prediction, simulation, wires
 
 __all__ = [
     "Figures",
     "adc_busy",
     "all_effects",
     "board_build",
+    "code_area",
+    "code_unit",
     "compile_times",
     "cycle_error",
     "fast_products",
@@ -304,3 +306,27 @@ def network_on_chip() -> Figures:
             f"{found.zero.pairs} pairs of tiles",
         ),
     }
+
+
+def code_unit() -> Figures:
+    """The AN-code unit under every single error of its model."""
+    corrected, rate, count = ecc.single_errors_corrected()
+    what = (
+        f"RTL in Amaranth's simulator, A = {ecc.CHIP.code_a}, B = {ecc.CHIP.code_b}: {count} "
+        "codewords, every sum of 16 stored 8-bit weights with every error of one slice of 2-bit "
+        "cells"
+    )
+    return _figure("ecc.single_corrected", corrected, "of codewords", what) | _figure(
+        "ecc.codewords_per_cycle", rate, "an output", what + "; those that load the table not"
+    )
+
+
+def code_area() -> Figures:
+    """What the AN-code unit adds to a core."""
+    area = ecc.area()
+    how = (
+        f"{area.unit} of {area.core} transistors (Yosys' estimate for CMOS gates, memories as "
+        f"flip-flops; {area.unit_cells} of {area.core_cells} cells), over the rest of a core "
+        "without its array and its converters: row registers, scheduler, accumulators, counters"
+    )
+    return _figure("ecc.area_fraction", area.fraction, "of the core without it", how)

@@ -88,6 +88,8 @@ GROUPS: tuple[Source, ...] = (
     Source("link_goodput", ("link.goodput_clean", "link.goodput_1e-3")),
     Source("board_build", ("fpga.fmax_mhz_worst", "fpga.build_s"), asked=True),
     Source("network_on_chip", ("noc.saturation", "noc.latency_excess")),
+    Source("code_unit", ("ecc.single_corrected", "ecc.codewords_per_cycle")),
+    Source("code_area", ("ecc.area_fraction",), asked=True),
     Source("irdrop", ("irdrop.max_rel_diff", "irdrop.speedup", "irdrop.solve_s")),
 )
 

