@@ -120,6 +120,7 @@ _SIGNATURES: Signatures = {
     ),
     "ohm_array_reads": (ctypes.c_uint64, (ctypes.c_void_p,)),
     "ohm_array_set_reads": (None, (ctypes.c_void_p, ctypes.c_uint64)),
+    "ohm_array_driven": (ctypes.c_uint64, (ctypes.c_void_p,)),
     "ohm_array_is_narrow": (ctypes.c_int, (ctypes.c_void_p,)),
     "ohm_array_read_many": (
         ctypes.c_int,
@@ -353,6 +354,11 @@ class CCrossbar:
         if not 0 <= number < READ_LIMIT:
             raise ValueError(f"A read number must be 0 to 2**64 - 1, not {number}")
         self._lib.ohm_array_set_reads(self._handle, number)
+
+    @property
+    def driven(self) -> int:
+        """As :attr:`.crossbar.Crossbar.driven`."""
+        return int(self._lib.ohm_array_driven(self._handle))
 
     def read(self, row_mask: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
         """As :meth:`.crossbar.Crossbar.read`."""

@@ -63,6 +63,7 @@ class Crossbar:
         self.seed = seed
         self.array = array
         self._reads = 0
+        self._driven = 0
 
     @property
     def reads(self) -> int:
@@ -74,6 +75,11 @@ class Crossbar:
         if not 0 <= number < READ_LIMIT:
             raise ValueError(f"A read number must be 0 to 2**64 - 1, not {number}")
         self._reads = number
+
+    @property
+    def driven(self) -> int:
+        """Rows driven by all reads since the array was made: a count, no part of its state."""
+        return self._driven
 
     def read(self, row_mask: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
         """Drive some rows and convert the first ``columns`` columns (all by default).
@@ -98,7 +104,9 @@ class Crossbar:
 
     def read_many(self, masks: NDArray[np.bool_], columns: int | None = None) -> NDArray[np.uint16]:
         """Make reads one after another: bool [n, rows] in, uint16 codes [n, columns] out."""
-        return self._convert(self.analog(masks, columns))
+        codes = self._convert(self.analog(masks, columns))
+        self._driven += int(np.count_nonzero(masks))
+        return codes
 
     def read_digits(
         self, digits: NDArray[np.uint8], columns: int | None = None
@@ -120,7 +128,10 @@ class Crossbar:
         ValueError
             If the image has no drive table, or the digits do not fit it.
         """
-        return self._convert(self.analog_digits(digits, columns))
+        codes = self._convert(self.analog_digits(digits, columns))
+        drive, checked = check_digits(digits, self.image)
+        self._driven += int(np.count_nonzero(drive[checked]))
+        return codes
 
     def _convert(self, analog: Analog) -> NDArray[np.uint16]:
         self._reads = (self._reads + len(analog.x)) % READ_LIMIT

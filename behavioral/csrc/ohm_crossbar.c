@@ -206,6 +206,7 @@ int ohm_array_rows(const ohm_array *a) { return a->rows; }
 int ohm_array_cols(const ohm_array *a) { return a->cols; }
 uint64_t ohm_array_reads(const ohm_array *a) { return a->reads; }
 void ohm_array_set_reads(ohm_array *a, uint64_t number) { a->reads = number; }
+uint64_t ohm_array_driven(const ohm_array *a) { return a->driven; }
 int ohm_array_is_narrow(const ohm_array *a) { return a->narrow; }
 
 /* ---------------------------------------------------------------- one read */
@@ -280,6 +281,10 @@ static void ohm_convert(ohm_array *a, const uint32_t *row_words, int columns, ui
     const int32_t top = (1 << a->bits) - 1;
     ohm_sense(a, row_words, n, &plan, &s);
     a->reads++;
+    for (int r = 0; r < a->rows; r += 32) {
+        const uint32_t mask = a->rows - r < 32 ? (1u << (a->rows - r)) - 1 : ~0u;
+        a->driven += (uint64_t)__builtin_popcount(row_words[r / 32] & mask);
+    }
     if (a->narrow) {
         const int32_t offset = 2048 - (int32_t)plan.reference;
         if (a->noisy)
@@ -337,6 +342,7 @@ static void ohm_convert_digits(ohm_array *a, const uint8_t *digits, int columns,
         const size_t row = (size_t)r * (size_t)a->stride;
         reference += drive * a->ref[r];
         if (!drive) continue;
+        a->driven++;
         for (int c = 0; c < columns; c++) current[c] += drive * a->g[row + (size_t)c];
         if (a->q)
             for (int c = 0; c < columns; c++) cells[c] += square * a->q[row + (size_t)c];

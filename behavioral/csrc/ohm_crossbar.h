@@ -61,6 +61,9 @@ int ohm_array_cols(const ohm_array *a);
 uint64_t ohm_array_reads(const ohm_array *a);
 void ohm_array_set_reads(ohm_array *a, uint64_t number);
 
+/* Rows driven by all reads since the array was made: a count, no part of its state. */
+uint64_t ohm_array_driven(const ohm_array *a);
+
 /* 1 if the loaded image is computed in 32 bits, 0 if it needs 64. */
 int ohm_array_is_narrow(const ohm_array *a);
 

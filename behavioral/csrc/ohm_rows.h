@@ -35,7 +35,7 @@ typedef uint16_t ohm_half8 __attribute__((vector_size(16), may_alias));
 struct ohm_array {
     int rows, cols, stride, words;
     uint32_t seed, array;
-    uint64_t reads;
+    uint64_t reads, driven;
     int noisy, narrow, has_ref;
     int64_t v0, v1;
     ohm_planes planes;

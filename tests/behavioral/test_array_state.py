@@ -85,6 +85,7 @@ def test_digits_of_other_images(kind):
     digits = random.integers(0, 16, (400, 64)).astype(np.uint8)
     left, right = Crossbar(image, 1, 2), CCrossbar(image, 1, 2)
     assert np.array_equal(left.read_digits(digits), right.read_digits(digits))
+    assert left.driven == right.driven > 0
 
 
 def test_digit_read_in_plain_integers():

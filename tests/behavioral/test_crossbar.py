@@ -105,6 +105,8 @@ def test_c_equals_numpy(isa, kind):
             assert np.array_equal(
                 numpy.read_many(masks[:20], columns), c.read_many(masks[:20], columns)
             )
+        assert numpy.driven == c.driven
+        assert c.driven >= np.count_nonzero(masks)
         left, right = numpy.analog(masks[:20]), c.analog(masks[:20])
         for field in ("current", "noise", "reference", "x"):
             assert np.array_equal(getattr(left, field), getattr(right, field)), field
