@@ -18,6 +18,7 @@ from .commands.mesh import mesh_app
 from .commands.noc import noc_app
 from .commands.pictures import array_app, device_app
 from .commands.quantize import quantize_command
+from .commands.tradeoff import tradeoff_command
 from .commands.waves import waves
 
 __all__ = ["app", "main"]
@@ -57,6 +58,7 @@ app.add_typer(mesh_app, name="mesh")
 app.add_typer(noc_app, name="noc")
 app.command()(waves)
 app.command()(faults)
+app.command("tradeoff")(tradeoff_command)
 app.command("quantize")(quantize_command)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
