@@ -6,6 +6,7 @@ from types import MappingProxyType
 from plant import Mutation
 
 __all__ = [
+    "CODE",
     "COMBINE",
     "CONTROLLER",
     "ELEMENTS",
@@ -49,8 +50,41 @@ COMBINE = _named(
     Mutation(
         "the plane of the next read, not of this one, moves the sum",
         "ohmtwin.rtl.combine",
-        "moved = (combined << plane)[:width]",
+        "moved = (combined << by)[:width]",
         "moved = (combined << self.plane)[:width]",
+    ),
+)
+
+CODE = _named(
+    Mutation(
+        "a rest that is a multiple of A keeps an A",
+        "ohmtwin.rtl.ancode",
+        "with m.If(rest >= times * a):",
+        "with m.If(rest > times * a):",
+    ),
+    Mutation(
+        "the quotient that was one less stays so",
+        "ohmtwin.rtl.ancode",
+        "quotient.eq(rough_then + more - self._lift)",
+        "quotient.eq(rough_then - self._lift)",
+    ),
+    Mutation(
+        "nobody asks whether B divides",
+        "ohmtwin.rtl.ancode",
+        "fits.eq(~entry[0] & (digit == expected))",
+        "fits.eq(~entry[0])",
+    ),
+    Mutation(
+        "a decoded sum is moved up by the plane of the read under way",
+        "ohmtwin.rtl.combine",
+        ".as_signed() << here[-1]",
+        ".as_signed() << self._plane",
+    ),
+    Mutation(
+        "events are counted while no sum comes",
+        "ohmtwin.rtl.combine",
+        "with m.If(here[0]):",
+        "with m.If(Const(1)):",
     ),
 )
 

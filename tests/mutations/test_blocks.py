@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from bugs import (
+    CODE,
     COMBINE,
     CONTROLLER,
     ELEMENTS,
@@ -30,6 +31,11 @@ def check(module: str, name: str, *args: Any) -> Callable[[], None]:
     """The ordinary test, with the parameters it is given there."""
     function = getattr(importlib.import_module(module), name)
     return lambda: function(*args)
+
+
+def code_checks() -> None:
+    importlib.import_module("test_ancode").test_as_the_reference("AB, slices")
+    importlib.import_module("test_core").test_products_under_a_code("a beat a word", 0.0)
 
 
 def requantizer_checks() -> None:
@@ -77,6 +83,7 @@ def network_checks() -> None:
 BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "scheduler": (SCHEDULER, check("test_scheduler", "test_reads_and_cycles", 40, 16, 0.7)),
     "slice combine": (COMBINE, check("test_combine", "test_sums", 2, 8)),
+    "AN code": (CODE, code_checks),
     "requantizer": (REQUANTIZER, requantizer_checks),
     "gather": (GATHER, check("test_gather", "test_reads_and_cycles")),
     "loader": (LOADER, loader_checks),

@@ -17,6 +17,8 @@ CHIPS = {
     "wide": Chip(cores=1, rows=32, cols=32, cell_bits=2, lanes=8, adc_bits=6, rows_per_read=8),
     # Fewer lanes than slices: an accumulator word takes two beats.
     "narrow": Chip(cores=1, rows=32, cols=32, cell_bits=1, lanes=4, adc_bits=5, rows_per_read=8),
+    # Under an AB code: two lanes of its unit, one codeword a beat each.
+    "coded": Chip(cores=1, rows=32, cols=32, lanes=16, rows_per_read=8, code_a=69, code_b=3),
 }
 
 

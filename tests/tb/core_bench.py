@@ -68,6 +68,10 @@ class TB:
             getattr(dut, name).value = 0
         for name in ("load_word", "load_planes", "load_sum", "drain_addr", "counter_select"):
             getattr(dut, name).value = 0
+        self.coded = () if CHIP.an_code is None else CHIP.an_code.words
+        if self.coded:
+            for name in ("event_select", "write_correction", "correction_addr", "correction"):
+                getattr(dut, name).value = 0
         if DPI is None:
             engine = {"numpy": Crossbar, "c": CCrossbar}[parameters()["engine"]]
             self.macro = CrossbarModel(
@@ -112,6 +116,15 @@ class TB:
         hit("partial_beats", beats < CHIP.beats)
         hit("back_to_back", cycle == self.last_beat)
         hit("adc_waits", 0 < self.last_beat < cycle)
+
+    async def load_corrections(self) -> None:
+        dut = self.dut
+        for residue, word in enumerate(self.coded):
+            dut.write_correction.value = 1
+            dut.correction_addr.value = residue
+            dut.correction.value = word
+            await RisingEdge(dut.clk)
+            dut.write_correction.value = 0
 
     async def load(self, x: list[int]) -> None:
         dut = self.dut
@@ -190,12 +203,25 @@ class TB:
             found.append(int(self.dut.counter.value))
         return found
 
+    async def events(self) -> list[int]:
+        """Of the chip, in the order of ``chip.events``."""
+        found = []
+        for event in CHIP.events:
+            self.dut.event_select.value = 1
+            self.dut.counter_select.value = int(event)
+            await RisingEdge(self.dut.clk)
+            await RisingEdge(self.dut.clk)
+            found.append(int(self.dut.counter.value))
+            self.dut.event_select.value = 0
+        return found
+
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def products(dut: Any) -> None:
     tb = TB(dut)
     await start(dut.clk, dut.rst)
-    sums, activations, counters, made = [], [], [], []
+    await tb.load_corrections()
+    sums, activations, counters, events, made = [], [], [], [], []
     for fields in parameters()["products"]:
         product = Product(**fields)
         await tb.run(product)
@@ -204,6 +230,7 @@ async def products(dut: Any) -> None:
         sums.append(acc + [0] * (CHIP.outputs - len(acc)))
         activations.append(total)
         counters.append(await tb.counters())
+        events.append(await tb.events())
         made.append(len(tb.reads))
     if DPI is not None:
         DPI.check()
@@ -214,6 +241,7 @@ async def products(dut: Any) -> None:
         acc=np.array(sums, dtype=np.uint32).view(np.int32),
         activations=np.array(activations),
         counters=np.array(counters),
+        events=np.array(events, dtype=np.int64),
         reads_after=np.array(made),
         rows=np.array([rows for rows, _ in tb.reads], dtype=np.uint64),
         beats=np.array([beats for _, beats in tb.reads]),

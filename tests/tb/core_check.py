@@ -71,10 +71,12 @@ def check_core(
     array = _Spy(core_image(chip, noise))
     acc = np.zeros((len(products), chip.outputs), np.int32)
     counters = np.zeros((len(products), 4), np.int64)
+    events = np.zeros((len(products), len(chip.events)), np.int64)
     for i, product in enumerate(products):
         result = core_mvm(array, np.array([product.x], np.uint8), product.config(chip))
         acc[i, : result.acc.shape[1]] = result.acc[0]
         reads = int(result.reads[0])
+        events[i] = result.events[list(chip.events)]
         counters[i] = reads, reads * product.beats, result.active[0], result.stall[0]
     # Reads first: a wrong row explains a wrong sum.
     made = np.cumsum(counters[:, 0])
@@ -83,5 +85,6 @@ def check_core(
     compare("accumulators", acc, found["acc"], ("product", "output"))
     total = np.array([sum(product.x) for product in products])
     compare("sum of activations", total, found["activations"], ("product",))
+    compare("events", events, found["events"], ("product", "event"))
     known = 4 if stalls == "never" else 2
     compare("counters", counters[:, :known], found["counters"][:, :known], ("product", "counter"))

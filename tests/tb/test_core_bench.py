@@ -47,6 +47,14 @@ def test_fewer_lanes_than_slices(stalls: str, tmp_path: Path) -> None:
     check_core(built, "narrow", engine, products, tmp_path, stalls=stalls, noise=0.4)
 
 
+@pytest.mark.parametrize("served", ["verilator-c", "icarus-numpy"])
+def test_under_a_code(served: str, tmp_path: Path) -> None:
+    """Random cells are no codewords: sums with every remainder, corrected and detected."""
+    built, engine = built_for(served, "coded")
+    products = core_products(CHIPS["coded"], seed=14, count=10)
+    check_core(built, "coded", engine, products, tmp_path, stalls="sometimes", noise=0.6)
+
+
 def test_products_cover_what_they_are_for(tmp_path: Path) -> None:
     """The other tests prove little if their products never do what is hard."""
     built, engine = built_for("verilator-c", "wide")
