@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from .ancode import AnCode, ErrorModel, largest_product, nearest_a, single_errors
 from .budgets import encode_budget
+from .encodings import CellCode, WeightEncoding
 from .errors import ConfigError
-from .formats import ACTIVATION_BITS, WEIGHT_BITS
+from .formats import ACTIVATION_BITS
 from .registers import CoreEvent
 from .tomlconfig import load_model
 
@@ -27,7 +28,12 @@ _NETWORK = ("channels", "routes", "slot_words", "packet_words", "buffer_flits")
 """Fields that shape routers and network interfaces."""
 
 _OPTIONS: frozenset[str] = frozenset(
-    {"adc_clip", "adc_step", "code_a", "code_b", "code_errors", "program_verify", "row_budgets"}
+    {
+        *("adc_clip", "adc_step"),
+        *("code_a", "code_b", "code_errors"),
+        *("program_verify", "row_budgets"),
+        *("weight_encoding", "weight_bits"),
+    }
 )
 """Fields of :attr:`Chip.structure` only where they do not stand at their default: a chip that does
 without an option is the chip it was before there was one, with the same hash."""
@@ -70,6 +76,12 @@ class Chip(BaseModel):
 
     cell_bits: int = Field(default=2)
     """Bits a cell holds: 1, 2 or 4."""
+
+    weight_encoding: WeightEncoding = WeightEncoding.OFFSET
+    """How cells hold a signed weight (``docs/encodings.md``)."""
+
+    weight_bits: int = 8
+    """Bits of a weight: 1 (only xnor), 2, 4 or 8."""
 
     lanes: int = Field(default=8, ge=1, le=64)
     """ADCs a core has; a beat converts this many neighbouring columns."""
@@ -161,6 +173,7 @@ class Chip(BaseModel):
     def _check(self) -> Self:
         if self.cell_bits not in (1, 2, 4):
             raise ValueError(f"cell_bits must be 1, 2 or 4, not {self.cell_bits}")
+        self._check_encoding()
         if not _power_of_two(self.lanes) or self.cols % self.lanes:
             raise ValueError(
                 f"lanes must be a power of two that divides the columns ({self.cols}), "
@@ -176,9 +189,9 @@ class Chip(BaseModel):
             raise ValueError(
                 f"cols must be a multiple of the {span} columns of a weight, not {self.cols}"
             )
-        if self.rows_per_read > self.rows:
+        if self.rows_per_read > self.input_rows:
             raise ValueError(
-                f"rows_per_read must be at most the rows of an array ({self.rows}), "
+                f"rows_per_read must be at most the rows of an array ({self.input_rows}), "
                 f"not {self.rows_per_read}"
             )
         self._check_budgets()
@@ -203,10 +216,10 @@ class Chip(BaseModel):
                 f"significant first, not {len(given)}"
             )
         for plane, rows in enumerate(given):
-            if not 1 <= rows <= self.rows:
+            if not 1 <= rows <= self.input_rows:
                 raise ValueError(
                     f"the row budget of plane {plane} must be 1 to the rows of an array "
-                    f"({self.rows}), not {rows}"
+                    f"({self.input_rows}), not {rows}"
                 )
 
     def _check_converter(self) -> None:
@@ -224,7 +237,7 @@ class Chip(BaseModel):
         fits = next((n for n in range(most, 0, -1) if self.adc_bits_for(n) <= self.adc_bits), 0)
         what = "row_budgets" if self.row_budgets else "rows_per_read"
         step = 1
-        while (most * ((1 << self.cell_bits) - 1) + step // 2) // step >> self.adc_bits:
+        while (self.cell_code.highest_code(most) + step // 2) // step >> self.adc_bits:
             step *= 2
         raise ValueError(
             f"{most} rows of {self.cell_bits}-bit cells need an ADC of {needed} bits, "
@@ -233,6 +246,21 @@ class Chip(BaseModel):
             + (f", let codes count more levels (adc_step = {step})" if step <= 256 else "")
             + " or let sums saturate (adc_clip = true)"
         )
+
+    def _check_encoding(self) -> None:
+        code = self.cell_code
+        if not code.complement_rows:
+            return
+        if self.rows % 16:
+            raise ValueError(
+                f"rows must be a multiple of 16 with the encoding {self.weight_encoding}, which "
+                f"gives an input two of them, not {self.rows}"
+            )
+        if self.row_schedule is not RowSchedule.BASELINE:
+            raise ValueError(
+                f"the encoding {self.weight_encoding} drives a row for every input, so that there "
+                "is none to skip; set row_schedule = 'baseline'"
+            )
 
     def _check_code(self) -> None:
         if self.code_a == 0:
@@ -245,7 +273,7 @@ class Chip(BaseModel):
                 "an AN code needs whole sums, and codes that count several levels round them; set "
                 "adc_step = 1, or leave code_a out"
             )
-        most = largest_product(self.word_bits, WEIGHT_BITS)
+        most = largest_product(self.word_bits, self.weight_bits)
         if self.code_a * self.code_b > most:
             errors = single_errors(self.code_errors, self.word_bits, self.cell_bits)
             fits = nearest_a(self.code_a, errors, most // self.code_b)
@@ -255,7 +283,7 @@ class Chip(BaseModel):
                 better = f"; with code_b = {self.code_b} take code_a = {fits}" if fits else ""
             raise ValueError(
                 f"code_a * code_b is {self.code_a * self.code_b}; {self.word_bits}-bit words hold "
-                f"{WEIGHT_BITS}-bit weights times {most} at most{better}"
+                f"{self.weight_bits}-bit weights times {most} at most{better}"
             )
         if self.an_code is None:
             raise ValueError("code_a says that there is a code, yet there is none")
@@ -284,14 +312,7 @@ class Chip(BaseModel):
     @property
     def word_bits(self) -> int:
         """Bits of a word in the cells."""
-        return WEIGHT_BITS * (2 if self.code_a else 1)
-
-    @property
-    def sum_range(self) -> tuple[int, int]:
-        """The least and the greatest sum of an output's codes, weighed, of one read."""
-        full = self.full_code
-        weights = self.column_weights
-        return full * sum(min(w, 0) for w in weights), full * sum(max(w, 0) for w in weights)
+        return self.cell_code.word_bits
 
     @property
     def read_range(self) -> tuple[int, int]:
@@ -310,14 +331,48 @@ class Chip(BaseModel):
         return ((CoreEvent.SATURATED,) if self.adc_clip else ()) + coded
 
     @property
+    def cell_code(self) -> CellCode:
+        """How cells hold weights, and what sums then mean."""
+        return CellCode(self.weight_encoding, self.weight_bits, self.cell_bits, self.stored_factor)
+
+    @property
     def slices(self) -> int:
-        """Cells that the bits of one word are cut into."""
-        return self.word_bits // self.cell_bits
+        """Cells that the bits of one stored number are cut into."""
+        return self.cell_code.slices
 
     @property
     def column_weights(self) -> tuple[int, ...]:
         """What a code counts for, for each of the neighbouring columns that hold one output."""
-        return tuple(1 << (s * self.cell_bits) for s in range(self.slices))
+        return self.cell_code.column_weights
+
+    @property
+    def sum_weight(self) -> int:
+        """What REQ takes off for each unit of the sum of activations."""
+        return self.cell_code.sum_weight
+
+    @property
+    def input_rows(self) -> int:
+        """Inputs that an array takes at once: its rows, or half of them where each has two."""
+        return self.rows // 2 if self.cell_code.complement_rows else self.rows
+
+    @property
+    def cells_per_weight(self) -> int:
+        """Cells that hold one weight."""
+        return self.columns_per_output * (self.rows // self.input_rows)
+
+    @property
+    def sum_range(self) -> tuple[int, int]:
+        """The least and the greatest sum of an output's codes, weighed, of one read."""
+        low, high = 0, self.full_code
+        if self.weight_encoding is WeightEncoding.FLIPPED:
+            low, high = -high, max(high, self.rows * self.cell_code.top)
+        ends = [(weight * low, weight * high) for weight in self.column_weights]
+        return sum(min(pair) for pair in ends), sum(max(pair) for pair in ends)
+
+    @property
+    def flag_words(self) -> int:
+        """64-bit words of the flags of flipped columns of a core."""
+        return -(-self.cols // 64) if self.weight_encoding is WeightEncoding.FLIPPED else 0
 
     @property
     def columns_per_output(self) -> int:
@@ -358,7 +413,7 @@ class Chip(BaseModel):
         than converting all columns, so that the ADC does not wait.
         """
         group = 16
-        while group < self.rows and -(-self.rows // group) > self.beats:
+        while group < self.input_rows and -(-self.input_rows // group) > self.beats:
             group *= 2
         return group
 
@@ -392,7 +447,11 @@ class Chip(BaseModel):
 
     def adc_bits_for(self, rows: int) -> int:
         """Bits of an ADC with its step that no ideal sum of so many rows takes past its range."""
-        highest = rows * ((1 << self.cell_bits) - 1)
+        return self.adc_bits_of(self.cell_code.highest_code(rows))
+
+    def adc_bits_of(self, highest: int) -> int:
+        """Bits of an ADC with its step that no sum of up to ``highest`` levels takes past its
+        range."""
         return max(1, ((highest + self.adc_step // 2) // self.adc_step).bit_length())
 
     def reads_of(self, rows: int) -> int:

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["MAX_LENGTH", "Header", "Kind", "message"]
+__all__ = ["CORE_FLAGS", "MAX_LENGTH", "Header", "Kind", "message"]
+
+CORE_FLAGS = 8
+"""Words of flags of flipped columns that a core has addresses for."""
 
 MAX_LENGTH = (1 << 16) - 1
 
@@ -55,6 +58,9 @@ class Kind(IntEnum):
     """Payload to the tables of corrections of all cores, from remainder ``address`` on, an entry a
     word (``AnCode.words``); a tile without AN code takes it for a wrong message."""
 
+    WRITE_FLAGS = 14
+    """Payload to the flags of flipped columns: word address ``core * 8 + column / 64``, column 0 of
+    a word in bit 0; a tile without flags takes it for a wrong message."""
     PROGRAM_ROW = 15
     """Payload is what the cells of a row are to become (``arch/writing.py``), row in ``address``
     bits 15:0, core in bits 31:16: the tile pulses and verifies them, then answers ROW_REPORT. Only

@@ -74,6 +74,8 @@ _CONFIG_FIELDS = (
     "planes",
     "tail",
     "step",
+    "complement",
+    "cell_top",
     "top",
 )
 
@@ -132,7 +134,7 @@ _SIGNATURES: Signatures = {
     ),
     "ohm_core_mvm": (
         ctypes.c_int,
-        (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 7),
+        (*[ctypes.c_void_p] * 3, ctypes.c_int64, *[ctypes.c_void_p] * 7),
     ),
     "ohm_tile_run": (
         ctypes.c_int,
@@ -456,10 +458,12 @@ def core_mvm(
     x: NDArray[np.uint8],
     config: MvmConfig,
     words: NDArray[np.int32] | None = None,
+    flips: NDArray[np.bool_] | None = None,
 ) -> MvmResult:
     """As :func:`.core.core_mvm`, in C."""
-    check_mvm(x, config, crossbar.image.rows, crossbar.image.cols, words)
+    check_mvm(x, config, crossbar.image.rows, crossbar.image.cols, words, flips)
     known = None if words is None else np.ascontiguousarray(words)
+    flags = None if flips is None else np.ascontiguousarray(flips)
     events = np.zeros(EVENTS, dtype=np.int64)
     x = np.ascontiguousarray(x)
     batch = len(x)
@@ -469,6 +473,7 @@ def core_mvm(
         crossbar.library.ohm_core_mvm(
             crossbar.handle,
             mvm_parameters([config]),
+            None if flags is None else flags.ctypes.data,
             batch,
             x.ctypes.data,
             None if known is None else known.ctypes.data,

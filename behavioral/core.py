@@ -77,6 +77,11 @@ class MvmConfig:
         Cycles from the last beat (or planner step) to the end of the operation.
     code : AnCode, optional
         Under which weights are stored: each read's sum is decoded (``docs/ecc.md``).
+    complement : bool
+        Inputs have two rows, r and r + half of the array's: a read drives the second of those that
+        it takes and whose bit is not set.
+    cell_top : int
+        Level that a flipped column's cells are the complement to; 0: none is flipped.
 
     Raises
     ------
@@ -97,6 +102,8 @@ class MvmConfig:
     top: int = 0
     budgets: tuple[int, ...] = ()
     code: AnCode | None = None
+    complement: bool = False
+    cell_top: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -109,6 +116,7 @@ class MvmConfig:
             ("tail", 0, 1 << 16),
             ("step", 1, 256),
             ("top", 0, 0xFFFF),
+            ("cell_top", 0, 15),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -155,6 +163,8 @@ class MvmConfig:
             top=(1 << chip.adc_bits) - 1 if chip.adc_clip else 0,
             budgets=budgets,
             code=chip.an_code,
+            complement=chip.cell_code.complement_rows,
+            cell_top=chip.cell_code.top if chip.flag_words else 0,
         )
 
     def most_rows(self, plane: int) -> int:
@@ -189,6 +199,7 @@ def check_mvm(
     rows: int,
     cols: int,
     words: NDArray[np.int32] | None = None,
+    flips: NDArray[np.bool_] | None = None,
 ) -> None:
     """Refuse inputs or a configuration that do not fit an array of ``rows`` by ``cols``.
 
@@ -199,8 +210,9 @@ def check_mvm(
     """
     if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != rows:
         raise ValueError(f"MVM inputs must be uint8 [batch, {rows}], not {x.dtype} {list(x.shape)}")
-    if config.rows_used > rows:
-        raise ValueError(f"MVM uses {config.rows_used} rows of an array that has {rows}")
+    given = rows // 2 if config.complement else rows
+    if config.rows_used > given:
+        raise ValueError(f"MVM uses {config.rows_used} rows of an array that has {given}")
     span = len(config.weights)
     if config.outputs * span > cols:
         raise ValueError(f"MVM needs {config.outputs} x {span} columns of an array that has {cols}")
@@ -208,6 +220,10 @@ def check_mvm(
         raise ValueError(
             f"The words of an array must be int32 [{rows}, {cols // span}], not {words.dtype} "
             f"{list(words.shape)}"
+        )
+    if flips is not None and (flips.dtype != np.bool_ or flips.shape != (cols,)):
+        raise ValueError(
+            f"Flags of flipped columns must be bool [{cols}], not {flips.dtype} {list(flips.shape)}"
         )
 
 
@@ -226,6 +242,7 @@ def core_mvm(
     x: NDArray[np.uint8],
     config: MvmConfig,
     words: NDArray[np.int32] | None = None,
+    flips: NDArray[np.bool_] | None = None,
 ) -> MvmResult:
     """Multiply a batch of vectors with the array's weights, one after another.
 
@@ -239,13 +256,15 @@ def core_mvm(
     words : int32 array [rows, words of a row], optional
         What the cells are meant to hold, taken together and without the factors of the code: with
         it sums can be told right from wrong.
+    flips : bool [cols], optional
+        Columns that hold ``config.cell_top`` less what they should.
 
     Raises
     ------
     ValueError
         See :func:`check_mvm`.
     """
-    check_mvm(x, config, crossbar.image.rows, crossbar.image.cols, words)
+    check_mvm(x, config, crossbar.image.rows, crossbar.image.cols, words, flips)
     batch = len(x)
     counts = np.zeros((3, batch), dtype=np.uint32)
     result = MvmResult(
@@ -257,7 +276,7 @@ def core_mvm(
     )
     for i in range(batch):
         acc, result.reads[i], result.active[i], result.stall[i] = _product(
-            crossbar, x[i], config, words, result.events
+            crossbar, x[i], config, words, flips, result.events
         )
         result.acc[i] = acc.astype(np.uint32).view(np.int32)
     return result
@@ -268,6 +287,7 @@ def _product(
     x: NDArray[np.uint8],
     config: MvmConfig,
     words: NDArray[np.int32] | None,
+    flips: NDArray[np.bool_] | None,
     events: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], int, int, int]:
     weights = np.array(config.weights, dtype=np.int64)
@@ -286,10 +306,16 @@ def _product(
         for taken, steps in plan_plane(candidates, config.most_rows(plane), config.group):
             driven = np.zeros_like(bits)
             driven[taken] = bits[taken]
+            if config.complement:
+                driven[len(bits) // 2 :][taken] = ~bits[taken]
             codes = crossbar.read(driven, columns).astype(np.int64)
             if config.top:
                 events[Event.SATURATED] += int((codes == config.top).sum())
-            sums = codes.reshape(config.outputs, -1) @ weights * config.step
+            codes = codes * config.step
+            if config.cell_top and flips is not None:
+                full = config.cell_top * np.count_nonzero(driven)
+                codes = np.where(flips[:columns], full - codes, codes)
+            sums = codes.reshape(config.outputs, -1) @ weights
             if config.code is not None:
                 truth = None if words is None else words[driven, : config.outputs].sum(axis=0)
                 sums = _decode(config.code, sums, truth, events)

@@ -33,11 +33,14 @@ class _Tile(ctypes.Structure):
     """``ohm_tile``."""
 
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("cores", "rows", "outputs", "lanes", "latency")),
+        *(
+            (name, ctypes.c_int32)
+            for name in ("cores", "rows", "outputs", "lanes", "latency", "sum_weight")
+        ),
         *(
             (name, ctypes.c_void_p)
             for name in (
-                *("arrays", "params", "tables", "data", "row", "sums", "acc", "vec"),
+                *("arrays", "flips", "params", "tables", "data", "row", "sums", "acc", "vec"),
                 *("words", "events"),
             )
         ),
@@ -93,6 +96,14 @@ class CTile:
             *(words[c].ctypes.data if c in words else None for c in range(chip.cores))
         )
         self._events = events
+        self._flips = {
+            spec.core: np.ascontiguousarray(spec.flips)
+            for spec in program.arrays
+            if spec.flips is not None
+        }
+        self._flags = (ctypes.c_void_p * chip.cores)(
+            *(self._flips[c].ctypes.data if c in self._flips else None for c in range(chip.cores))
+        )
         self._kept = (
             np.ascontiguousarray(program.params),
             np.ascontiguousarray(program.tables),
@@ -108,7 +119,9 @@ class CTile:
             chip.outputs,
             chip.outputs_per_beat,
             vector_latency(chip),
+            chip.sum_weight,
             ctypes.addressof(self._handles),
+            ctypes.addressof(self._flags),
             *(a.ctypes.data for a in self._kept),
             ctypes.addressof(self._word_places),
             events.ctypes.data,

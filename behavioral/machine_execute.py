@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.errors import InputError
-from ..arch.formats import WEIGHT_OFFSET
 from ..arch.isa import VECTOR_ELEMENTS, VecOp
 from ..arch.timing import vector_latency
 from . import cengine, core
@@ -92,6 +91,7 @@ class Executor:
     def __init__(self, program: TileProgram, arrays: Mapping[int, Array]) -> None:
         self._program = program
         self._arrays = dict(arrays)
+        self._flips = {spec.core: spec.flips for spec in program.arrays}
         self._memories = Memories(program)
         self.tally = Tally(program.chip.cores)
         """Grows with every pass."""
@@ -214,9 +214,9 @@ class Executor:
         """Returns the cycles that it keeps its core busy."""
         array, x = self._arrays[at], self._memories.rows[at][None]
         if isinstance(array, Crossbar):
-            result = core.core_mvm(array, x, config, self._words.get(at))
+            result = core.core_mvm(array, x, config, self._words.get(at), self._flips[at])
         else:
-            result = cengine.core_mvm(array, x, config, self._words.get(at))
+            result = cengine.core_mvm(array, x, config, self._words.get(at), self._flips[at])
         reads, active, stall = (int(v[0]) for v in (result.reads, result.active, result.stall))
         self._memories.acc[at, : config.outputs] = result.acc[0]
         self.tally.core[:, at] += (reads, reads * config.beats, active, stall)
@@ -237,7 +237,7 @@ class Executor:
             total += memories.vec[:drained]
         for at in members(int(step["cores"])):
             total += memories.acc[at, :drained]
-            total -= memories.sums[at : at + 1] * np.int32(WEIGHT_OFFSET)
+            total -= memories.sums[at : at + 1] * np.int32(program.chip.sum_weight)
         tap = int(step["tap"])
         if tap >= 0:
             slots = np.zeros((beats, width + width % 2), dtype="<i4")

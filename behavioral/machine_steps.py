@@ -111,7 +111,7 @@ class Places:
     """
 
     def __init__(self, chip: Chip) -> None:
-        self.row_words = chip.rows // 8
+        self.row_words = chip.input_rows // 8
         self.data = 8 * chip.data_words
         self.sums = self.data + chip.cores * self.row_words
         self.accumulators = self.sums + chip.cores

@@ -190,9 +190,10 @@ class _Tracer(Walk):
         row, host = instruction["row"], instruction["source"] == Source.HOST
         size, repeats = instruction["bytes"], instruction["repeats"]
         total = size * (repeats + 1)
-        if not 1 <= total <= self.chip.rows - row:
+        if not 1 <= total <= self.chip.input_rows - row:
             raise self.bad(
-                f"it loads {total} bytes from row {row} on, an array has {self.chip.rows} rows"
+                f"it loads {total} bytes from row {row} on, an array has {self.chip.input_rows} "
+                "rows"
             )
         if host and repeats:
             raise self.bad("bytes from the host come in one run; set repeats to 0")
@@ -313,11 +314,11 @@ class _Tracer(Walk):
         """What the products of an MVM have in common, all of it checked."""
         chip = self.chip
         for what, value, low, high in (
-            ("rows", rows, 1, chip.rows),
+            ("rows", rows, 1, chip.input_rows),
             ("beats", beats, 1, chip.beats),
-            ("register SCHEDULE", zero_skip, 0, 1),
+            ("register SCHEDULE", zero_skip, 0, int(not chip.cell_code.complement_rows)),
             ("register PLANES", planes, 1, 8),
-            ("register ROWS_PER_READ", most[0], 1, chip.rows),
+            ("register ROWS_PER_READ", most[0], 1, chip.input_rows),
         ):
             if not low <= value <= high:
                 raise self.bad(f"{what} must be {low} to {high}, not {value}")

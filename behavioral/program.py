@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..arch.chip import Chip
 from ..arch.errors import InputError
 from ..arch.isa import Instruction
+from ..arch.messages import CORE_FLAGS
 
 __all__ = [
     "ArraySpec",
@@ -44,10 +45,13 @@ class ArraySpec:
         Which core.
     levels : uint8 array [rows, cols]
         Cell levels, ``0 .. 2**cell_bits - 1``.
+    flips : bool array [cols], optional
+        Columns whose cells hold the complement, on chips of the encoding flipped.
     """
 
     core: int
     levels: NDArray[np.uint8]
+    flips: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +135,8 @@ class OutputSegment:
         64-bit words.
     index : int64 array [words * elements of a word]
         Flat element of the tensor that each slot holds; -1 is padding to drop.
+    unit : int
+        Units of the words that make one of the tensor, rounded down.
 
     Raises
     ------
@@ -142,6 +148,7 @@ class OutputSegment:
     dtype: Literal["int32", "uint8"]
     words: int
     index: NDArray[np.int64]
+    unit: int = 1
 
     def __post_init__(self) -> None:
         if self.dtype not in _SLOTS:
@@ -246,6 +253,17 @@ class TileProgram:
                     f"Core {spec.core} has a cell of level {levels.max()}, a cell holds "
                     f"{chip.cell_bits} bits"
                 )
+            flips = spec.flips
+            if flips is not None and (flips.dtype != np.bool_ or flips.shape != (chip.cols,)):
+                raise ValueError(
+                    f"Flags of core {spec.core} must be bool [{chip.cols}], not {flips.dtype} "
+                    f"{list(flips.shape)}"
+                )
+            if flips is not None and not chip.flag_words:
+                raise ValueError(
+                    f"Core {spec.core} has flipped columns, chip '{chip.name}' has no flags for "
+                    f"them; its encoding is {chip.weight_encoding}"
+                )
 
     def _check_outputs(self) -> None:
         tensors: dict[str, list[OutputSegment]] = {}
@@ -303,6 +321,20 @@ class TileProgram:
         code = self.chip.an_code
         return np.array([] if code is None else code.words, dtype=np.uint64)
 
+    @property
+    def flag_words(self) -> NDArray[np.uint64]:
+        """The flags of flipped columns of all cores as uint64 [8 * cores], as a WRITE_FLAGS message
+        carries them; none on chips without."""
+        chip = self.chip
+        if not chip.flag_words:
+            return np.zeros(0, dtype=np.uint64)
+        flags = np.zeros((chip.cores, 64 * CORE_FLAGS), dtype=np.bool_)
+        for spec in self.arrays:
+            if spec.flips is not None:
+                flags[spec.core, : chip.cols] = spec.flips
+        packed = np.packbits(flags.reshape(-1), bitorder="little")
+        return packed.view("<u8").astype(np.uint64)
+
     def pack_inputs(self, codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
         """Lay out samples as input words.
 
@@ -356,7 +388,7 @@ class TileProgram:
             part = np.ascontiguousarray(data[:, start : start + segment.words])
             kind = "<i4" if segment.dtype == "int32" else "u1"
             kept = np.flatnonzero(segment.index >= 0)
-            values = part.view(kind)
+            values = part.view(kind) if segment.unit == 1 else part.view(kind) // segment.unit
             result[segment.tensor][:, segment.index[kept]] = values[:, kept]
         return {name: a.reshape(n, *self.shapes[name]) for name, a in result.items()}
 

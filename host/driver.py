@@ -263,6 +263,8 @@ class TileDriver:
         self._write(Kind.WRITE_TABLE, program.table_words)
         self._write(Kind.WRITE_CORRECTIONS, program.corrections)
         self._write(Kind.WRITE_DATA, program.data)
+        if program.flag_words.size:
+            self._write(Kind.WRITE_FLAGS, program.flag_words)
         self._control(Control.CLEAR)
         self._control(Control.RUN)
 

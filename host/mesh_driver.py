@@ -149,6 +149,7 @@ class MeshDriver:
             (Kind.WRITE_TABLE, program.table_words),
             (Kind.WRITE_CORRECTIONS, program.corrections),
             (Kind.WRITE_DATA, program.data),
+            (Kind.WRITE_FLAGS, program.flag_words),
         ):
             words += message(kind, payload.tolist())
         words += configuration(tile.routes, tile.input_list, tile.output_list)

@@ -6,7 +6,7 @@ from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
-from ..arch.messages import Kind
+from ..arch.messages import CORE_FLAGS, Kind
 from ..arch.registers import Control, TileRegister
 from .checks import check_chip
 from .vector_unit import table_words
@@ -56,6 +56,8 @@ class Bridge(wiring.Component):
         To memories; the address is within their size.
     write_corrections : Out(1)
         The same to the tables of corrections, on a chip with an AN code.
+    write_flags : Out(1)
+        On chips with flipped columns: to the flags of core ``addr[3:]``.
     run, stop, clear : Out(1)
         Bits of CONTROL, in the cycle after that of the word: registers, since all of the tile hangs
         on them. ``stop`` is to be obeyed before ``run``.
@@ -103,6 +105,7 @@ class Bridge(wiring.Component):
                 "write_table": Out(1),
                 "write_data": Out(1),
                 **({"write_corrections": Out(1)} if chip.code_a else {}),
+                **({"write_flags": Out(1)} if chip.flag_words else {}),
                 "run": Out(1),
                 "stop": Out(1),
                 "calm": Out(1, init=1),
@@ -183,7 +186,11 @@ class Bridge(wiring.Component):
 
     def _known(self, kind: Value) -> Value:
         known = (kind >= min(Kind)) & (kind <= Kind.INPUT)
-        return known | (kind == Kind.WRITE_CORRECTIONS) if self._chip.code_a else known
+        if self._chip.code_a:
+            known = known | (kind == Kind.WRITE_CORRECTIONS)
+        if self._chip.flag_words:
+            known = known | (kind == Kind.WRITE_FLAGS)
+        return known
 
     def _obey(self, m: Module, kind: Signal) -> None:
         """One payload word."""
@@ -195,6 +202,8 @@ class Bridge(wiring.Component):
         }
         if self._chip.code_a:
             memories[Kind.WRITE_CORRECTIONS] = (self.write_corrections, self._chip.code_a)
+        if self._chip.flag_words:
+            memories[Kind.WRITE_FLAGS] = (self.write_flags, CORE_FLAGS * self._chip.cores)
         with m.Switch(kind):
             for target, (strobe, depth) in memories.items():
                 with m.Case(target):

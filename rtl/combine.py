@@ -3,23 +3,27 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
-from ..arch.formats import ACC_BITS, WEIGHT_BITS
+from ..arch.formats import ACC_BITS
 from .ancode import AnUnit
 from .checks import check_chip
 
 __all__ = ["SliceAccumulator"]
 
+_FLAGS = 64
+"""Flags of flipped columns in a word."""
+
 
 class SliceAccumulator(wiring.Component):
     """Weigh the codes of a beat by slice and bit plane and add them to the sums of their outputs.
 
-    ``sum over planes and reads of (sum over slices of code << (slice * cell_bits)) << plane``
-    (``docs/tile.md``, "Numbers"; shift-and-add as in ISAAC, section III). The first read of a
+    ``sum over planes and reads of (sum over an output's columns of code * weight) << plane``
+    (``docs/tile.md``, "Numbers"; shift-and-add as in ISAAC, section III). The code of a flipped
+    column is taken from what its cells would add up to at their top level. The first read of a
     product overwrites what the words held; words that it does not reach keep it. A product that has
     made no read drains as zeros.
 
@@ -56,6 +60,10 @@ class SliceAccumulator(wiring.Component):
         With a code: to the tables of corrections, as in :class:`~.ancode.AnUnit`.
     corrected, detected : Out(W)
         With a code: a bit an output, in the cycle in which sums enter the accumulators.
+    rows : In(rows)
+        With flipped columns: rows of the read, valid with ``begin``.
+    write_flags, flags_addr, flags : In(1), In(range(flag_words)), In(64)
+        With flipped columns: which they are, column 0 in bit 0 of word 0.
     drain_data : Out(W * 32)
         W sums modulo ``2**32``, the first lowest, a cycle after ``drain_select``; otherwise 0.
 
@@ -69,19 +77,24 @@ class SliceAccumulator(wiring.Component):
         self._chip = check_chip(chip)
         self._unit = None
         self._plane = Signal(3, name="plane", reset_less=True)
-        coded = {}
+        options = {}
         if chip.an_code is not None:
             low, high = chip.sum_range
             outputs = chip.outputs_per_beat
             self._unit = AnUnit(code=chip.an_code, outputs=outputs, low=low, high=high)
             names = ("write", "write_addr", "write_data")
-            coded = {
+            options = {
                 **{name: In(getattr(self._unit, name).shape()) for name in names},
                 **{name: Out(outputs) for name in ("corrected", "detected")},
             }
+        if chip.flag_words:
+            options["rows"] = In(chip.rows)
+            options["write_flags"] = In(1)
+            options["flags_addr"] = In(range(chip.flag_words))
+            options["flags"] = In(_FLAGS)
         super().__init__(
             {
-                **coded,
+                **options,
                 "reset": In(1),
                 "begin": In(1),
                 "plane": In(3),
@@ -110,13 +123,11 @@ class SliceAccumulator(wiring.Component):
         outputs = chip.outputs_per_beat
         parts = chip.beats_per_word
         per_part = chip.columns_per_output // parts  # columns of one output in a beat
+        weights = chip.column_weights
         unit = self._unit
-        codes = [self.codes.word_select(lane, chip.adc_bits) for lane in range(chip.lanes)]
-        step = chip.adc_step.bit_length() - 1
-        if step:
-            codes = [Cat(Const(0, step), code) for code in codes]
         # The widest sum over slices, moved up by plane 7 where no unit comes before that.
-        width = chip.adc_bits + step + WEIGHT_BITS + 7 if unit is None else unit.bits
+        shape = self._shape() if unit is None else unsigned(unit.bits)
+        width = shape.width
 
         m.submodules.sums = sums = memory.Memory(
             shape=outputs * ACC_BITS, depth=chip.acc_words, init=[]
@@ -135,8 +146,10 @@ class SliceAccumulator(wiring.Component):
         valid = Signal()
         valid_word = Signal.like(word)
         valid_overwrite = Signal(reset_less=True)
-        values = [Signal(width, name=f"value{i}", reset_less=True) for i in range(outputs)]
+        values = [Signal(shape, name=f"value{i}", reset_less=True) for i in range(outputs)]
         last_part = part == parts - 1
+
+        codes = self._codes(m, word, part)
 
         m.d.sync += valid.eq(self.beat & last_part)
         with m.If(self.beat):
@@ -144,15 +157,14 @@ class SliceAccumulator(wiring.Component):
             for i, value in enumerate(values):
                 combined = Const(0)
                 for s in range(per_part):
-                    code = codes[i * per_part + s]
-                    combined = combined + (code << (s * chip.cell_bits))
+                    combined = _add(combined, codes[i * per_part + s], weights[s])
                 moved = (combined << by)[:width]
                 if parts > 1:
-                    placed = Signal(width, name=f"placed{i}")
+                    placed = Signal(shape, name=f"placed{i}")
                     with m.Switch(part):
                         for p in range(parts):
                             with m.Case(p):
-                                m.d.comb += placed.eq(moved << (p * per_part * chip.cell_bits))
+                                m.d.comb += placed.eq(_times(moved, weights[p * per_part]))
                     moved = Mux(part == 0, 0, value) + placed
                 m.d.sync += value.eq(moved)
             if parts > 1:
@@ -225,3 +237,64 @@ class SliceAccumulator(wiring.Component):
         with m.If(here[0]):
             m.d.comb += [self.corrected.eq(unit.corrected), self.detected.eq(unit.detected)]
         return here[:-1], moved
+
+    def _shape(self) -> Shape:
+        """Of the widest sum over an output's columns, moved up by plane 7."""
+        low, high = self._chip.sum_range
+        if low == 0:
+            chip = self._chip
+            step = _log2(chip.adc_step)
+            return unsigned(chip.adc_bits + step + chip.slices * chip.cell_bits + 7)
+        return signed(max(high << 7, ~(low << 7)).bit_length() + 1)
+
+    def _codes(self, m: Module, word: Signal, part: Signal) -> list[Value]:
+        """What the columns of a beat would have read were none of them flipped."""
+        chip = self._chip
+        codes: list[Value]
+        codes = [self.codes.word_select(lane, chip.adc_bits) for lane in range(chip.lanes)]
+        step = _log2(chip.adc_step)
+        if step:
+            codes = [Cat(Const(0, step), code) for code in codes]
+        if not chip.flag_words:
+            return codes
+        m.submodules.flags = flags = memory.Memory(shape=_FLAGS, depth=chip.flag_words, init=[])
+        write = flags.write_port()
+        read = flags.read_port(domain="comb")
+        # Every row that is driven counts at a cell's top level.
+        full = Signal(range(chip.rows * chip.cell_code.top + 1), reset_less=True)
+        with m.If(self.begin):
+            m.d.sync += full.eq(_count(list(self.rows)) * chip.cell_code.top)
+        beats = _FLAGS // chip.lanes  # in a word of flags
+        beat = Cat(part, word) if chip.beats_per_word > 1 else word
+        flagged = Signal(chip.lanes)
+        m.d.comb += [
+            write.en.eq(self.write_flags),
+            write.addr.eq(self.flags_addr),
+            write.data.eq(self.flags),
+            read.addr.eq(beat[beats.bit_length() - 1 :]),
+            flagged.eq(read.data.word_select(beat[: beats.bit_length() - 1], chip.lanes)),
+        ]
+        return [Mux(flag, full - code, code) for flag, code in zip(flagged, codes, strict=True)]
+
+
+def _log2(value: int) -> int:
+    return value.bit_length() - 1
+
+
+def _add(total: Value, code: Value, weight: int) -> Value:
+    """``total + code * weight``, the weight a power of two and a sign."""
+    moved = code << _log2(abs(weight))
+    return total + moved if weight > 0 else total - moved
+
+
+def _times(value: Value, weight: int) -> Value:
+    """``value * weight``, the weight a power of two and a sign."""
+    moved = value << _log2(abs(weight))
+    return moved if weight > 0 else -moved
+
+
+def _count(bits: Sequence[Value]) -> Value:
+    """How many bits are set."""
+    while len(bits) > 1:
+        bits = [sum(bits[i : i + 3], Const(0, 0)) for i in range(0, len(bits), 3)]
+    return bits[0]

@@ -126,7 +126,7 @@ class Controller(wiring.Component):
                 "send": Out(1),
                 "cores": Out(chip.cores),
                 "start": Out(chip.cores),
-                "used": Out(chip.rows),
+                "used": Out(chip.input_rows),
                 "beats": Out(10),
                 "zero_skip": Out(1),
                 **rows_members(chip, Out),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A core: the digital periphery of one array."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -72,6 +72,8 @@ class Core(wiring.Component):
         The selected counter, a cycle later.
     write_correction, correction_addr, correction : In(1), In(range(A)), In(entry_bits)
         With an AN code: put an entry into the tables of corrections.
+    write_flags, flags_addr, flags : In(1), In(range(flag_words)), In(64)
+        On chips with flipped columns: put a word into the memory of flags.
     cmd : Out(stream of {rows, beats})
         Reads, to the macro.
     codes : In(stream of lanes * adc_bits)
@@ -90,7 +92,7 @@ class Core(wiring.Component):
                 **({"event_select": In(1)} if chip.events else {}),
                 **(self._code_members(chip.an_code) if chip.an_code is not None else {}),
                 "start": In(1),
-                "used": In(chip.rows),
+                "used": In(chip.input_rows),
                 "beats": In(BEAT_BITS),
                 "zero_skip": In(1),
                 **rows_members(chip, In),
@@ -110,6 +112,7 @@ class Core(wiring.Component):
                 "clear": In(1),
                 "counter_select": In(2),
                 "counter": Out(COUNTER_BITS),
+                **self._flag_members(chip),
                 "cmd": Out(stream.Signature(command_layout(chip))),
                 "codes": In(stream.Signature(chip.lanes * chip.adc_bits)),
             }
@@ -122,6 +125,12 @@ class Core(wiring.Component):
             "correction_addr": In(range(code.a)),
             "correction": In(code.entry_bits),
         }
+
+    @staticmethod
+    def _flag_members(chip: Chip) -> dict[str, In]:
+        if not chip.flag_words:
+            return {}
+        return {"write_flags": In(1), "flags_addr": In(range(chip.flag_words)), "flags": In(64)}
 
     @property
     def chip(self) -> Chip:
@@ -149,7 +158,7 @@ class Core(wiring.Component):
         beat = Signal()
         m.d.comb += [
             self.cmd.valid.eq(scheduler.o.valid),
-            self.cmd.payload.rows.eq(scheduler.o.payload.rows),
+            self.cmd.payload.rows.eq(self._rows(scheduler)),
             self.cmd.payload.beats.eq(beats),
             scheduler.o.ready.eq(self.cmd.ready),
             self.codes.ready.eq(1),
@@ -215,9 +224,23 @@ class Core(wiring.Component):
                 combine.write_addr.eq(self.correction_addr),
                 combine.write_data.eq(self.correction),
             ]
+        if self._chip.flag_words:
+            m.d.comb += [
+                combine.rows.eq(scheduler.o.payload.rows),
+                combine.write_flags.eq(self.write_flags),
+                combine.flags_addr.eq(self.flags_addr),
+                combine.flags.eq(self.flags),
+            ]
         if self._chip.events:
             self._count_events(m, combine, beat)
         return m
+
+    def _rows(self, scheduler: RowScheduler) -> Value:
+        """Rows of the array that a planned read drives."""
+        plan = scheduler.o.payload
+        if self._chip.cell_code.complement_rows:
+            return Cat(plan.rows, plan.others)
+        return Value.cast(plan.rows)
 
     def _count_events(self, m: Module, combine: SliceAccumulator, beat: Signal) -> None:
         m.submodules.events = events = EventCounters(chip=self._chip)

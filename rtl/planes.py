@@ -32,7 +32,7 @@ class PlaneRegisters(wiring.Component):
     Parameters
     ----------
     chip : Chip
-        ``rows`` is used.
+        ``input_rows`` is used.
 
     Members
     -------
@@ -51,7 +51,7 @@ class PlaneRegisters(wiring.Component):
         Show plane ``next`` from the next cycle on; not with ``load_valid``.
     next : In(3)
         Plane to follow. The last of a product must be 0: loads expect plane 0 to show.
-    plane : Out(rows)
+    plane : Out(input_rows)
         Bit r belongs to row r; plane 0 at first.
     sum : Out(16)
         Sum of the activations since ``sum_first``.
@@ -75,7 +75,7 @@ class PlaneRegisters(wiring.Component):
                 "clear": In(1),
                 "take": In(1),
                 "next": In(3),
-                "plane": Out(chip.rows),
+                "plane": Out(chip.input_rows),
                 "sum": Out(16),
             }
         )
@@ -89,7 +89,7 @@ class PlaneRegisters(wiring.Component):
         # One register a word, in the order of the load: a simulator writes and reads it whole.
         words = [
             Signal(_WORD_ROWS * ACTIVATION_BITS, name=f"word{i}", reset_less=True)
-            for i in range(self._chip.rows // _WORD_ROWS)
+            for i in range(self._chip.input_rows // _WORD_ROWS)
         ]
 
         def plane(p: int) -> Any:

@@ -23,8 +23,10 @@ _NIBBLE = 4
 
 
 def plan_layout(chip: Chip) -> data.StructLayout:
-    """A planned read: ``rows`` to drive, and the bit ``plane`` they carry."""
-    return data.StructLayout({"rows": chip.rows, "plane": 3})
+    """A planned read: ``rows`` to drive, and the bit ``plane`` they carry; where inputs have two
+    rows, also those whose other row is to be driven (``others``)."""
+    others = {"others": chip.input_rows} if chip.cell_code.complement_rows else {}
+    return data.StructLayout({"rows": chip.input_rows, "plane": 3, **others})
 
 
 class RowScheduler(wiring.Component):
@@ -43,7 +45,7 @@ class RowScheduler(wiring.Component):
     Parameters
     ----------
     chip : Chip
-        ``rows`` and ``planner_group`` are used.
+        ``input_rows`` and ``planner_group`` are used.
 
     Members
     -------
@@ -84,13 +86,13 @@ class RowScheduler(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "used": In(chip.rows),
+                "used": In(chip.input_rows),
                 "zero_skip": In(1),
                 **rows_members(chip, In),
                 "planes": In(4),
                 "stop": In(1),
                 "busy": Out(1),
-                "plane": In(chip.rows),
+                "plane": In(chip.input_rows),
                 "take": Out(1),
                 "next": Out(3),
                 "o": Out(stream.Signature(plan_layout(chip))),
@@ -112,7 +114,7 @@ class RowScheduler(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows = self._chip.rows
+        rows = self._chip.input_rows
         group = self._chip.planner_group
         bases = range(0, rows, group)
         spans = [slice(base, min(base + group, rows)) for base in bases]
@@ -159,6 +161,12 @@ class RowScheduler(wiring.Component):
         pick = Signal(group)
         rest = Signal(group)
         driven = Signal(group)
+        # What a step adds to the rows of the read in the making, and what it is added to.
+        driving = [(taken, driven, planned.rows)]
+        if self._chip.cell_code.complement_rows:
+            others = Signal(rows, reset_less=True)  # rows taken whose bit is not set
+            unset = Signal(group)
+            driving.append((others, unset, planned.others))
         complete = Signal()
         over = Signal()  # nothing is left in the plane after this step
         m.d.comb += step.eq(self.busy & ~held)
@@ -185,6 +193,8 @@ class RowScheduler(wiring.Component):
                 driven.eq(pick & here),
                 following.eq(_lowest(flags)),
             ]
+            for _, part, _ in driving[1:]:
+                m.d.comb += part.eq(pick & ~here)
         m.d.comb += [
             over.eq(step & everything & (flags == 0)),
             complete.eq(step & some & (~beyond[-1][-1] | (flags == 0))),
@@ -222,7 +232,7 @@ class RowScheduler(wiring.Component):
                 for k, span in enumerate(spans):
                     with m.Case(k):
                         # A read takes from a group but once: `taken` holds nothing of it yet.
-                        m.d.sync += taken[span].eq(driven)
+                        m.d.sync += [whole[span].eq(part) for whole, part, _ in driving]
             with m.If(~everything):
                 m.d.sync += [chosen.eq(rest), *counts.of_rest(beyond)]
             with m.Else():
@@ -234,9 +244,9 @@ class RowScheduler(wiring.Component):
                             choose(left[span], bits[span])
         with m.If(emit):
             m.d.sync += [
-                planned.rows.eq(taken),
+                *(plan.eq(whole) for whole, _, plan in driving),
                 planned.plane.eq(number),
-                taken.eq(0),
+                *(whole.eq(0) for whole, _, _ in driving),
                 need.eq(per_read),
                 held.eq(0),
                 self.o.valid.eq(1),
@@ -244,7 +254,7 @@ class RowScheduler(wiring.Component):
             with m.If(step), m.Switch(which):
                 for k, span in enumerate(spans):
                     with m.Case(k):
-                        m.d.sync += planned.rows[span].eq(driven)
+                        m.d.sync += [plan[span].eq(part) for _, part, plan in driving]
         if self._chip.row_budgets:
             # Planes without candidates pass in a cycle: what the next one may take is at hand.
             with m.If(end_plane):
@@ -300,7 +310,7 @@ class RowScheduler(wiring.Component):
                 number.eq(0),
                 held.eq(0),
                 in_use.eq(self.used),
-                taken.eq(0),
+                *(whole.eq(0) for whole, _, _ in driving),
             ]
         with m.If(self.stop):
             m.d.sync += [self.busy.eq(0), self.o.valid.eq(0), upcoming.eq(0), held.eq(0)]

@@ -8,6 +8,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
+from ..arch.messages import CORE_FLAGS
 from ..arch.registers import (
     CORE_BASE,
     CORE_STRIDE,
@@ -30,6 +31,8 @@ from .vector_unit import VectorUnit
 from .writer import WRITE_COUNTERS, RowWriter
 
 __all__ = ["MacroFactory", "Tile", "network_members"]
+
+_FLAG_BITS = (CORE_FLAGS - 1).bit_length()
 
 MacroFactory = Callable[[int], wiring.Component]
 """The macro of a core, by its number: ports as :class:`~.macro.MacroSignature`."""
@@ -182,6 +185,12 @@ class Tile(wiring.Component):
                     core.write_correction.eq(bridge.write_corrections),
                     core.correction_addr.eq(bridge.addr),
                     core.correction.eq(bridge.word),
+                ]
+            if chip.flag_words:
+                m.d.comb += [
+                    core.write_flags.eq(bridge.write_flags & (bridge.addr[_FLAG_BITS:] == number)),
+                    core.flags_addr.eq(bridge.addr[:_FLAG_BITS]),
+                    core.flags.eq(bridge.word),
                 ]
             cores.append(core)
 

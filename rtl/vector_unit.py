@@ -6,7 +6,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
-from ..arch.formats import ACC_BITS, ACTIVATION_BITS, MANTISSA_BITS, WEIGHT_OFFSET
+from ..arch.formats import ACC_BITS, ACTIVATION_BITS, MANTISSA_BITS
 from ..arch.isa import VECTOR_ELEMENTS
 from ..arch.timing import reduction_stages, vector_latency
 from .reduction import ReductionTree
@@ -64,7 +64,7 @@ class VectorUnit(wiring.Component):
     A word a cycle. A word issued in cycle t has its codes in data memory from
     t + :attr:`latency` on; ``docs/tile.md`` counts idleness with the same number. The sum of
     activations of a REQ is issued before its words, by the same path, and stays in a register;
-    ``128 * sum`` takes off the offset of the cells (ISAAC, section V).
+    ``chip.sum_weight * sum`` takes off the offset of the cells (ISAAC, section V).
 
     All state moves under the valid bit of its stage, so that an idle unit costs next to nothing
     in simulation.
@@ -178,7 +178,8 @@ class VectorUnit(wiring.Component):
         m.d.comb += [
             tree.enable.eq((valid | sums)[_CORE_STAGES : self._reduced]),
         ]
-        activations = Signal(ACC_BITS - WEIGHT_OFFSET.bit_length() + 1)
+        offset = chip.sum_weight
+        activations = Signal(ACC_BITS - max(1, offset.bit_length()) + 1)
         with m.If(sums[self._reduced]):
             m.d.sync += activations.eq(tree.o)
 
@@ -206,7 +207,7 @@ class VectorUnit(wiring.Component):
                     total.eq(
                         tree.o.word_select(lane, ACC_BITS)
                         + read.data[:ACC_BITS]
-                        - activations * WEIGHT_OFFSET
+                        - (activations * offset if offset else 0)
                     ),
                     requantizer.mantissa.eq(read.data[ACC_BITS:][:MANTISSA_BITS]),
                     requantizer.shift.eq(read.data[ACC_BITS + MANTISSA_BITS :]),

@@ -137,21 +137,53 @@ static int ohm_at_top(const uint16_t *codes, int columns, int top) {
     return found;
 }
 
+/* As ohm_combine, flipped columns put right: they hold top less what they should, so that `full`,
+ * top for every row driven, less the code is what they would have read. */
+static void ohm_combine_flipped(const uint16_t *codes, const uint8_t *flips, uint32_t full,
+                                const ohm_mvm_config *m, int plane, uint32_t *acc) {
+    for (int j = 0; j < m->outputs; j++) {
+        uint32_t sum = 0;
+        for (int k = 0; k < m->columns; k++) {
+            const int c = j * m->columns + k;
+            sum += (uint32_t)m->weights[k] * (flips[c] ? full - codes[c] : codes[c]);
+        }
+        acc[j] += sum << plane;
+    }
+}
+
+static uint32_t ohm_driven(const uint64_t *rows) {
+    uint32_t count = 0;
+    for (int i = 0; i < OHM_PLANE_WORDS; i++) count += (uint32_t)__builtin_popcountll(rows[i]);
+    return count;
+}
+
+/* Drive `half` rows further up those of the rows taken whose bit is not set. */
+static void ohm_drive_other(uint64_t *taken, const uint64_t *bits, int half) {
+    uint64_t other[OHM_PLANE_WORDS];
+    for (int i = 0; i < OHM_PLANE_WORDS; i++) {
+        other[i] = taken[i] & ~bits[i];
+        taken[i] &= bits[i];
+    }
+    for (int low = 0; low < half; low += 64)
+        ohm_put_field(taken, half + low, ohm_field(other, low, half - low < 64 ? half - low : 64));
+}
+
 static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
     const int rows = ohm_array_rows(a), cols = ohm_array_cols(a);
     for (int p = 0; p < 8; p++)
         if (m->budgets[p] < 1) return 0;
-    return m->rows_used >= 1 && m->rows_used <= rows && m->outputs >= 1 && m->columns >= 1 &&
+    const int given = m->complement ? rows / 2 : rows;
+    return m->rows_used >= 1 && m->rows_used <= given && m->outputs >= 1 && m->columns >= 1 &&
            m->columns <= OHM_MAX_COLUMNS && m->outputs <= cols / m->columns &&
            m->group >= 1 && m->group <= OHM_MAX_ROWS && m->beats >= 1 &&
            m->planes >= 1 && m->planes <= 8 && m->tail >= 0 && m->step >= 1 &&
-           m->top >= 0 && m->code >= 0 &&
-           m->code <= OHM_MAX_CODE;
+           m->top >= 0 && m->code >= 0 && m->code <= OHM_MAX_CODE && m->cell_top >= 0 &&
+           m->cell_top < 16;
 }
 
-int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uint8_t *x,
-                 const int32_t *words, int32_t *acc, uint32_t *reads, uint32_t *active,
-                 uint32_t *stall, int64_t *events) {
+int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, const uint8_t *flips, int64_t batch,
+                 const uint8_t *x, const int32_t *words, int32_t *acc, uint32_t *reads,
+                 uint32_t *active, uint32_t *stall, int64_t *events) {
     uint16_t codes[OHM_MAX_COLS];
     int32_t truth[OHM_MAX_COLS];
     uint64_t used[OHM_PLANE_WORDS] = {0};
@@ -174,7 +206,10 @@ int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uin
             while ((steps = ohm_take(left, m->rows_used, m->budgets[p], m->group, &from,
                                      taken)) != 0) {
                 uint32_t mask[2 * OHM_PLANE_WORDS];
-                for (int i = 0; i < OHM_PLANE_WORDS; i++) taken[i] &= bits[i];
+                if (m->complement)
+                    ohm_drive_other(taken, bits, rows / 2);
+                else
+                    for (int i = 0; i < OHM_PLANE_WORDS; i++) taken[i] &= bits[i];
                 memcpy(mask, taken, sizeof taken);
                 ohm_array_read(a, mask, columns, codes);
                 if (m->top) events[OHM_SATURATED] += ohm_at_top(codes, columns, m->top);
@@ -183,6 +218,9 @@ int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, int64_t batch, const uin
                 if (m->code) {
                     if (words) ohm_truth(words, width, taken, m->outputs, truth);
                     ohm_decode(codes, m, p, sums, events, words ? truth : NULL);
+                } else if (flips && m->cell_top) {
+                    ohm_combine_flipped(codes, flips, (uint32_t)m->cell_top * ohm_driven(taken),
+                                        m, p, sums);
                 } else {
                     ohm_combine(codes, m, p, sums);
                 }

@@ -109,8 +109,10 @@ int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64
  * is in ohm_core.c, which a simulator that only makes reads can leave out. */
 typedef struct {
     int32_t rows_used, outputs, zero_skip, group, beats, planes, tail;
-    int32_t step;    /* levels that a code counts */
-    int32_t top;     /* the code that counts as saturated, or 0 */
+    int32_t step;       /* levels that a code counts */
+    int32_t top;        /* the code that counts as saturated, or 0 */
+    int32_t complement; /* inputs have two rows, of which a read drives one */
+    int32_t cell_top;   /* flipped columns hold the complement to it */
     int32_t columns; /* of an output */
     int32_t weights[OHM_MAX_COLUMNS];
     int32_t budgets[8]; /* rows of a read, by plane */
@@ -125,12 +127,13 @@ enum ohm_event {
     OHM_EVENTS
 };
 
-/* x [batch][rows]; acc [batch][outputs] modulo 2**32; reads, active, stall [batch].
+/* x [batch][rows]; flips [cols] 1 for a flipped column, or NULL; acc [batch][outputs] modulo 2**32;
+ * reads, active, stall [batch].
  * words, unless NULL: [rows][columns of the array / columns of an output] what the cells of an
  * output are meant to hold, without the factor of the code. events [OHM_EVENTS] is added to. */
-int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *config, int64_t batch, const uint8_t *x,
-                 const int32_t *words, int32_t *acc, uint32_t *reads, uint32_t *active,
-                 uint32_t *stall, int64_t *events);
+int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *config, const uint8_t *flips, int64_t batch,
+                 const uint8_t *x, const int32_t *words, int32_t *acc, uint32_t *reads,
+                 uint32_t *active, uint32_t *stall, int64_t *events);
 
 /* The parts, for tests and for other models. */
 int ohm_threefry2x32(int rounds, uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1,

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { OHM_MANTISSA_BITS = 24, OHM_WEIGHT_OFFSET = 128 };
+enum { OHM_MANTISSA_BITS = 24 };
 
 /* Arithmetic modulo 2**32, read as signed. */
 static inline int32_t ohm_signed(uint32_t v) {
@@ -103,7 +103,7 @@ static void ohm_drain(const ohm_tile *t, const ohm_step *s, uint8_t *out) {
     for (uint32_t left = s->cores; left; left &= left - 1) {
         const int core = __builtin_ctz(left);
         const int32_t *acc = t->acc + (size_t)core * t->outputs;
-        const uint32_t taken_off = (uint32_t)t->sums[core] * OHM_WEIGHT_OFFSET;
+        const uint32_t taken_off = (uint32_t)t->sums[core] * (uint32_t)t->sum_weight;
         for (int j = 0; j < drained; j++) total[j] += (uint32_t)acc[j] - taken_off;
     }
     if (s->tap >= 0) {
@@ -130,8 +130,9 @@ static int ohm_products(const ohm_tile *t, const ohm_step *s, const ohm_mvm_conf
         uint32_t reads, busy, stall;
         int64_t events[OHM_EVENTS] = {0};
         const int status =
-            ohm_core_mvm(t->arrays[at], config, 1, t->row + (size_t)at * t->rows, t->words[at],
-                         t->acc + (size_t)at * t->outputs, &reads, &busy, &stall, events);
+            ohm_core_mvm(t->arrays[at], config, t->flips[at], 1, t->row + (size_t)at * t->rows,
+                         t->words[at], t->acc + (size_t)at * t->outputs, &reads, &busy, &stall,
+                         events);
         if (status) return status;
         for (int e = 0; e < OHM_EVENTS; e++) t->events[e * t->cores + at] += events[e];
         active[at] = busy;

@@ -30,7 +30,9 @@ typedef struct {
 typedef struct {
     int32_t cores, rows, outputs, lanes; /* lanes: outputs of an accumulator word */
     int32_t latency;                     /* of the vector unit */
+    int32_t sum_weight; /* taken off a sum for each unit of the sum of activations */
     ohm_array *const *arrays;            /* [cores], NULL where a core has none */
+    const uint8_t *const *flips; /* [cores]: flags of flipped columns [cols], or NULL */
     const uint64_t *params;
     const uint8_t *tables; /* [tables][256] */
     uint8_t *data;

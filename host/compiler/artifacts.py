@@ -99,6 +99,7 @@ def _arrays(program: TileProgram) -> dict[str, Any]:
         "data": program.data,
         "cores": np.array([spec.core for spec in program.arrays], np.int64),
         "levels": np.array([spec.levels for spec in program.arrays], np.uint8).reshape(shape),
+        **({"flags": program.flag_words} if program.flag_words.size else {}),
         "input_order": program.input.order,
         "input_fill": np.broadcast_to(program.input.fill, program.input.order.shape).astype(
             np.uint8

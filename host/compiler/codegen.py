@@ -474,7 +474,11 @@ class _Generator:
     ) -> tuple[tuple[OutputSegment, ...], dict[str, tuple[int, ...]]]:
         shapes = dict(self.shapes())
         sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-        segments = host_outputs(body, sizes)
+        unit = self.chip.cell_code.sum_unit
+        segments = tuple(
+            dataclasses.replace(s, unit=unit) if s.dtype == "int32" else s
+            for s in host_outputs(body, sizes)
+        )
         lead = () if self.steps is None else (self.steps,)
         return segments, {name: (*lead, *shape) for name, shape in shapes.items()}
 

@@ -118,7 +118,8 @@ class LinearEmitter:
         for part, blocks in enumerate(self.mapped.col_parts):
             slots = self.mapped.slots_of(part)
             cores = sum(1 << block.core for block in blocks)
-            param = self.memories.layer_params(self.task.layer, slots)
+            constants = self.mapped.sum_constants(part, self.builder.chip)
+            param = self.memories.layer_params(self.task.layer, slots, constants)
             found.append(_Sum(cores, slots, param, offset))
             offset += len(slots)
         return found

@@ -2,10 +2,10 @@
 """Which array holds which part of which layer.
 
 A layer is a matrix: a row for each input of Dense, for each place of a convolution's window; a
-column for each output. It is cut into blocks of at most ``chip.rows`` by ``chip.outputs``, an array
-each, as even as alignment allows, so that the cores of a layer finish together. Layers with the
-same weights share their arrays. The groups of a convolution lie on the diagonal of a block, as many
-as fit.
+column for each output. It is cut into blocks of at most ``chip.input_rows`` by ``chip.outputs``,
+an array each, as even as alignment allows, so that the cores of a layer finish together. Layers
+with the same weights share their arrays. The groups of a convolution lie on the diagonal of a
+block, as many as fit.
 """
 
 import itertools
@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from ...arch.chip import Chip, RowSchedule
 from ...arch.errors import CapacityError
-from ...arch.formats import WEIGHT_OFFSET
+from ...arch.formats import ACTIVATION_BITS
+from ...behavioral.encodings import array_levels, choose_flips, largest_sums
 from ..graph import Conv, Dense, Network, lower_softmax
+from .cells import check_weights
 from .layout import Layout, plan_layout
 from .tasks import Linear
 from .tensors import Ints
@@ -140,7 +142,7 @@ class LayerMap:
         return ()
 
     def slot_of_output(self, output: int) -> int:
-        """Where in its arrays an output is computed: it takes ``slices`` columns a slot."""
+        """Where in its arrays an output is computed: a slot has neighbouring columns."""
         for j in range(len(self.col_parts)):
             found = np.flatnonzero(self.slots_of(j) == output)
             if found.size:
@@ -163,21 +165,62 @@ class LayerMap:
 
     def levels(self, block: Block, chip: Chip) -> NDArray[np.uint8]:
         """Cell levels uint8 [chip.rows, chip.cols] of a block; unused cells are at level 0."""
+        levels = self._plain_levels(block, chip)
+        flips = self.flips(block, chip)
+        if flips is not None:
+            used = levels[: len(block.rows)]
+            used[:, flips] = chip.cell_code.top - used[:, flips]
+        return levels
+
+    def _plain_levels(self, block: Block, chip: Chip) -> NDArray[np.uint8]:
         slots = self.slots_of(self.part_of(block))
         order = self.input_order[block.rows.start : block.rows.stop]
-        stored = (self.weights(slots, order).astype(np.int32) + WEIGHT_OFFSET).T
-        stored *= chip.stored_factor
-        shifts = np.arange(chip.slices) * chip.cell_bits
-        cells = (stored[:, :, None] >> shifts) & ((1 << chip.cell_bits) - 1)
-        cells[:, slots < 0] = 0
-        levels = np.zeros((chip.rows, chip.cols), dtype=np.uint8)
-        levels[: len(order), : len(slots) * chip.slices] = cells.reshape(len(order), -1)
-        return levels
+        weights = self.weights(slots, order).T
+        return array_levels(chip.cell_code, weights, (chip.rows, chip.cols), slots >= 0)
+
+    def flips(self, block: Block, chip: Chip) -> NDArray[np.bool_] | None:
+        """Columns of a block that hold the complement: bool [chip.cols]; None on chips whose
+        encoding has none."""
+        if not chip.flag_words:
+            return None
+        levels = self._plain_levels(block, chip)[: len(block.rows)]
+        zero_skip = chip.row_schedule is RowSchedule.ZERO_SKIP
+        flips = choose_flips(levels, chip.cell_code.top, chip.most_rows, zero_skip)
+        slots = self.slots_of(self.part_of(block))
+        flips[: len(slots) * chip.columns_per_output] &= np.repeat(
+            slots >= 0, chip.columns_per_output
+        )
+        flips[len(slots) * chip.columns_per_output :] = False
+        return flips
+
+    def largest_code(self, block: Block, chip: Chip) -> int:
+        """The largest sum that an ideal read of a block can make, in levels."""
+        if chip.cell_code.complement_rows:
+            return min(chip.most_rows, len(block.rows))
+        levels = self.levels(block, chip)[: len(block.rows)]
+        zero_skip = chip.row_schedule is RowSchedule.ZERO_SKIP
+        return max(int(largest_sums(levels, n, zero_skip).max()) for n in set(chip.budgets))
+
+    def sum_constants(self, part: int, chip: Chip) -> Ints:
+        """What is to be added to the sums of the slots of a column part besides the bias, in units
+        of the core's sums: int64 [slots]."""
+        slots = self.slots_of(part)
+        code = chip.cell_code
+        if not code.complement_rows:
+            return np.zeros(len(slots), np.int64)
+        found = np.zeros(len(slots), np.int64)
+        rows = 0
+        for block in self.col_parts[part]:
+            order = self.input_order[block.rows.start : block.rows.stop]
+            found += self.weights(slots, order).sum(axis=1, dtype=np.int64)
+            rows += len(order)
+        planes = (1 << ACTIVATION_BITS) - 1
+        return np.array([code.sum_constant(rows, int(w), planes) for w in found], np.int64)
 
     def utilisation(self, chip: Chip) -> float:
         """Cells that hold a weight, over the cells of the layer's arrays."""
         cells = len(set(self.cores)) * chip.rows * chip.cols
-        return self.layer.weights.size * chip.slices / cells
+        return self.layer.weights.size * chip.cells_per_weight / cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +244,7 @@ class Mapping:
     def utilisation(self) -> float:
         """Cells that hold a weight, over the cells of the arrays in use."""
         sizes = {m.cores: m.layer.weights.size for m in self.layers}
-        used = sum(sizes.values()) * self.chip.slices
+        used = sum(sizes.values()) * self.chip.cells_per_weight
         return used / (self.arrays * self.chip.rows * self.chip.cols) if sizes else 0.0
 
 
@@ -256,19 +299,21 @@ def _packs(task: Linear, chip: Chip, conv_mapping: ConvMapping) -> list[_Pack]:
             cuts = tuple(
                 range(begin + part.start, begin + part.stop)
                 for begin in range(0, len(rows), channels)
-                for part in _split(channels, chip.rows, [_WORD])
+                for part in _split(channels, chip.input_rows, [_WORD])
             )
         else:
-            cuts = tuple(_split(len(rows), chip.rows, _row_units(layer, chip)))
+            cuts = tuple(_split(len(rows), chip.input_rows, _row_units(layer, chip)))
         return [_Pack(rows, outputs, cuts)]
     each = layer.outputs // layer.groups
-    most = max(1, min(chip.rows // layer.inputs, chip.outputs // each))
+    most = max(1, min(chip.input_rows // layer.inputs, chip.outputs // each))
+    if not chip.cell_code.holds_zero:
+        most = 1  # there is no weight to put between groups
     packs = []
     begin = 0
     for part in _split(layer.groups, most, []):
         of = np.arange(part.start * layer.inputs, part.stop * layer.inputs)
         rows = of[np.argsort(task.source[of], kind="stable")]
-        inside = _split(len(rows), chip.rows, _row_units(layer, chip))
+        inside = _split(len(rows), chip.input_rows, _row_units(layer, chip))
         cuts = tuple(range(begin + r.start, begin + r.stop) for r in inside)
         packs.append(_Pack(rows, np.arange(part.start * each, part.stop * each), cuts))
         begin += len(rows)
@@ -277,6 +322,7 @@ def _packs(task: Linear, chip: Chip, conv_mapping: ConvMapping) -> list[_Pack]:
 
 def _map_layer(task: Linear, chip: Chip, core: int, conv_mapping: ConvMapping) -> LayerMap:
     """The blocks of a layer, on arrays from ``core`` on."""
+    check_weights(task.layer, chip)
     packs = _packs(task, chip, conv_mapping)
     blocks = []
     begin = 0
@@ -355,7 +401,13 @@ def check_full_scale(layer: Dense | Conv, products: int, chip: Chip) -> None:
     ------
     CapacityError
     """
-    worst = products + int(np.abs(layer.bias.astype(np.int64)).max())
+    added = int(np.abs(layer.bias.astype(np.int64)).max()) * chip.cell_code.sum_unit
+    if chip.cell_code.complement_rows:
+        flat = np.abs(layer.weights.reshape(layer.outputs, -1).astype(np.int64))
+        weights = int(flat.sum(axis=1).max())
+        planes = (1 << ACTIVATION_BITS) - 1
+        added += abs(chip.cell_code.sum_constant(flat.shape[1], -weights, planes))
+    worst = products + added
     if worst >= 1 << 31:
         raise CapacityError(
             f"With every conversion at full scale, layer '{layer.name}' could sum to {worst}, more "

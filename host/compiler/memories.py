@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...arch.chip import Chip
 from ...arch.errors import CapacityError
+from ...arch.formats import MAX_SHIFT
 from ..graph import Conv, Dense
 
 __all__ = ["Memories", "next_power"]
@@ -28,18 +29,36 @@ class Memories:
     tables: list[NDArray[np.uint8]] = field(default_factory=list)
     _known: dict[tuple[int, ...], int] = field(default_factory=dict)
 
-    def layer_params(self, layer: Dense | Conv, outputs: NDArray[np.int64]) -> int:
+    def layer_params(
+        self, layer: Dense | Conv, outputs: NDArray[np.int64], constants: NDArray[np.int64]
+    ) -> int:
         """Bias and scale of some outputs; returns their address in groups of W words.
 
         Zeros for -1: the code of such a slot is the zero point, and nobody reads it.
+
+        Parameters
+        ----------
+        layer : Dense or Conv
+        outputs : int64 [n]
+        constants : int64 [n]
+            Added to the bias, in units of a core's sums.
         """
+        unit = self.chip.cell_code.sum_unit
+        # Sums in halves: a factor half as large, which a shift by one more is.
+        halved = unit.bit_length() - 1
+        if halved and int(layer.shift.max()) + halved > MAX_SHIFT:
+            raise CapacityError(
+                f"Layer '{layer.name}' has a scale of less than 2**{1 - MAX_SHIFT + 24} a unit, "
+                f"which the encoding {self.chip.weight_encoding} cannot halve; use another "
+                "weight_encoding"
+            )
         words = [
             0
             if j < 0
-            else int(layer.bias[j]) & 0xFFFFFFFF
+            else int(layer.bias[j]) * unit + constant & 0xFFFFFFFF
             | int(layer.mantissa[j]) << 32
-            | int(layer.shift[j]) << 56
-            for j in outputs.tolist()
+            | int(layer.shift[j]) + halved << 56
+            for j, constant in zip(outputs.tolist(), constants.tolist(), strict=True)
         ]
         return self._add(words, layer.name)
 

@@ -297,14 +297,14 @@ def cut_inputs(layer: Dense | Conv, chip: Chip) -> list[range]:
     area = math.prod(layer.kernel) if isinstance(layer, Conv) else 1
     count = int(layer.weights.shape[1])
     # Whole arrays, of Dense.
-    unit = chip.rows if isinstance(layer, Dense) else 1
+    unit = chip.input_rows if isinstance(layer, Dense) else 1
     units = math.ceil(count / unit)
-    most, own = (cores * chip.rows // area // unit for cores in (chip.cores, chip.cores - 1))
+    most, own = (cores * chip.input_rows // area // unit for cores in (chip.cores, chip.cores - 1))
     groups = layer.groups if isinstance(layer, Conv) else 1
     if groups > 1 or own < 1 or chip.outputs_per_beat < 2:
         raise CapacityError(
             f"Layer '{layer.name}' adds up {layer.inputs} products, which takes "
-            f"{math.ceil(layer.inputs / chip.rows)} arrays of {chip.rows} rows; chip "
+            f"{math.ceil(layer.inputs / chip.input_rows)} arrays of {chip.input_rows} rows; chip "
             f"'{chip.name}' has {chip.cores} cores, and tiles add up each other's sums only of "
             f"layers without groups, one input channel of which fits all cores of a tile but one, "
             f"and of arrays that give 2 sums or more at once (this one gives "

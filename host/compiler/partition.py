@@ -241,13 +241,13 @@ class Cutter:
         groups = layer.groups if isinstance(layer, Conv) else 1
         if groups == 1:
             return (
-                math.ceil(layer.inputs / self.chip.rows),
+                math.ceil(layer.inputs / self.chip.input_rows),
                 math.ceil(layer.outputs / self.chip.outputs),
             )
         each = layer.outputs // groups
-        together = max(1, min(self.chip.rows // layer.inputs, self.chip.outputs // each))
+        together = max(1, min(self.chip.input_rows // layer.inputs, self.chip.outputs // each))
         rows, cols = (
-            math.ceil(layer.inputs / self.chip.rows),
+            math.ceil(layer.inputs / self.chip.input_rows),
             math.ceil(each / self.chip.outputs),
         )
         return rows, cols * math.ceil(groups / together)
@@ -281,8 +281,8 @@ class Cutter:
         if rows > self.chip.cores:
             raise CapacityError(
                 f"Layer '{layer.name}' adds up {layer.inputs} products, which takes {rows} arrays "
-                f"of {self.chip.rows} rows; chip '{self.chip.name}' has {self.chip.cores} cores, "
-                f"and only tiles of a mesh add up each other's sums"
+                f"of {self.chip.input_rows} rows; chip '{self.chip.name}' has {self.chip.cores} "
+                f"cores, and only tiles of a mesh add up each other's sums"
             )
         groups = layer.groups if isinstance(layer, Conv) else 1
         forced = most

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.chip import Chip
+from ...arch.errors import ConfigError
 from ...behavioral.devices import Device
 from ...behavioral.program import ArraySpec, TileProgram
 from ..graph import Network, lower_softmax
@@ -32,6 +33,41 @@ def _check_sums(mapping: LayerMapping) -> None:
     for m in mapping.layers:
         worst = max(sum(chip.full_scale(len(block.rows)) for block in part) for part in m.col_parts)
         check_full_scale(m.layer, worst, chip)
+
+
+def _check_codes(mapping: LayerMapping) -> None:
+    """Refuse reads that the ADC would cut off, where that hangs on the weights.
+
+    Raises
+    ------
+    ConfigError
+        With the bits that are needed, and the rows that the bits given suffice for.
+    """
+    chip = mapping.chip
+    if not chip.flag_words or chip.adc_clip:
+        return
+    blocks = [(m, block) for m in mapping.layers for block in m]
+
+    def largest(chip: Chip) -> tuple[int, str]:
+        return max((m.largest_code(block, chip), m.layer.name) for m, block in blocks)
+
+    def narrower(rows: int) -> Chip:
+        if chip.row_budgets:
+            return chip.with_(row_budgets=[min(rows, most) for most in chip.row_budgets])
+        return chip.with_(rows_per_read=rows)
+
+    code, name = largest(chip)
+    needed = chip.adc_bits_of(code)
+    if needed <= chip.adc_bits:
+        return
+    fewer = range(chip.most_rows - 1, 0, -1)
+    fits = next((n for n in fewer if chip.adc_bits_of(largest(narrower(n))[0]) <= chip.adc_bits), 0)
+    what = "row_budgets" if chip.row_budgets else "rows_per_read"
+    raise ConfigError(
+        f"A read of {chip.most_rows} rows of layer '{name}' can sum to {code} with the best "
+        f"columns flipped, which needs an ADC of {needed} bits, {chip.adc_bits} were "
+        f"given; raise adc_bits to {needed}" + (f" or lower {what} to {fits}" if fits else "")
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +118,10 @@ def compile_tile(
         stored = {m.layer.name: m.stored for m in mapping.layers if m.slots is not None}
         layout = plan_layout(lowered, stored, neighbours)
     _check_sums(mapping)
+    _check_codes(mapping)
     code = generate(mapping, layout, trace=options.trace, steps=steps, neighbours=neighbours)
     specs = {
-        block.core: ArraySpec(core=block.core, levels=m.levels(block, chip))
+        block.core: ArraySpec(block.core, m.levels(block, chip), m.flips(block, chip))
         for m in mapping.layers
         for block in m
     }

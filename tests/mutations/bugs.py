@@ -44,8 +44,8 @@ COMBINE = _named(
     Mutation(
         "slices weigh one bit too little",
         "ohmtwin.rtl.combine",
-        "combined + (code << (s * chip.cell_bits))",
-        "combined + (code << (s * (chip.cell_bits - 1)))",
+        "_add(combined, codes[i * per_part + s], weights[s])",
+        "_add(combined, codes[i * per_part + s], weights[s] >> s)",
     ),
     Mutation(
         "the plane of the next read, not of this one, moves the sum",
