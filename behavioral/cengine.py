@@ -74,9 +74,9 @@ _CONFIG_FIELDS = (
     "planes",
     "tail",
     "step",
+    "top",
     "complement",
     "cell_top",
-    "top",
 )
 
 
