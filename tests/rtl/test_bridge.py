@@ -11,6 +11,7 @@ from simulate import simulate
 from streams import stream_collect, stream_put
 from tile_host import small_chip
 
+from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.messages import Header, Kind, message
 from ohmtwin.arch.registers import Control, TileRegister
 from ohmtwin.rtl.bridge import Bridge
@@ -199,3 +200,29 @@ def test_in_a_mesh_input_overtakes_a_register_that_is_read() -> None:
         await ctx.tick().until(bridge.i.ready)
 
     simulate(bridge, bench, cycles=100)
+
+
+@pytest.mark.parametrize(
+    ("code", "address", "taken", "fault"),
+    [(69, 0, 3, False), (69, 66, 3, False), (69, 68, 1, True), (69, 128, 0, True), (0, 0, 0, True)],
+)
+def test_corrections(code: int, address: int, taken: int, fault: bool) -> None:
+    """Entries within the table are written; beyond it, or without a code, the message is wrong."""
+    bridge = Bridge(chip=Chip(cores=1, code_a=code))
+    payload = [0x1234, 0xFFFF_FFFF_FFFF_FFFF, 7]
+    written: list[tuple[int, int]] = []
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for word in message(Kind.WRITE_CORRECTIONS, payload, address):
+            ctx.set(bridge.i.payload, word)
+            ctx.set(bridge.i.valid, 1)
+            assert ctx.get(bridge.i.ready)
+            if code and ctx.get(bridge.write_corrections):
+                written.append((ctx.get(bridge.addr), ctx.get(bridge.word)))
+            await ctx.tick()
+        ctx.set(bridge.i.valid, 0)
+        await ctx.tick()
+        assert ctx.get(bridge.link_fault) == fault
+
+    simulate(bridge, bench, cycles=20)
+    assert written == [(address + k, word) for k, word in enumerate(payload[:taken])]
