@@ -219,6 +219,7 @@ class RowWriter(wiring.Component):
                 m.d.sync += [
                     self._fine.eq(self.word),
                     self._average.eq(self.word[4:]),
+                    self._recheck.eq(self.word[7]),
                     self._limit.eq(self.word[16:]),
                     self._state.eq(_State.LEVELS),
                 ]

@@ -16,6 +16,7 @@ FILE_LIST = "ohmtwin.f"
 """Also marks a folder as ours to overwrite."""
 
 _SV = ("crossbar_macro_dpi.sv", "crossbar_macro_stub.sv", "crossbar_macro_cocotb.v")
+_WRITE_SV = ("crossbar_macro_write_dpi.sv",)
 _DPI = ("ohm_dpi.c", "ohm_dpi.h")
 _C = (
     "ohm_crossbar.c",
@@ -29,12 +30,15 @@ _C = (
 _LIST = """\
 // Chip {name}: configuration hash {hash:016x}. Use it with -F, which takes paths from here:
 //   verilator --cc -F {folder}/ohmtwin.f
-// In place of crossbar_macro_dpi.sv: crossbar_macro_stub.sv (no arrays at all), or
-// crossbar_macro_cocotb.v (driven by a cocotb model).
-tile.v
-crossbar_macro_dpi.sv
+{others}tile.v
+{macro}
 ohm_dpi.c
 ohm_crossbar.c
+"""
+
+_OTHERS = """\
+// In place of crossbar_macro_dpi.sv: crossbar_macro_stub.sv (no arrays at all), or
+// crossbar_macro_cocotb.v (driven by a cocotb model).
 """
 
 
@@ -55,11 +59,16 @@ def write_rtl(output: Path, chip_name: str) -> None:
     _check_folder(output)
     sv = resources.files(__package__).joinpath("..", "..", "rtl", "sv")
     csrc = resources.files(__package__).joinpath("..", "..", "behavioral", "csrc")
+    macros = _WRITE_SV if chip.program_verify else _SV
     texts = {"tile.v": emit_chip(chip)}
-    texts |= {name: (sv / name).read_text(encoding="utf-8") for name in (*_SV, *_DPI)}
+    texts |= {name: (sv / name).read_text(encoding="utf-8") for name in (*macros, *_DPI)}
     texts |= {name: (csrc / name).read_text(encoding="utf-8") for name in _C}
     texts[FILE_LIST] = _LIST.format(
-        name=chip.name, hash=chip.structure_hash, folder=output.name or "."
+        name=chip.name,
+        hash=chip.structure_hash,
+        folder=output.name or ".",
+        macro=macros[0],
+        others="" if chip.program_verify else _OTHERS,
     )
     try:
         output.mkdir(exist_ok=True)

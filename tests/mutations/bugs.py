@@ -18,6 +18,7 @@ __all__ = [
     "REQUANTIZER",
     "SCHEDULER",
     "STORE",
+    "WRITER",
 ]
 
 
@@ -342,6 +343,51 @@ NETWORK = _named(
         "ohmtwin.rtl.noc.control",
         "self.busy.eq((level != 0) | (left != 0))",
         "self.busy.eq(level != 0)",
+    ),
+)
+
+WRITER = _named(
+    Mutation(
+        "the reads that are averaged are not summed",
+        "ohmtwin.rtl.writer",
+        "before = Mux(self._reads == 0, 0,",
+        "before = Mux(self._reads >= 0, 0,",
+    ),
+    Mutation(
+        "a cell just within its tolerance is pulsed",
+        "ohmtwin.rtl.writer",
+        "off.eq(judged & (distance > tolerance))",
+        "off.eq(judged & (distance >= tolerance))",
+    ),
+    Mutation(
+        "cells that have read right are judged again",
+        "ohmtwin.rtl.writer",
+        "judged.eq(now_before[0] | self._recheck | (self._iterations == 0))",
+        "judged.eq(1)",
+    ),
+    Mutation(
+        "rates up and down have changed places",
+        "ohmtwin.rtl.writer",
+        "rate.eq(Mux(below, up, down))",
+        "rate.eq(Mux(below, down, up))",
+    ),
+    Mutation(
+        "the largest power of two is never given",
+        "ohmtwin.rtl.writer",
+        "last_power = power == PULSE_BITS - 1",
+        "last_power = power == PULSE_BITS - 2",
+    ),
+    Mutation(
+        "a row is programmed while the program computes",
+        "ohmtwin.rtl.bridge",
+        "(~self.running | self.waiting | self.stop) & ~self.run",
+        "~self.run",
+    ),
+    Mutation(
+        "all cells share the draws of their pulses",
+        "ohmtwin.behavioral.pulsed",
+        "cell | np.uint32(_DOMAIN)",
+        "(cell & np.uint32(0)) | np.uint32(_DOMAIN)",
     ),
 )
 

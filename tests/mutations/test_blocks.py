@@ -20,6 +20,7 @@ from bugs import (
     REQUANTIZER,
     SCHEDULER,
     STORE,
+    WRITER,
 )
 from plant import Mutation, StaleMutationError, planted, planted_in_c
 
@@ -80,6 +81,12 @@ def network_checks() -> None:
     state.test_a_message_of_the_host_is_not_broken_into()
 
 
+def writer_checks() -> None:
+    module = importlib.import_module("test_writer")
+    module.test_the_bridge_lets_rows_through_between_samples(True, False)
+    module.test_rows_are_written_as_specified("two beats a row", 0.0)
+
+
 BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "scheduler": (SCHEDULER, check("test_scheduler", "test_reads_and_cycles", 40, 16, 0.7)),
     "slice combine": (COMBINE, check("test_combine", "test_sums", 2, 8)),
@@ -90,6 +97,7 @@ BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "vector ALU": (ELEMENTS, elements_checks),
     "store": (STORE, store_checks),
     "controller": (CONTROLLER, controller_checks),
+    "writer": (WRITER, writer_checks),
     "network interface": (NETWORK, network_checks),
     "noise key": (
         NOISE_KEY_NUMPY,
