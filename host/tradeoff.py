@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..arch.chip import Chip, chip_names, load_chip
 from ..arch.errors import CapacityError, InputError
-from ..behavioral import golden
+from ..behavioral import devices, golden
 from ..behavioral.devices import Device
 from ..behavioral.golden import output_codes
 from ..behavioral.machine_steps import Control, Kind
@@ -28,6 +28,7 @@ from ..behavioral.program import TileProgram
 from .codes import check_data, quantize
 from .compare import correct
 from .compiler.network import MAX_SEED, CompiledNetwork, compile_network
+from .compiler.partition import MAX_TILES
 from .dataset import load_dataset
 from .graph import Network, lower_softmax
 from .importer.network import load_network
@@ -130,7 +131,14 @@ class _Bench:
         for chip in chips:
             try:
                 return compile_network(
-                    self.network, chip=chip, device=device, seed=seed, trace=False, steps=self.steps
+                    self.network,
+                    chip=chip,
+                    device=device,
+                    seed=seed,
+                    trace=False,
+                    steps=self.steps,
+                    # As --chip auto does elsewhere: where no tile is large enough, several are.
+                    tiles=MAX_TILES if auto and chip is chips[-1] else None,
                 )
             except CapacityError:
                 if chip is chips[-1]:
@@ -203,6 +211,10 @@ def _check(job: Job) -> None:
     for seed in job.seeds:
         if not 0 <= seed <= MAX_SEED:
             raise InputError(f"--seeds must be 0 to {MAX_SEED}, not {seed}")
+    # What all points start from is no point's fault.
+    if job.chip != "auto":
+        load_chip(job.chip)
+    devices.load(job.device)
 
 
 def tradeoff(

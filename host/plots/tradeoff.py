@@ -75,7 +75,7 @@ def draw_tradeoff(report: TradeoffReport, path: Path, width: int = WIDTH) -> Non
                 )
             panel.set_xlabel(COSTS[cost])
             panel.set_ylabel("accuracy, %")
-            panel.set_xlim(left=0)
+            panel.set_xlim(0, 1.08 * max(one.cost(cost) or 0.0 for one in good))
             panel.margins(y=0.08)
         figure.suptitle(f"{report.model}, {report.device}, {report.samples} samples", fontsize=10)
         handles = [
