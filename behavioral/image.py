@@ -170,8 +170,10 @@ class ArrayImage:
             near = near + 1 - self.thresholds[:columns]
         ideal = np.clip(near, 0, (1 << self.adc_bits) - 1)
         if self.adc_table is None:
-            return ideal.astype(np.uint16)
-        return self.adc_table[self.lane_of[None, :columns], ideal]
+            plain: NDArray[np.uint16] = ideal.astype(np.uint16)
+            return plain
+        codes: NDArray[np.uint16] = self.adc_table[self.lane_of[None, :columns], ideal]
+        return codes
 
     def _check_drive(self, drive: NDArray[np.int32]) -> None:
         if not 2 <= drive.size <= MAX_DIGITS:

@@ -344,6 +344,31 @@ def explain(
 
 
 @app.command()
+def budgets(
+    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", help="Samples, as verify takes them.")],
+    samples: Annotated[int, typer.Option("--samples", help="Use only the first N.")] = 64,
+    chip: _ChipOption = "auto",
+    device: _DeviceOption = "rram",
+    seed: _SeedOption = 1,
+    schedule: _ScheduleOption = None,
+    output_error: Annotated[
+        float | None,
+        typer.Option("--output-error", help="Error that layers' codes may have, in steps (RMS)."),
+    ] = None,
+    error_rate: Annotated[
+        float | None,
+        typer.Option("--error-rate", help="Share of conversions that may be off, in any plane."),
+    ] = None,
+    json: _Json = False,
+) -> None:
+    """Choose rows a read for each bit plane: the fewest reads that meet a target."""
+    from .commands.budgets import run_budgets
+
+    run_budgets(model, data, samples, chip, device, seed, schedule, output_error, error_rate, json)
+
+
+@app.command()
 def devices(json: _Json = False) -> None:
     """List the devices that crossbars can be made of."""
     from .commands.show import show_devices

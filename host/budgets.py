@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Row budgets from what reads of a programmed chip really give.
+
+A read of many rows gathers the deviations of many cells: the more rows, the more often the ADC's
+code is off. Crafton et al. 2021 ("Counting Cards") choose how many rows a read drives from that
+variance and from how much a bit plane counts: here both are measured, on the arrays as they are
+programmed and on the codes that a network sees, and the fewest reads that meet a target are found
+exactly.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.chip import Chip, RowSchedule
+from ..arch.errors import InputError
+from ..arch.formats import ACTIVATION_BITS
+from ..behavioral import golden
+from ..behavioral.cengine import CCrossbar
+from .compiler.mapping import LayerMap, windows
+from .compiler.network import CompiledNetwork
+from .compiler.values import tensor_codes
+from .graph import lower_softmax
+
+__all__ = ["BudgetPlan", "PlaneBudget", "ReadErrors", "choose_budgets", "measure_reads"]
+
+Floats = NDArray[np.float64]
+
+_FRONT = 4096
+"""Choices that are kept from plane to plane; merging more would cost time and gain nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReadErrors:
+    """Errors of reads of one layer's arrays, by rows driven (index 0: none, no error).
+
+    Parameters
+    ----------
+    rate : float64 [rows + 1]
+        Share of conversions whose code is not that of the sum.
+    bias, variance : float64 [rows + 1]
+        Mean and variance of the error that a read leaves in an output, its columns weighed, in
+        units of the weights.
+    """
+
+    rate: Floats
+    bias: Floats
+    variance: Floats
+
+
+@dataclass(frozen=True)
+class PlaneBudget:
+    """What was chosen for a bit plane.
+
+    ``reads`` a sample with the budget and ``reads_before`` with the chip's; ``error_rate`` of its
+    conversions; ``error`` that it leaves, in steps of output codes (root mean square).
+    """
+
+    plane: int
+    rows: int
+    rows_before: int
+    reads: float
+    reads_before: float
+    error_rate: float
+    error: float
+
+
+@dataclass(frozen=True)
+class BudgetPlan:
+    """Row budgets and what they are predicted to do.
+
+    ``error`` is the root mean square over layers, planes and reads of what analog errors leave in a
+    layer's sums, in steps of its output codes.
+    """
+
+    planes: tuple[PlaneBudget, ...]
+    error: float
+    error_before: float
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """For ``Chip.row_budgets``."""
+        return tuple(plane.rows for plane in self.planes)
+
+    @property
+    def reads(self) -> float:
+        """Of a sample."""
+        return sum(plane.reads for plane in self.planes)
+
+    @property
+    def reads_before(self) -> float:
+        return sum(plane.reads_before for plane in self.planes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "row_budgets": list(self.budgets),
+            "reads": self.reads,
+            "reads_before": self.reads_before,
+            "error": self.error,
+            "error_before": self.error_before,
+            "planes": [vars(plane) for plane in self.planes],
+        }
+
+
+def most_rows(chip: Chip) -> int:
+    """The most rows that the chip's ADC reads without loss, or may read where it clips."""
+    if chip.adc_clip:
+        return chip.most_rows
+    return max(
+        n for n in range(1, chip.rows + 1) if n == 1 or chip.adc_bits_for(n) <= chip.adc_bits
+    )
+
+
+def measure_reads(
+    compiled: CompiledNetwork, *, most: int | None = None, reads: int = 64
+) -> dict[str, ReadErrors]:
+    """Read known rows of every array and tell how far off the codes are, by layer.
+
+    The arrays are those of a chip just programmed (their images and noise), read by the fast level;
+    the same seed gives the same figures.
+
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+        Of one tile.
+    most : int, optional
+        Rows up to which to measure; by default as many as the ADC takes.
+    reads : int
+        Of each array, for each number of rows.
+    """
+    chip = compiled.chip
+    most = most_rows(chip) if most is None else most
+    layer_of = {core: m.layer.name for m in compiled.mapping.layers for core in m.cores}
+    specs = zip(compiled.program.arrays, compiled.images, strict=True)
+    parts: dict[str, list[Floats]] = {}
+    for spec, image in specs:
+        array = compiled.array_base + spec.core
+        crossbar = CCrossbar(image, compiled.seed, array)
+        found = _measure(crossbar, spec.levels.astype(np.int64), chip, most, reads, array)
+        parts.setdefault(layer_of[spec.core], []).append(found)
+    return {name: ReadErrors(*np.mean(rows, axis=0)) for name, rows in parts.items()}
+
+
+def _measure(
+    crossbar: CCrossbar, levels: NDArray[np.int64], chip: Chip, most: int, reads: int, array: int
+) -> Floats:
+    """Rate, bias and variance of one array: float64 [3, most + 1]."""
+    random = np.random.default_rng([crossbar.seed, array, most])
+    used = int(np.flatnonzero(levels.any(axis=1)).max(initial=0)) + 1
+    span = chip.columns_per_output
+    outputs = int(np.flatnonzero(levels.any(axis=0)).max(initial=0)) // span + 1
+    weights = np.array(chip.column_weights, np.int64)
+    found = np.zeros((3, most + 1))
+    for n in range(1, most + 1):
+        if n > used:
+            found[:, n] = found[:, n - 1]
+            continue
+        masks = np.zeros((reads, chip.rows), bool)
+        for mask in masks:
+            mask[random.permutation(used)[:n]] = True
+        codes = crossbar.read_many(masks, outputs * span).astype(np.int64) * chip.adc_step
+        errors = codes - masks.astype(np.int64) @ levels[:, : outputs * span]
+        left = errors.reshape(reads, outputs, span) @ weights
+        found[:, n] = (errors != 0).mean(), left.mean(), left.var()
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Use:
+    """What a layer asks of its arrays: bits set, for each part of its rows."""
+
+    mapped: LayerMap
+    ones: tuple[NDArray[np.int64], ...]
+    """int64 [products, planes], one for each row part."""
+    products: float
+    """Of a sample."""
+    scale: float
+    """Mean square of what a step of the sums is in steps of the output's codes."""
+
+
+def _uses(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) -> dict[str, _Use]:
+    network = lower_softmax(compiled.network)
+    tensors = golden.run_network(network, codes)
+    values = tensor_codes(network, codes, tensors)
+    samples = len(next(iter(codes.values())))
+    found = {}
+    for m in compiled.mapping.layers:
+        layer = m.layer
+        seen = windows(layer, values[layer.sources[0]])
+        seen = seen.reshape(-1, seen.shape[-1])[:, m.input_order]
+        ones = tuple(
+            np.stack(
+                [
+                    np.count_nonzero(seen[:, rows.start : rows.stop] >> bit & 1, axis=1)
+                    for bit in range(ACTIVATION_BITS)
+                ],
+                axis=1,
+            )
+            for rows in (part[0].rows for part in m.row_parts)
+        )
+        scale = layer.mantissa.astype(np.float64) * 2.0 ** -layer.shift.astype(np.float64)
+        found[layer.name] = _Use(m, ones, len(seen) / samples, float((scale**2).mean()))
+    return found
+
+
+def _cost(
+    use: _Use, errors: ReadErrors, chip: Chip, plane: int, rows: int
+) -> tuple[float, float, float]:
+    """Reads of a sample, mean square error in output codes, and share of conversions off."""
+    reads = square = rate = 0.0
+    counted = 0.0
+    for part, ones in zip(use.mapped.row_parts, use.ones, strict=True):
+        bits = ones[:, plane]
+        if chip.row_schedule is RowSchedule.BASELINE:
+            made = np.full(len(bits), -(-len(part[0].rows) // rows))
+        else:
+            made = -(-bits // rows)
+        driven = np.minimum(np.rint(bits / np.maximum(made, 1)).astype(int), rows)
+        bias, variance = errors.bias[driven], errors.variance[driven]
+        square += float((made * variance + (made * bias) ** 2).mean())
+        rate += float((made * errors.rate[driven]).sum())
+        counted += float(made.sum())
+        reads += float(made.mean()) * use.products * len(part)
+    return reads, square * 4.0**plane * use.scale, rate / counted if counted else 0.0
+
+
+def choose_budgets(
+    compiled: CompiledNetwork,
+    codes: Mapping[str, NDArray[np.uint8]],
+    *,
+    output_error: float | None = None,
+    error_rate: float | None = None,
+    reads: int = 64,
+) -> BudgetPlan:
+    """The budgets of the fewest reads that meet a target.
+
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+        Of one tile; its device, seed and row schedule are those that the budgets are for.
+    codes : mapping of str to uint8 [n, \\*shape]
+        Input codes, by tensor: how many bits of each plane are set decides how many reads it takes.
+    output_error : float, optional
+        Root mean square of what analog errors may leave in a layer's sums, in steps of its output
+        codes.
+    error_rate : float, optional
+        Share of conversions that may be off, in any plane. Give one of the two.
+    reads : int
+        Reads to measure each array with, for each number of rows.
+
+    Raises
+    ------
+    InputError
+        If the target is none, or reads of one row do not meet it.
+    """
+    if (output_error is None) == (error_rate is None):
+        raise InputError("Give a target: either an output error or an error rate")
+    target = output_error if error_rate is None else error_rate
+    if target is None or not target > 0:
+        raise InputError(f"The target of row budgets must be above 0, not {target}")
+    if compiled.partition is not None:
+        raise InputError(
+            f"Budgets are chosen for a network on one tile, '{compiled.network.name}' takes "
+            f"several; choose a chip with more or larger arrays"
+        )
+    chip = compiled.chip
+    most = max(most_rows(chip), chip.most_rows)
+    measured = measure_reads(compiled, most=most, reads=reads)
+    uses = _uses(compiled, codes)
+    costs = np.zeros((ACTIVATION_BITS, most + 1, 3))
+    for plane in range(ACTIVATION_BITS):
+        for rows in range(1, most + 1):
+            each = [_cost(use, measured[n], chip, plane, rows) for n, use in uses.items()]
+            total, square, _ = np.array(each).T
+            weight = total / max(total.sum(), 1e-300)
+            rate = float((np.array([e[2] for e in each]) * weight).sum())
+            costs[plane, rows] = total.sum(), square.mean(), rate
+    if error_rate is not None:
+        chosen = _by_rate(costs, error_rate)
+    else:
+        chosen = _by_error(costs, target**2)
+    before = np.array(chip.budgets)
+    number = np.arange(ACTIVATION_BITS)
+    return BudgetPlan(
+        tuple(
+            PlaneBudget(
+                plane,
+                int(rows),
+                int(before[plane]),
+                float(costs[plane, rows, 0]),
+                float(costs[plane, before[plane], 0]),
+                float(costs[plane, rows, 2]),
+                float(np.sqrt(costs[plane, rows, 1])),
+            )
+            for plane, rows in enumerate(chosen)
+        ),
+        float(np.sqrt(costs[number, chosen, 1].sum())),
+        float(np.sqrt(costs[number, before, 1].sum())),
+    )
+
+
+def _by_rate(costs: Floats, rate: float) -> list[int]:
+    """For each plane the most rows whose conversions are off no more often."""
+    chosen = []
+    for plane, rows in enumerate(costs[:, :, 2]):
+        fit = np.flatnonzero(rows[1:] <= rate) + 1
+        if not fit.size:
+            raise InputError(
+                f"Of the conversions of plane {plane} {rows[1]:.2%} are off with one row a read; "
+                f"take an error rate of {rows[1]:.2g} or more, or a device with less spread"
+            )
+        chosen.append(int(fit.max()))
+    return chosen
+
+
+def _by_error(costs: Floats, limit: float) -> list[int]:
+    """The fewest reads whose squares of errors stay within a limit: a walk along the planes that
+    keeps every choice no other one beats in both."""
+    front: list[tuple[float, float, tuple[int, ...]]] = [(0.0, 0.0, ())]
+    for plane in costs:
+        grown = [
+            (reads + row[0], square + row[1], (*rows, n))
+            for reads, square, rows in front
+            for n, row in enumerate(plane)
+            if n and square + row[1] <= limit
+        ]
+        # Reads that tie go to more rows: fewer where other codes have more bits set.
+        grown.sort(key=lambda one: (one[0], one[1]))
+        front, best = [], np.inf
+        for one in grown:
+            if one[1] < best:
+                front.append(one)
+                best = one[1]
+        front = front[:: max(1, len(front) // _FRONT)]
+    if not front:
+        least = np.sqrt(costs[:, 1:, 1].min(axis=1).sum())
+        raise InputError(
+            f"No row budgets leave an output error of {np.sqrt(limit):.3g} code steps, the least "
+            f"is {least:.3g}; take a larger target, or a device with less spread"
+        )
+    return list(front[0][2])

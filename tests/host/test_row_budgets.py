@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choosing row budgets: what reads give, the fewest reads for a target, refusals."""
+
+import itertools
+
+import numpy as np
+import pytest
+from compiled_runs import run_fast
+from networks import random_codes, random_network
+
+from ohmtwin import devices
+from ohmtwin.arch.chip import Chip
+from ohmtwin.arch.errors import InputError
+from ohmtwin.behavioral.golden import run_network
+from ohmtwin.host.budgets import _by_error, choose_budgets, measure_reads
+from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
+
+CHIP = Chip(cores=8, rows=64, cols=64, data_words=256)
+NETWORK = random_network(3, (96, 24, 10))
+CODES = {NETWORK.fed[0].tensor: random_codes(4, 12, 96)}
+
+
+def compiled(chip: Chip = CHIP, spread: float = 0.1, **options: bool) -> CompiledNetwork:
+    return compile_network(NETWORK, chip=chip, device=devices.rram(spread=spread), **options)
+
+
+def test_errors_grow_with_rows() -> None:
+    found = measure_reads(compiled(), reads=32)
+    assert set(found) == {layer.name for layer in NETWORK.layers}
+    for errors in found.values():
+        assert len(errors.rate) == 22  # 21 rows of level 3 fit 6 bits
+        assert errors.rate[0] == errors.variance[0] == 0
+        assert errors.rate[1] < errors.rate[4] < errors.rate[16]
+        assert errors.variance[1] < errors.variance[4] < errors.variance[16]
+
+
+def test_ideal_cells_need_no_budget() -> None:
+    """Nothing is ever off, so a read takes all rows that the ADC does."""
+    net = compile_network(NETWORK, chip=CHIP, device="ideal")
+    plan = choose_budgets(net, CODES, error_rate=1e-9)
+    assert plan.budgets == (21,) * 8
+    assert plan.error == 0
+
+
+def test_budgets_raise_reads_and_lower_errors() -> None:
+    """The chip with the chosen budgets makes the reads that were predicted, and errs less."""
+    before = compiled(spread=0.05)
+    plan = choose_budgets(before, CODES, output_error=0.6 * choose_error(before))
+    assert plan.budgets[7] < plan.budgets[0], "planes that count more read fewer rows"
+    after = compiled(CHIP.with_(row_budgets=plan.budgets), spread=0.05)
+    golden = run_network(NETWORK, CODES)
+    off = {}
+    for name, net, reads in (("before", before, plan.reads_before), ("after", after, plan.reads)):
+        tensors, counters = run_fast(net, CODES)
+        # Codes of the second layer depend on what the first one got wrong.
+        assert counters[0].reads == pytest.approx(reads * 12, rel=0.05)
+        layer = f"{NETWORK.layers[0].name}.acc"
+        off[name] = np.sqrt(((tensors[layer] - golden[layer]) ** 2.0).mean())
+    assert off["after"] < 0.8 * off["before"]
+
+
+def choose_error(net: CompiledNetwork) -> float:
+    return choose_budgets(net, CODES, error_rate=1.0).error_before
+
+
+def test_fewest_reads_of_all() -> None:
+    """Against every choice there is."""
+    random = np.random.default_rng(5)
+    costs = np.zeros((3, 6, 3))
+    for plane in costs:
+        plane[1:, 0] = np.sort(random.random(5))[::-1]
+        plane[1:, 1] = np.sort(random.random(5))
+    for limit in (0.5, 1.0, 1.7):
+        fits = [
+            rows
+            for rows in itertools.product(range(1, 6), repeat=3)
+            if sum(costs[p, n, 1] for p, n in enumerate(rows)) <= limit
+        ]
+        best = min(fits, key=lambda rows: sum(costs[p, n, 0] for p, n in enumerate(rows)))
+        assert tuple(_by_error(costs, limit)) == best
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({}, r"^Give a target: either an output error or an error rate$"),
+        ({"error_rate": 0.1, "output_error": 1.0}, r"^Give a target: either"),
+        ({"output_error": 0.0}, r"must be above 0, not 0\.0$"),
+        ({"output_error": 1e-9}, r"^No row budgets leave an output error of 1e-09 code steps"),
+        ({"error_rate": 1e-9}, r"are off with one row a read; take an error rate of"),
+    ],
+)
+def test_refusals(target: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        choose_budgets(compiled(spread=0.2), CODES, reads=8, **target)
