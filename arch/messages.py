@@ -60,7 +60,8 @@ class Kind(IntEnum):
 
     WRITE_FLAGS = 14
     """Payload to the flags of flipped columns: word address ``core * 8 + column / 64``, column 0 of
-    a word in bit 0; a tile without flags takes it for a wrong message."""
+    a word in bit 0; words past the last column are dropped. A tile without flags takes it for a
+    wrong message."""
     PROGRAM_ROW = 15
     """Payload is what the cells of a row are to become (``arch/writing.py``), row in ``address``
     bits 15:0, core in bits 31:16: the tile pulses and verifies them, then answers ROW_REPORT. Only

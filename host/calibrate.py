@@ -60,13 +60,14 @@ def _patterns(state: ChipState, core: int, reads: int) -> NDArray[np.bool_]:
     They depend on the array alone, so that every level measures with the same reads.
     """
     array = state.arrays[core]
-    used = state.rows_used(core)
+    rows = state.row_numbers(core)
     chip = state.compiled.chip
     random = np.random.default_rng([state.compiled.seed, core, reads])
     masks = np.zeros((reads, array.shape[0]), bool)
-    most = min(chip.most_rows, used)
+    most = min(chip.most_rows, state.rows_used(core))
     for mask in masks:
-        mask[random.permutation(used)[: random.integers(max(1, most // 2), most + 1)]] = True
+        some = random.permutation(len(rows))[: random.integers(max(1, most // 2), most + 1)]
+        mask[rows[some]] = True
     return masks
 
 

@@ -65,8 +65,16 @@ class ChipState:
         return self._compiled
 
     def rows_used(self, core: int) -> int:
-        """Rows of an array that hold weights, from row 0 up."""
+        """Inputs of an array that have weights, from row 0 up."""
         return self._rows_used[core]
+
+    def row_numbers(self, core: int) -> NDArray[np.intp]:
+        """Rows of an array that hold weights; of inputs that have two, both."""
+        used, array = self._rows_used[core], self.arrays[core]
+        rows = np.arange(used)
+        if not self._compiled.chip.cell_code.complement_rows:
+            return rows
+        return np.concatenate([rows, rows + array.shape[0] // 2])
 
     def advance(self, seconds: float, temperature: float | None, reads: Mapping[int, int]) -> None:
         """Let time pass for all arrays.
@@ -88,11 +96,11 @@ class ChipState:
             If time is negative or the temperature below 0 K; no array has advanced then.
         """
         for core, state in self.arrays.items():
-            used = self._rows_used[core]
-            at_once = min(self._compiled.chip.most_rows, used)
-            driven = reads[core] * at_once // used
+            rows = self.row_numbers(core)
+            at_once = min(self._compiled.chip.most_rows, self._rows_used[core])
+            driven = reads[core] * at_once // len(rows)
             counts = np.zeros(state.shape[0], np.int64)
-            counts[:used] = max(0, driven - self._driven[core])
+            counts[rows] = max(0, driven - self._driven[core])
             state.advance(seconds, temperature, counts)
             self._driven[core] = driven
 

@@ -187,8 +187,10 @@ class Tile(wiring.Component):
                     core.correction.eq(bridge.word),
                 ]
             if chip.flag_words:
+                mine = bridge.addr[_FLAG_BITS:] == number
+                held = bridge.addr[:_FLAG_BITS] < chip.flag_words
                 m.d.comb += [
-                    core.write_flags.eq(bridge.write_flags & (bridge.addr[_FLAG_BITS:] == number)),
+                    core.write_flags.eq(bridge.write_flags & mine & held),
                     core.flags_addr.eq(bridge.addr[:_FLAG_BITS]),
                     core.flags.eq(bridge.word),
                 ]

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ...arch.chip import Chip
+from ...arch.chip import Chip, RowSchedule
 from ...arch.errors import ConfigError, InputError
-from ...arch.formats import WEIGHT_OFFSET
+from ...arch.formats import ACTIVATION_BITS
 from ...behavioral import golden
 from ...behavioral.devices import Device
 from ...behavioral.effects.faults import STUCK_ON, check_map, seeded_map
 from ...behavioral.effects.streams import Streams
+from ...behavioral.encodings import choose_flips, weight_levels
 from ..graph import Dense
 from .layout import plan_layout
 from .mapping import LayerMap, Mapping, most_slots, windows
@@ -40,7 +41,6 @@ _ROUNDS = 4
 _MEAN, _VARIANCE = 127.5, (256**2 - 1) / 12
 
 FaultMaps = Map[int, NDArray[np.int8]]
-Words = NDArray[np.uint16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,27 +185,78 @@ def _statistics(mapping: Mapping, calibration: NDArray[np.uint8] | None) -> dict
     return found
 
 
-def _masks(chip: Chip, cells: NDArray[np.int8] | None) -> tuple[Words, Words]:
-    """Of each row and slot, the bits of a stored word that are stuck, and those stuck at 1."""
+@dataclass(frozen=True, eq=False)
+class _Stuck:
+    """Stuck cells, of the first and, where inputs have two rows, of the second row of an input.
+
+    ``cells`` bool and ``forced`` float64 [..., columns of an output]: which are stuck, and at what
+    level.
+    """
+
+    cells: tuple[NDArray[np.bool_], ...]
+    forced: tuple[NDArray[np.float64], ...]
+
+    def __getitem__(self, at: object) -> "_Stuck":
+        return _Stuck(
+            tuple(cells[at] for cells in self.cells),  # type: ignore[index]
+            tuple(forced[at] for forced in self.forced),  # type: ignore[index]
+        )
+
+    @property
+    def any(self) -> NDArray[np.bool_]:
+        """Whether a weight has a stuck cell: bool [...]."""
+        found: NDArray[np.bool_] = np.any([cells.any(axis=-1) for cells in self.cells], axis=0)
+        return found
+
+
+def _stuck(chip: Chip, cells: NDArray[np.int8] | None) -> _Stuck:
+    """Of each input and slot: [inputs, slots, columns]."""
     if cells is None:
         cells = np.zeros((chip.rows, chip.cols), np.int8)
-    by_slice = cells[:, : chip.outputs * chip.slices].reshape(chip.rows, chip.outputs, chip.slices)
-    bits = ((1 << chip.cell_bits) - 1) << (np.arange(chip.slices) * chip.cell_bits)
-    stuck = ((by_slice != 0) * bits).sum(axis=2).astype(np.uint16)
-    return stuck, ((by_slice == STUCK_ON) * bits).sum(axis=2).astype(np.uint16)
+    shape = chip.rows // chip.input_rows, chip.input_rows, chip.outputs, chip.columns_per_output
+    by_column = cells[:, : chip.outputs * shape[3]].reshape(shape)
+    forced = np.where(by_column == STUCK_ON, float(chip.cell_code.top), 0.0)
+    return _Stuck(tuple(by_column != 0), tuple(forced))
 
 
-def _stored(m: LayerMap, outputs: NDArray[np.int64], rows: NDArray[np.int64], chip: Chip) -> Words:
-    """Words of the cells, uint16 [outputs, rows]."""
-    weights = m.weights(outputs, rows).astype(np.int32) + WEIGHT_OFFSET
-    return (weights * chip.stored_factor).astype(np.uint16)
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """What cells are to hold: ``levels`` float64 [outputs, rows, columns], ``flips`` bool
+    [outputs, 1, columns] where the complement is stored."""
+
+    levels: NDArray[np.float64]
+    flips: NDArray[np.bool_] | None
 
 
-def _errors(words: Words, stuck: Words, on: Words, chip: Chip) -> NDArray[np.float64]:
-    """Error of weights in cells whose bits ``stuck`` are forced to ``on``; what an AN code makes of
-    it depends on the other cells of a read, and is left out."""
-    error: NDArray[np.float64] = on.astype(np.float64) - (words & stuck)
-    return error / chip.stored_factor
+def _held(m: LayerMap, outputs: NDArray[np.int64], rows: NDArray[np.int64], chip: Chip) -> _Held:
+    levels = weight_levels(chip.cell_code, m.weights(outputs, rows))
+    flips = None
+    if chip.flag_words:
+        by_column = levels.transpose(1, 0, 2).reshape(len(rows), -1)
+        zero_skip = chip.row_schedule is RowSchedule.ZERO_SKIP
+        flips = choose_flips(by_column, chip.cell_code.top, chip.most_rows, zero_skip)
+        flips = flips.reshape(len(outputs), 1, -1)
+    return _Held(levels.astype(np.float64), flips)
+
+
+def _errors(held: _Held, stuck: _Stuck, chip: Chip) -> tuple[NDArray[np.float64], ...]:
+    """Errors float64 [outputs, rows] that stuck cells cause: of the weight, and what is added
+    whatever comes in. What an AN code makes of it depends on the other cells of a read, and is left
+    out.
+
+    The axes of ``stuck`` are those of ``held.levels``, or 1.
+    """
+    code = chip.cell_code
+    weights = np.array(chip.column_weights) / (chip.stored_factor * code.sum_unit)
+    forced = stuck.forced[0]
+    if held.flips is not None:
+        forced = np.where(held.flips, code.top - forced, forced)
+    error = np.where(stuck.cells[0], forced - held.levels, 0.0) @ weights
+    if not code.complement_rows:
+        return error, np.zeros_like(error)
+    # The second row holds the complement, and is driven where the bit of the input is not set.
+    other = np.where(stuck.cells[1], stuck.forced[1] - (code.top - held.levels), 0.0) @ weights
+    return error - other, other * ((1 << ACTIVATION_BITS) - 1)
 
 
 def _output_costs(
@@ -218,16 +269,16 @@ def _output_costs(
     for block in m.col_parts[j]:
         if block.core not in maps:
             continue
-        stuck, on = _masks(chip, maps[block.core])
+        stuck = _stuck(chip, maps[block.core])
         order = m.input_order[block.rows.start : block.rows.stop]
-        held = _stored(m, outputs, order, chip)
+        held = _held(m, outputs, order, chip)
         mean, variance = codes.mean[order], codes.variance[order]
         used = len(order)
-        for slot in np.flatnonzero(stuck[:used].any(axis=0)):
+        for slot in np.flatnonzero(stuck.any[:used].any(axis=0)):
             if slot < slots:
-                error = _errors(held, stuck[:used, slot], on[:used, slot], chip)
+                error, added = _errors(held, stuck[None, :used, slot], chip)
                 spread[:, slot] += error**2 @ variance
-                shift[:, slot] += error @ mean
+                shift[:, slot] += error @ mean + added.sum(axis=1)
     cost: NDArray[np.float64] = spread + shift**2
     return cost
 
@@ -296,18 +347,19 @@ def _assign_rows(m: LayerMap, chip: Chip, maps: FaultMaps, codes: _Codes) -> Lay
     for row in m.row_parts:
         rows = row[0].rows
         inputs = order[rows.start : rows.stop]
-        cost = np.zeros((len(inputs), len(inputs)))
+        cost, more = np.zeros((2, len(inputs), len(inputs)))
         for block in row:
             if block.core not in maps:
                 continue
-            stuck, on = _masks(chip, maps[block.core])
+            stuck = _stuck(chip, maps[block.core])
             slots = m.slots_of(m.part_of(block))
             kept = np.flatnonzero(slots >= 0)
-            held = _stored(m, slots[kept], inputs, chip).T
-            for r in np.flatnonzero(stuck[: len(inputs), kept].any(axis=1)):
-                error = _errors(held, stuck[r, kept], on[r, kept], chip)
-                cost[:, r] += (error**2).sum(axis=1)
-        at, to = linear_sum_assignment(cost * power[inputs][:, None])
+            held = _held(m, slots[kept], inputs, chip)
+            for r in np.flatnonzero(stuck.any[: len(inputs), kept].any(axis=1)):
+                error, added = _errors(held, stuck[r, kept][:, None], chip)
+                cost[:, r] += (error**2).sum(axis=0)
+                more[:, r] += (added * (added + 2 * error * codes.mean[inputs])).sum(axis=0)
+        at, to = linear_sum_assignment(cost * power[inputs][:, None] + more)
         moved = np.empty_like(inputs)
         moved[to] = inputs[at]
         order[rows.start : rows.stop] = moved
