@@ -16,6 +16,7 @@ from .budgets import encode_budget
 from .encodings import CellCode, WeightEncoding
 from .errors import ConfigError
 from .formats import ACTIVATION_BITS
+from .inputs import MAX_PASSES, InputCode, InputEncoding
 from .registers import CoreEvent
 from .tomlconfig import load_model
 
@@ -31,6 +32,7 @@ _OPTIONS: frozenset[str] = frozenset(
     {
         *("adc_clip", "adc_step"),
         *("code_a", "code_b", "code_errors"),
+        *("input_encoding", "stream_length"),
         *("program_verify", "row_budgets"),
         *("weight_encoding", "weight_bits"),
     }
@@ -106,6 +108,12 @@ class Chip(BaseModel):
     """Rows that one read may drive, for each bit plane of the activations, the least significant
     first. That a chip has budgets is part of its structure, their values are run time; without them
     ``rows_per_read`` holds for all planes."""
+
+    input_encoding: InputEncoding = InputEncoding.UNSIGNED
+    """How activations are put on the rows (``docs/encodings.md``)."""
+
+    stream_length: int = Field(default=MAX_PASSES, ge=1, le=MAX_PASSES)
+    """Passes of the stochastic encoding."""
 
     program_words: int = Field(default=512, ge=16, le=4096)
     """Instruction memory of the tile, 64-bit words."""
@@ -194,6 +202,7 @@ class Chip(BaseModel):
                 f"rows_per_read must be at most the rows of an array ({self.input_rows}), "
                 f"not {self.rows_per_read}"
             )
+        self.input_code.check_with(self.row_budgets, self.program_verify, self.weight_encoding)
         self._check_budgets()
         self._check_converter()
         if self.program_verify and self.mesh != (1, 1):
@@ -236,11 +245,14 @@ class Chip(BaseModel):
             return
         fits = next((n for n in range(most, 0, -1) if self.adc_bits_for(n) <= self.adc_bits), 0)
         what = "row_budgets" if self.row_budgets else "rows_per_read"
+        digit = self.input_code.top_digit
+        driven = f" driven with up to {digit} read voltages" if digit > 1 else ""
         step = 1
-        while (self.cell_code.highest_code(most) + step // 2) // step >> self.adc_bits:
+        highest = self.cell_code.highest_code(most * digit)
+        while (highest + step // 2) // step >> self.adc_bits:
             step *= 2
         raise ValueError(
-            f"{most} rows of {self.cell_bits}-bit cells need an ADC of {needed} bits, "
+            f"{most} rows of {self.cell_bits}-bit cells{driven} need an ADC of {needed} bits, "
             f"{self.adc_bits} were given; raise adc_bits to {needed}"
             + (f", lower {what} to {fits}" if fits else "")
             + (f", let codes count more levels (adc_step = {step})" if step <= 256 else "")
@@ -385,6 +397,16 @@ class Chip(BaseModel):
         return self.cols // self.columns_per_output
 
     @property
+    def input_code(self) -> InputCode:
+        """The passes of a product, and what follows from their encoding."""
+        return InputCode(self.input_encoding, self.stream_length)
+
+    @property
+    def passes(self) -> int:
+        """Passes of a product over all bits of its activations: 8 bit planes as a rule."""
+        return self.input_code.passes
+
+    @property
     def beats(self) -> int:
         """Beats that convert all columns."""
         return self.cols // self.lanes
@@ -419,9 +441,8 @@ class Chip(BaseModel):
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """Rows that one read may drive, for each bit plane, whether or not it has registers for
-        that."""
-        return self.row_budgets or (self.rows_per_read,) * ACTIVATION_BITS
+        """Rows that one read may drive, for each pass, whether or not it has registers for that."""
+        return self.row_budgets or (self.rows_per_read,) * self.passes
 
     @property
     def budget_values(self) -> tuple[int, ...]:
@@ -447,7 +468,7 @@ class Chip(BaseModel):
 
     def adc_bits_for(self, rows: int) -> int:
         """Bits of an ADC with its step that no ideal sum of so many rows takes past its range."""
-        return self.adc_bits_of(self.cell_code.highest_code(rows))
+        return self.adc_bits_of(self.cell_code.highest_code(rows * self.input_code.top_digit))
 
     def adc_bits_of(self, highest: int) -> int:
         """Bits of an ADC with its step that no sum of up to ``highest`` levels takes past its
@@ -462,7 +483,8 @@ class Chip(BaseModel):
         """What the sum of a product over so many rows comes to with every conversion at full
         scale, whatever the schedule."""
         top = max(-self.read_range[0], self.read_range[1])
-        return sum((-(-rows // most) * top) << p for p, most in enumerate(self.budgets))
+        passes = zip(self.budgets, self.input_code.weights, strict=True)
+        return sum(-(-rows // most) * top * abs(weight) for most, weight in passes)
 
     @property
     def structure(self) -> dict[str, int]:

@@ -73,7 +73,8 @@ class Reg(IntEnum):
     ROWS_PER_READ = 9
     """Rows that a read may drive, bits 8:0; ``arch/budgets.py`` has the bits that name a plane."""
     PLANES = 10
-    """Bit planes of an activation that MVM streams, least significant first."""
+    """Passes of a product that MVM streams, from the first on: bit planes of the activations, the
+    least significant first, but for other input encodings."""
     QUANT = 11
     """Zero point (bits 7:0), lowest (15:8) and highest (23:16) code of REQ."""
     PITCH = 12
@@ -82,6 +83,8 @@ class Reg(IntEnum):
     """k of VEC, 24 bits, two's complement."""
     OFFSET = 14
     """f of VEC, 32 bits, two's complement."""
+    ZERO = 15
+    """What LOAD takes off activations, 8 bits; only on chips with the sign-magnitude encoding."""
 
 
 class Source(IntEnum):

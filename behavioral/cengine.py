@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..arch.ancode import AnCode
 from ..arch.errors import ToolError
-from ..arch.formats import ACTIVATION_BITS
+from ..arch.inputs import MAX_PASSES, InputEncoding
 from .ancode import decode
 from .buildcache import build_once, file_parts
 from .core import EVENTS, MAX_COLUMNS, Event, MvmConfig, MvmResult, check_mvm
@@ -77,6 +77,7 @@ _CONFIG_FIELDS = (
     "top",
     "complement",
     "cell_top",
+    "zero",
 )
 
 
@@ -90,10 +91,13 @@ class _Config(ctypes.Structure):
         *((name, ctypes.c_int32) for name in _CONFIG_FIELDS),
         ("columns", ctypes.c_int32),
         ("weights", ctypes.c_int32 * MAX_COLUMNS),
-        ("budgets", ctypes.c_int32 * ACTIVATION_BITS),
+        ("budgets", ctypes.c_int32 * MAX_PASSES),
         ("code", ctypes.c_int32),
         ("steps", ctypes.c_int32 * _MAX_CODE),
         ("flags", ctypes.c_int32 * _MAX_CODE),
+        ("drive", ctypes.c_int32),  # the number of an InputEncoding
+        ("pass_weights", ctypes.c_int32 * MAX_PASSES),
+        ("thresholds", ctypes.c_uint8 * MAX_PASSES),
     )
 
 
@@ -434,8 +438,11 @@ def mvm_parameters(configs: Sequence[MvmConfig]) -> ctypes.Array[_Config]:
                 *(int(getattr(c, name)) for name in _CONFIG_FIELDS),
                 len(c.weights),
                 c.weights,
-                tuple(c.most_rows(plane) for plane in range(ACTIVATION_BITS)),
+                tuple(c.most_rows(number) for number in range(c.planes)),
                 *_code_parameters(c.code),
+                list(InputEncoding).index(c.inputs.encoding),
+                c.inputs.weights,
+                c.inputs.thresholds,
             )
             for c in configs
         )

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A core's bit-serial matrix-vector product over one array: results, reads and cycles.
 
-The plain reference, to be read beside the RTL. Inputs go in one bit plane at a time, least
-significant first (ISAAC, section III); the row scheduler splits a plane into reads of at most
-``rows_per_read`` rows, either all rows in turn or only those whose bit is set (zero-skipping:
-Crafton et al. 2021, Fig. 11).
+The plain reference, to be read beside the RTL. Inputs go in pass by pass: one bit plane at a time,
+least significant first (ISAAC, section III), or as another encoding has it (:mod:`.inputs`). The
+row scheduler splits a pass into reads of at most ``rows_per_read`` rows, either all rows in turn or
+only those that are driven (zero-skipping: Crafton et al. 2021, Fig. 11).
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 from ..arch.ancode import AnCode
 from ..arch.chip import Chip
 from ..arch.formats import ACTIVATION_BITS
+from ..arch.inputs import MAX_PASSES, InputCode
 from ..arch.registers import CoreEvent
 from ..arch.timing import core_tail
 from .ancode import decode
 from .crossbar import Crossbar
+from .inputs import drives_of
 
 __all__ = ["EVENTS", "MAX_COLUMNS", "Event", "MvmConfig", "MvmResult", "check_mvm", "core_mvm"]
+
+_PLAIN = InputCode()
 
 MAX_COLUMNS = 16
 """Columns that one output may stand in."""
@@ -72,7 +76,7 @@ class MvmConfig:
     beats : int
         Cycles that converting a read takes: columns over lanes.
     planes : int
-        Bits of an input, 1 to 8.
+        Passes to make, from the first on: of a plain product bits of an input, 1 to 8.
     tail : int
         Cycles from the last beat (or planner step) to the end of the operation.
     code : AnCode, optional
@@ -82,6 +86,10 @@ class MvmConfig:
         it takes and whose bit is not set.
     cell_top : int
         Level that a flipped column's cells are the complement to; 0: none is flipped.
+    inputs : InputCode
+        What the passes are.
+    zero : int
+        Register ZERO, of input encodings that have it.
 
     Raises
     ------
@@ -104,6 +112,8 @@ class MvmConfig:
     code: AnCode | None = None
     complement: bool = False
     cell_top: int = 0
+    inputs: InputCode = _PLAIN
+    zero: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -112,11 +122,12 @@ class MvmConfig:
             ("rows_per_read", 1, 256),
             ("group", 1, 256),
             ("beats", 1, 512),
-            ("planes", 1, 8),
+            ("planes", 1, min(self.inputs.passes, MAX_PASSES)),
             ("tail", 0, 1 << 16),
             ("step", 1, 256),
             ("top", 0, 0xFFFF),
             ("cell_top", 0, 15),
+            ("zero", 0, 255),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -145,10 +156,11 @@ class MvmConfig:
         beats: int,
         rows_per_read: int,
         zero_skip: bool,
-        planes: int = 8,
+        planes: int | None = None,
+        zero: int = 0,
         budgets: tuple[int, ...] = (),
     ) -> "MvmConfig":
-        """What a core of ``chip`` does at an MVM of so many rows and beats."""
+        """What a core of ``chip`` does at an MVM of some rows and beats; all passes by default."""
         return cls(
             rows_used=rows,
             outputs=beats * chip.lanes // chip.columns_per_output,
@@ -157,7 +169,7 @@ class MvmConfig:
             group=chip.planner_group,
             weights=chip.column_weights,
             beats=beats,
-            planes=planes,
+            planes=chip.passes if planes is None else planes,
             tail=core_tail(chip),
             step=chip.adc_step,
             top=(1 << chip.adc_bits) - 1 if chip.adc_clip else 0,
@@ -165,6 +177,8 @@ class MvmConfig:
             code=chip.an_code,
             complement=chip.cell_code.complement_rows,
             cell_top=chip.cell_code.top if chip.flag_words else 0,
+            inputs=chip.input_code,
+            zero=zero,
         )
 
     def most_rows(self, plane: int) -> int:
@@ -298,8 +312,8 @@ def _product(
     accepted = 0  # a: the cycle in which the macro took the last read
     waiting = 0  # steps spent on empty planes, not yet placed on the clock
     for plane in range(config.planes):
-        bits = (x >> plane & 1).astype(np.bool_)
-        bits[config.rows_used :] = False
+        bits = drives_of(x, config.inputs, plane, config.zero)
+        bits[config.rows_used :] = 0
         candidates = np.flatnonzero(bits) if config.zero_skip else np.arange(config.rows_used)
         if len(candidates) == 0:
             waiting += 1
@@ -307,8 +321,11 @@ def _product(
             driven = np.zeros_like(bits)
             driven[taken] = bits[taken]
             if config.complement:
-                driven[len(bits) // 2 :][taken] = ~bits[taken]
-            codes = crossbar.read(driven, columns).astype(np.int64)
+                driven[len(bits) // 2 :][taken] = 1 - bits[taken]
+            if config.inputs.digit_bits > 1:
+                codes = crossbar.read_digits(driven[None], columns)[0].astype(np.int64)
+            else:
+                codes = crossbar.read(driven.astype(np.bool_), columns).astype(np.int64)
             if config.top:
                 events[Event.SATURATED] += int((codes == config.top).sum())
             codes = codes * config.step
@@ -317,9 +334,11 @@ def _product(
                 codes = np.where(flips[:columns], full - codes, codes)
             sums = codes.reshape(config.outputs, -1) @ weights
             if config.code is not None:
-                truth = None if words is None else words[driven, : config.outputs].sum(axis=0)
+                truth = None
+                if words is not None:
+                    truth = driven.astype(np.int32) @ words[:, : config.outputs]
                 sums = _decode(config.code, sums, truth, events)
-            acc += sums << plane
+            acc += sums * config.inputs.weights[plane]
             # The plan slot holds one read: it is free once the previous read was accepted.
             planned = planned + waiting + steps
             if reads:

@@ -40,8 +40,8 @@ class _Tile(ctypes.Structure):
         *(
             (name, ctypes.c_void_p)
             for name in (
-                *("arrays", "flips", "params", "tables", "data", "row", "sums", "acc", "vec"),
-                *("words", "events"),
+                *("arrays", "flips", "counts", "params", "tables", "data", "row", "sums", "acc"),
+                *("vec", "words", "events"),
             )
         ),
     )
@@ -105,6 +105,7 @@ class CTile:
             *(self._flips[c].ctypes.data if c in self._flips else None for c in range(chip.cores))
         )
         self._kept = (
+            np.array(chip.input_code.counts, dtype=np.uint8),
             np.ascontiguousarray(program.params),
             np.ascontiguousarray(program.tables),
             memories.data,

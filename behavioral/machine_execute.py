@@ -18,6 +18,7 @@ from .cengine import CCrossbar
 from .crossbar import Crossbar
 from .ctile import CTile, common_library
 from .golden import requantize
+from .inputs import counts_of
 from .machine_memory import members, runs_of
 from .machine_steps import Kind, Trace
 from .machine_timing import time_pass
@@ -188,7 +189,7 @@ class Executor:
             total = memories.sums[at : at + 1]
             if row == 0:
                 total[:] = 0
-            total += source.sum(dtype=np.int32)
+            total += counts_of(source, self._program.chip.input_code).sum(dtype=np.int32)
 
     def _vector(self, step: np.void, source: NDArray[np.uint8]) -> None:
         element = int(step["place"])

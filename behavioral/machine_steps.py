@@ -97,7 +97,7 @@ class Control:
         """What CONTROL.run starts with."""
         registers = [0] * len(Reg) + [1] * len(budget_registers(chip))
         registers[Reg.ROWS_PER_READ] = 1
-        registers[Reg.PLANES] = 8
+        registers[Reg.PLANES] = chip.passes
         registers[Reg.QUANT] = 0xFF0000
         registers[Reg.SCALE] = 1
         return cls(0, (), tuple(registers), (0,) * chip.cores)

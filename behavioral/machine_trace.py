@@ -48,6 +48,8 @@ class _Tracer(Walk):
         self.made: set[int] = set()
         self.elements = 0  # vector accumulators this pass has written, a bit each
         self.rows = [0] * self.chip.cores  # likewise words of row registers
+        self.zeros: dict[tuple[int, int], int] = {}
+        """ZERO that words of row registers were loaded with in this pass, by core and word."""
         self.loader: tuple[int, int] | None = None  # cores and end of the last LOAD
         self.configs: dict[MvmConfig, int] = {}
         self.known: dict[tuple[int, ...], int] = {}  # configs by fields and registers
@@ -211,6 +213,9 @@ class _Tracer(Walk):
                 self.need(self.places.sums + core)
             self.made.add(self.places.sums + core)
             self.rows[core] |= words
+            if self.chip.input_code.has_zero:
+                zero = self.register(Reg.ZERO)
+                self.zeros |= {(core, word): zero for word in members(words)}
         if host:
             count = -(-size // 8)
             start = 8 * self.take(count)
@@ -296,13 +301,14 @@ class _Tracer(Walk):
         rows, beats = instruction["rows"], instruction["beats"]
         # Without budgets, ROWS_PER_READ is the one that there is.
         budgets = budget_registers(self.chip) or (Reg.ROWS_PER_READ,)
-        registers = (Reg.SCHEDULE, Reg.PLANES, *budgets)
+        registers = (Reg.SCHEDULE, Reg.PLANES, Reg.ZERO, *budgets)
         key = (rows, beats, *(self.register(reg) for reg in registers))
         if key not in self.known:
             config = self.config(*key)
             self.known[key] = self.configs.setdefault(config, len(self.configs))
         wanted = (1 << -(-rows // 8)) - 1
         for core in members(mask):
+            self.check_zero(core, wanted)
             for word in members(wanted & ~self.rows[core]):
                 self.needs.setdefault(self.places.row_word(core, word), self.pc)
             self.made.add(self.places.accumulators + core)
@@ -310,14 +316,30 @@ class _Tracer(Walk):
             self.set_sums.add(core)
         return step(Kind.MVM, mask, mode=self.known[key])
 
-    def config(self, rows: int, beats: int, zero_skip: int, planes: int, *most: int) -> MvmConfig:
+    def check_zero(self, core: int, words: int) -> None:
+        """Refuse rows that were not loaded with the ZERO that the product is told."""
+        if not self.chip.input_code.has_zero:
+            return
+        zero = self.register(Reg.ZERO)
+        for word in members(words):
+            loaded = self.zeros.get((core, word))
+            if loaded != zero:
+                was = "not loaded for this sample" if loaded is None else f"loaded with {loaded}"
+                raise self.bad(
+                    f"register ZERO is {zero}, rows {8 * word} and up of core {core} were {was}; "
+                    f"set ZERO before LOAD and leave it until MVM"
+                )
+
+    def config(
+        self, rows: int, beats: int, zero_skip: int, planes: int, zero: int, *most: int
+    ) -> MvmConfig:
         """What the products of an MVM have in common, all of it checked."""
         chip = self.chip
         for what, value, low, high in (
             ("rows", rows, 1, chip.input_rows),
             ("beats", beats, 1, chip.beats),
             ("register SCHEDULE", zero_skip, 0, int(not chip.cell_code.complement_rows)),
-            ("register PLANES", planes, 1, 8),
+            ("register PLANES", planes, 1, chip.passes),
             ("register ROWS_PER_READ", most[0], 1, chip.input_rows),
         ):
             if not low <= value <= high:
@@ -332,6 +354,7 @@ class _Tracer(Walk):
             budgets=most if chip.row_budgets else (),
             zero_skip=bool(zero_skip),
             planes=planes,
+            zero=zero,
         )
 
     def requantize(self, instruction: Instruction) -> Step:

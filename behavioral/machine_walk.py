@@ -25,7 +25,7 @@ NO_TABLE = NO_TAP = -1
 
 _SIGNED_24 = (-(1 << 23), (1 << 23) - 1)
 
-_RANGES = {Reg.PITCH: _SIGNED_24, Reg.SCALE: _SIGNED_24}
+_RANGES = {Reg.PITCH: _SIGNED_24, Reg.SCALE: _SIGNED_24, Reg.ZERO: (0, 255)}
 """Values that registers hold, where they are shorter than an immediate."""
 
 Step = tuple[int, ...]
@@ -209,6 +209,10 @@ class Walk:
 
     def set(self, instruction: Instruction) -> Step:
         reg, value = instruction["reg"], instruction["value"]
+        if reg == Reg.ZERO and not self.chip.input_code.has_zero:
+            raise self.bad(
+                f"chips with input_encoding = '{self.chip.input_encoding}' have no register ZERO"
+            )
         low, high = _RANGES.get(Reg(reg), (value, value))
         if not low <= value <= high:
             raise self.bad(f"register {Reg(reg).name} holds {low} to {high}")

@@ -22,8 +22,9 @@ class SliceAccumulator(wiring.Component):
     """Weigh the codes of a beat by slice and bit plane and add them to the sums of their outputs.
 
     ``sum over planes and reads of (sum over an output's columns of code * weight) << plane``
-    (``docs/tile.md``, "Numbers"; shift-and-add as in ISAAC, section III). The code of a flipped
-    column is taken from what its cells would add up to at their top level. The first read of a
+    (``docs/tile.md``, "Numbers"; shift-and-add as in ISAAC, section III); the reads of a pass that
+    an input encoding makes negative are taken off. The code of a flipped column is taken from what
+    its cells would add up to at their top level. The first read of a
     product overwrites what the words held; words that it does not reach keep it. A product that has
     made no read drains as zeros.
 
@@ -46,6 +47,8 @@ class SliceAccumulator(wiring.Component):
         The beats of a read start in the next cycle, from column 0 on.
     plane : In(3)
         Bit plane of that read, valid with ``begin``.
+    negative : In(1)
+        It is taken off; only with input encodings that have such passes.
     beat : In(1)
         Take ``codes``.
     codes : In(lanes * adc_bits)
@@ -98,6 +101,7 @@ class SliceAccumulator(wiring.Component):
                 "reset": In(1),
                 "begin": In(1),
                 "plane": In(3),
+                **({"negative": In(1)} if chip.input_code.signed else {}),
                 "beat": In(1),
                 "codes": In(chip.lanes * chip.adc_bits),
                 "drain_select": In(1),
@@ -136,6 +140,9 @@ class SliceAccumulator(wiring.Component):
         read = sums.read_port(domain="comb")
 
         plane = self._plane
+        signed_passes = chip.input_code.signed
+        negative = Signal(reset_less=True)
+        valid_negative = Signal(reset_less=True)
         word = Signal(range(chip.acc_words), reset_less=True)
         part = Signal(range(parts), reset_less=True)
         nothing = Signal(init=1)  # no read yet
@@ -154,6 +161,8 @@ class SliceAccumulator(wiring.Component):
         m.d.sync += valid.eq(self.beat & last_part)
         with m.If(self.beat):
             m.d.sync += [valid_word.eq(word), valid_overwrite.eq(overwrite)]
+            if signed_passes:
+                m.d.sync += valid_negative.eq(negative)
             for i, value in enumerate(values):
                 combined = Const(0)
                 for s in range(per_part):
@@ -179,12 +188,16 @@ class SliceAccumulator(wiring.Component):
                 overwrite.eq(nothing),
                 nothing.eq(0),
             ]
+            if signed_passes:
+                m.d.sync += negative.eq(self.negative)
         with m.If(self.reset):
             m.d.sync += nothing.eq(1)
 
         if unit is not None:
-            going = (valid, valid_word, valid_overwrite)
-            (valid, valid_word, valid_overwrite), values = self._decode(m, unit, going, values)
+            going = [valid, valid_word, valid_overwrite, *([valid_negative] * signed_passes)]
+            going, values = self._decode(m, unit, going, values)
+            valid, valid_word, valid_overwrite = going[:3]
+            valid_negative = going[-1]
 
         # Second stage: add to memory.
         m.d.comb += read.addr.eq(Mux(self.drain_select, self.drain_addr, valid_word))
@@ -192,10 +205,12 @@ class SliceAccumulator(wiring.Component):
         with m.If(valid):
             m.d.comb += write.en.eq(1)
             old = Mux(valid_overwrite, 0, read.data)
+            terms = [
+                Mux(valid_negative, -value, value) if signed_passes else value for value in values
+            ]
             m.d.comb += write.data.eq(
                 Cat(
-                    (old.word_select(i, ACC_BITS) + value)[:ACC_BITS]
-                    for i, value in enumerate(values)
+                    (old.word_select(i, ACC_BITS) + term)[:ACC_BITS] for i, term in enumerate(terms)
                 )
             )
 

@@ -6,7 +6,7 @@ from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
-from ..arch.formats import ACC_BITS
+from ..arch.formats import ACC_BITS, ACTIVATION_BITS
 from ..arch.isa import ADDRESS_REGISTERS, FORMATS, OPCODE, Opcode, Reg, Source
 from ..arch.timing import vector_latency
 from .budgets import add_row_budgets, rows_members
@@ -81,8 +81,9 @@ class Controller(wiring.Component):
         The word asked for goes to data memory at ``read_addr``, or to the output FIFO.
     cores, start, used, beats : Out(cores), Out(cores), Out(rows), Out(10)
         Cores of the instruction; their products may start, and do.
-    zero_skip, rows_per_read, planes : Out(1), Out(9), Out(4)
-        Registers that products use; with row budgets, ``budgets`` in place of ``rows_per_read``.
+    zero_skip, rows_per_read, planes : Out(1), Out(9), Out(range(passes + 1))
+        Registers that products use; with row budgets, ``budgets`` in place of ``rows_per_read``;
+        with an input encoding that has it ``zero``, Out(8), which LOAD takes off activations.
     issue, issue_sum, command : Out(1), Out(1), Out(drain_layout(chip))
         To the vector unit.
     hold : In(1)
@@ -130,7 +131,8 @@ class Controller(wiring.Component):
                 "beats": Out(10),
                 "zero_skip": Out(1),
                 **rows_members(chip, Out),
-                "planes": Out(4, init=8),
+                "planes": Out(chip.passes.bit_length(), init=chip.passes),
+                **({"zero": Out(ACTIVATION_BITS)} if chip.input_code.has_zero else {}),
                 "issue": Out(1),
                 "issue_sum": Out(1),
                 "command": Out(drain_layout(chip)),
@@ -314,6 +316,7 @@ class Controller(wiring.Component):
             Reg.SCALE: self.scale,
             Reg.OFFSET: self.offset,
         }
+        targets |= {Reg.ZERO: self.zero} if self._chip.input_code.has_zero else {}
         changes = self._go & (add | (op == Opcode.SET))
         with m.If(changes), m.Switch(self._field(Opcode.SET, "reg")):
             for reg, target in targets.items():
@@ -491,6 +494,7 @@ class Controller(wiring.Component):
                 self.scale.eq(self.scale.init),
                 self.offset.eq(0),
                 *(address.eq(0) for address in self._addresses),
+                *([self.zero.eq(0)] if self._chip.input_code.has_zero else ()),
             ]
         with m.If(self.clear):
             m.d.sync += [getattr(self, name).eq(0) for name in COUNTERS]

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A core: the digital periphery of one array."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.ancode import AnCode
 from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS
+from ..arch.inputs import DIGIT_BITS, InputEncoding
 from ..arch.registers import CoreEvent
 from ..arch.timing import core_tail
 from .budgets import rows_members
@@ -16,7 +17,7 @@ from .combine import SliceAccumulator
 from .counters import COUNTER_BITS, CoreCounters
 from .events import EventCounters
 from .macro import BEAT_BITS, command_layout
-from .planes import PlaneRegisters
+from .planes import PlaneRegisters, load_bits
 from .scheduler import RowScheduler
 
 __all__ = ["Core"]
@@ -48,13 +49,13 @@ class Core(wiring.Component):
     rows_per_read : In(9)
         Candidates of a read; 0 acts as 1. ``budgets`` with row budgets, as in
         :class:`~.scheduler.RowScheduler`: they stand for the whole product.
-    planes : In(4)
-        Bit planes to stream; more than 8 acts as 8.
+    planes : In(range(passes + 1))
+        Passes to stream: bit planes, as a rule. More than there are acts as all of them.
     busy : Out(1)
         A product runs.
     stop : In(1)
         Abort to idle: sums and sum of activations are forgotten, beats still to come are dropped.
-    load_valid, load_word, load_planes : In(1), In(5), In(64)
+    load_valid, load_word, load_planes : In(1), In(5), In(load_bits(chip))
         As in :class:`~.planes.PlaneRegisters`.
     sum_valid, sum_first, load_sum : In(1), In(1), In(11)
         As there.
@@ -96,12 +97,12 @@ class Core(wiring.Component):
                 "beats": In(BEAT_BITS),
                 "zero_skip": In(1),
                 **rows_members(chip, In),
-                "planes": In(4),
+                "planes": In(chip.passes.bit_length()),
                 "busy": Out(1),
                 "stop": In(1),
                 "load_valid": In(1),
                 "load_word": In(5),
-                "load_planes": In(64),
+                "load_planes": In(load_bits(chip)),
                 "sum_valid": In(1),
                 "sum_first": In(1),
                 "load_sum": In(11),
@@ -158,7 +159,7 @@ class Core(wiring.Component):
         beat = Signal()
         m.d.comb += [
             self.cmd.valid.eq(scheduler.o.valid),
-            self.cmd.payload.rows.eq(self._rows(scheduler)),
+            self.cmd.payload.rows.eq(self._rows(m, registers, scheduler)),
             self.cmd.payload.beats.eq(beats),
             scheduler.o.ready.eq(self.cmd.ready),
             self.codes.ready.eq(1),
@@ -201,7 +202,7 @@ class Core(wiring.Component):
             scheduler.plane.eq(registers.plane),
             combine.reset.eq(self.start | self.stop),
             combine.begin.eq(accept),
-            combine.plane.eq(scheduler.o.payload.plane),
+            combine.plane.eq(_plane_of(self._chip, scheduler.o.payload.plane)),
             combine.beat.eq(beat),
             combine.codes.eq(self.codes.payload),
             combine.drain_select.eq(self.drain_select),
@@ -231,16 +232,22 @@ class Core(wiring.Component):
                 combine.flags_addr.eq(self.flags_addr),
                 combine.flags.eq(self.flags),
             ]
+        if self._chip.input_code.signed:
+            m.d.comb += combine.negative.eq(_negative(self._chip, scheduler.o.payload.plane))
         if self._chip.events:
             self._count_events(m, combine, beat)
         return m
 
-    def _rows(self, scheduler: RowScheduler) -> Value:
-        """Rows of the array that a planned read drives."""
+    def _rows(self, m: Module, registers: PlaneRegisters, scheduler: RowScheduler) -> Value:
+        """Rows of the array that a planned read drives, as the macro takes them."""
         plan = scheduler.o.payload
         if self._chip.cell_code.complement_rows:
             return Cat(plan.rows, plan.others)
-        return Value.cast(plan.rows)
+        if self._chip.input_code.digit_bits == 1:
+            return Value.cast(plan.rows)
+        # The row registers keep still while products run: a read's digits are still there.
+        m.d.comb += registers.digits_of.eq(plan.plane)
+        return registers.digits & Cat(row.replicate(DIGIT_BITS) for row in plan.rows)
 
     def _count_events(self, m: Module, combine: SliceAccumulator, beat: Signal) -> None:
         m.submodules.events = events = EventCounters(chip=self._chip)
@@ -264,3 +271,22 @@ class Core(wiring.Component):
                 (CoreEvent.DETECTED, combine.detected),
             ):
                 m.d.comb += events.amount(event).eq(sum(flags))
+
+
+def _plane_of(chip: Chip, number: Value) -> ValueLike:
+    """What a read of a pass counts for, as a power of two."""
+    match chip.input_encoding:
+        case InputEncoding.SIGN_MAGNITUDE:
+            return number >> 1
+        case InputEncoding.DIGITS:
+            return number << 1
+        case InputEncoding.UNARY | InputEncoding.STOCHASTIC:
+            return 0
+    return number
+
+
+def _negative(chip: Chip, number: Value) -> ValueLike:
+    """Whether it is taken off."""
+    if chip.input_encoding is InputEncoding.SIGN_MAGNITUDE:
+        return number[0]
+    return number == chip.passes - 1

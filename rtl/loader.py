@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The load path: gathered bytes to the bit planes of the row registers, or to the vector ALU."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
+from ..arch.formats import ACTIVATION_BITS
 from .checks import check_chip
 from .elements import OP_BITS, elements_layout
 from .idle import idle_skips
+from .planes import load_bits
 
 __all__ = ["Loader", "sum_bytes", "transpose"]
 
@@ -96,7 +98,9 @@ class Loader(wiring.Component):
         Drop what is under way.
     data_word, host_word : In(64)
         A cycle after ``step``.
-    load_valid, load_word, load_planes : Out(cores), Out(5), Out(64)
+    zero : In(8)
+        Only with an input encoding that has it: what is taken off activations, register ZERO.
+    load_valid, load_word, load_planes : Out(cores), Out(5), Out(load_bits(chip))
         As the cores take them; one bit a core.
     sum_valid, sum_first, load_sum : Out(cores), Out(1), Out(11)
         The same for the sum of activations.
@@ -107,6 +111,7 @@ class Loader(wiring.Component):
 
     def __init__(self, *, chip: Chip) -> None:
         self._cores = check_chip(chip).cores
+        self._code = chip.input_code
         super().__init__(
             {
                 "step": In(1),
@@ -119,11 +124,12 @@ class Loader(wiring.Component):
                 "op": In(OP_BITS),
                 "cores": In(self._cores),
                 "stop": In(1),
+                **({"zero": In(ACTIVATION_BITS)} if chip.input_code.has_zero else {}),
                 "data_word": In(64),
                 "host_word": In(64),
                 "load_valid": Out(self._cores),
                 "load_word": Out(5),
-                "load_planes": Out(64),
+                "load_planes": Out(load_bits(chip)),
                 "sum_valid": Out(self._cores),
                 "sum_first": Out(1),
                 "load_sum": Out(11),
@@ -210,7 +216,7 @@ class Loader(wiring.Component):
                 # What is kept is zero from the slot of `now` on.
                 merged.eq(Mux(now[:3] == 0, 0, kept) | (turned & here)),
                 self.load_word.eq(now[3:]),
-                self.load_planes.eq(transpose(m, merged)),
+                self.load_planes.eq(self._planes(m, merged)),
             ]
         with m.If(asked):
             over = slots[_SLOTS:].any()
@@ -229,5 +235,23 @@ class Loader(wiring.Component):
 
         m.d.comb += self.sum_valid.eq(Mux(self.stop, 0, summed))
         with m.If(self.sum_valid.any()):
-            m.d.comb += self.load_sum.eq(sum_bytes(m, self.elements.bytes))
+            m.d.comb += self.load_sum.eq(sum_bytes(m, self._counts(self.elements.bytes)))
         return m
+
+    def _planes(self, m: Module, word: Value) -> Value:
+        """Eight activations as the row registers take them."""
+        if not self._code.has_zero:
+            return transpose(m, word)
+        differences = [Signal(signed(9), name=f"value{i}") for i in range(_SLOTS)]
+        for i, difference in enumerate(differences):
+            m.d.comb += difference.eq(word.word_select(i, 8) - self.zero)
+        magnitudes = Signal(64)
+        m.d.comb += magnitudes.eq(Cat(Mux(d[-1], -d, d)[:8] for d in differences))
+        return Cat(transpose(m, magnitudes), (d[-1] for d in differences))
+
+    def _counts(self, word: Value) -> Value:
+        """What eight activations add to their sum, a byte each."""
+        if self._code.exact:
+            return word
+        table = Array(Const(count, 8) for count in self._code.counts)
+        return Cat(table[word.word_select(i, 8)] for i in range(_SLOTS))

@@ -10,6 +10,7 @@ no beat has to wait.
 
 from collections.abc import Sequence
 from operator import index
+from typing import Any
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
@@ -35,9 +36,10 @@ BEAT_BITS = 10
 def command_layout(chip: Chip) -> data.StructLayout:
     """A read: bit r of ``rows`` drives row r, the first ``beats * lanes`` columns are converted.
 
-    With a write port, ``fine`` makes the ADCs take ``2**fine`` codes to a level step.
+    With a write port, ``fine`` makes the ADCs take ``2**fine`` codes to a level step. With
+    multi-level drivers a row has two bits, its voltage: those of row r from bit 2r up.
     """
-    fields = {"rows": chip.rows, "beats": BEAT_BITS}
+    fields = {"rows": chip.rows * chip.input_code.digit_bits, "beats": BEAT_BITS}
     return data.StructLayout(fields | ({"fine": FINE_BITS} if chip.program_verify else {}))
 
 
@@ -97,7 +99,7 @@ class CrossbarMacro(wiring.Component):
     Parameters
     ----------
     chip : Chip
-        Becomes the parameters ROWS, COLS, LANES, ADC_BITS.
+        Becomes the parameters ROWS, COLS, LANES, ADC_BITS, and DIGIT_BITS if that is not 1.
     id : int
         Becomes the parameter ID: which array of the tile this is.
 
@@ -132,6 +134,7 @@ class CrossbarMacro(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        digit_bits = self._chip.input_code.digit_bits
         name, write_port = "crossbar_macro", {}
         if self._chip.program_verify:
             payload = self.write.payload
@@ -152,6 +155,7 @@ class CrossbarMacro(wiring.Component):
             }
         m.submodules.macro = Instance(
             name,
+            **({"p_DIGIT_BITS": digit_bits} if digit_bits > 1 else {}),
             p_ID=self._id,
             p_ROWS=self._chip.rows,
             p_COLS=self._chip.cols,
@@ -227,14 +231,18 @@ class IdealMacro(wiring.Component):
         m = Module()
         chip = self._chip
         highest = (1 << chip.adc_bits) - 1
+        digit_bits = chip.input_code.digit_bits
         columns = []
+
+        def carried(row: int, level: int) -> Any:
+            """What a cell adds to the sum of its column."""
+            if digit_bits == 1:
+                return Mux(self.cmd.payload.rows[row], level, 0)
+            return self.cmd.payload.rows.word_select(row, digit_bits) * level
+
         for c in range(chip.cols):
             total = sum(
-                (
-                    Mux(self.cmd.payload.rows[r], self._levels[r][c], 0)
-                    for r in range(chip.rows)
-                    if self._levels[r][c]
-                ),
+                (carried(r, self._levels[r][c]) for r in range(chip.rows) if self._levels[r][c]),
                 Const(0),
             )
             if chip.adc_step > 1:

@@ -1,24 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row registers that hold activations as bit planes."""
+"""Row registers that hold activations as bit planes, and show what a pass drives."""
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.chip import Chip
 from ..arch.formats import ACTIVATION_BITS
+from ..arch.inputs import DIGIT_BITS, InputEncoding
 from .checks import check_chip
 
-__all__ = ["PlaneRegisters"]
+__all__ = ["PlaneRegisters", "load_bits"]
 
 _WORD_ROWS = 8
 """Rows whose activations one word of data memory holds."""
 
 
+def load_bits(chip: Chip) -> int:
+    """Bits of a word of eight rows as the row registers hold it."""
+    return _WORD_ROWS * (ACTIVATION_BITS + chip.input_code.has_zero)
+
+
+def _digit_members(chip: Chip) -> dict[str, Any]:
+    if chip.input_code.digit_bits == 1:
+        return {}
+    return {"digits_of": In(chip.input_code.number_bits), "digits": Out(chip.rows * DIGIT_BITS)}
+
+
 class PlaneRegisters(wiring.Component):
-    """The activations of the next product, readable one bit plane at a time, and their sum.
+    """The activations of the next product, readable one pass at a time, and their sum.
+
+    A pass is a bit plane but for other input encodings (``arch/inputs.py``).
 
     Words come already transposed, so that a load is a plain write of 64 bits. A plane is picked
     by index: the rows keep their place, and a product over fewer than eight planes leaves the
@@ -40,8 +54,9 @@ class PlaneRegisters(wiring.Component):
         Write a word in this cycle.
     load_word : In(5)
         Which: rows ``8 * load_word`` and up. A word past the last row is dropped.
-    load_planes : In(64)
-        Bit ``8 * p + r`` is bit p of the activation of row ``8 * load_word + r``.
+    load_planes : In(plane_bits)
+        Bit ``8 * p + r`` is bit p of the activation of row ``8 * load_word + r``; with sign and
+        magnitude of its magnitude, and p = 8 tells that it is below zero.
     sum_valid, sum_first, load_sum : In(1), In(1), In(11)
         Add ``load_sum`` to the sum, or start a new sum with it. Apart from the word, for a word
         that is loaded in two parts is written twice.
@@ -49,12 +64,14 @@ class PlaneRegisters(wiring.Component):
         Set the sum to 0, and show plane 0 from the next cycle on.
     take : In(1)
         Show plane ``next`` from the next cycle on; not with ``load_valid``.
-    next : In(3)
-        Plane to follow. The last of a product must be 0: loads expect plane 0 to show.
+    next : In(number_bits)
+        Pass to follow. The last of a product must be 0: loads expect plane 0 to show.
     plane : Out(input_rows)
         Bit r belongs to row r; plane 0 at first.
     sum : Out(16)
         Sum of the activations since ``sum_first``.
+    digits_of, digits : In(number_bits), Out(2 * rows)
+        Only with multi-level drivers: the digits of all rows in a pass, in the same cycle.
 
     Raises
     ------
@@ -64,19 +81,21 @@ class PlaneRegisters(wiring.Component):
 
     def __init__(self, *, chip: Chip) -> None:
         self._chip = check_chip(chip)
+        self._word_bits = load_bits(chip)
         super().__init__(
             {
                 "load_valid": In(1),
                 "load_word": In(5),
-                "load_planes": In(_WORD_ROWS * ACTIVATION_BITS),
+                "load_planes": In(self._word_bits),
                 "sum_valid": In(1),
                 "sum_first": In(1),
                 "load_sum": In(11),
                 "clear": In(1),
                 "take": In(1),
-                "next": In(3),
+                "next": In(chip.input_code.number_bits),
                 "plane": Out(chip.input_rows),
                 "sum": Out(16),
+                **_digit_members(chip),
             }
         )
 
@@ -86,29 +105,90 @@ class PlaneRegisters(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        chip = self._chip
         # One register a word, in the order of the load: a simulator writes and reads it whole.
         words = [
-            Signal(_WORD_ROWS * ACTIVATION_BITS, name=f"word{i}", reset_less=True)
-            for i in range(self._chip.input_rows // _WORD_ROWS)
+            Signal(self._word_bits, name=f"word{i}", reset_less=True)
+            for i in range(chip.input_rows // _WORD_ROWS)
         ]
-
-        def plane(p: int) -> Any:
-            return Cat(word.word_select(p, _WORD_ROWS) for word in words)
 
         with m.If(self.sum_valid):
             m.d.sync += self.sum.eq(Mux(self.sum_first, 0, self.sum) + self.load_sum)
         # Nothing is loaded in a cycle of `take`, which comes late: it need not be asked which wins.
-        with m.If(self.take), m.Switch(self.next):
-            for p in range(ACTIVATION_BITS):
-                with m.Case(p):
-                    m.d.sync += self.plane.eq(plane(p))
+        if chip.input_code.thresholds:
+            level = self._levels(m)
+            with m.If(self.take):
+                m.d.sync += self.plane.eq(Cat(_reaches(word, level) for word in words))
+        else:
+            with m.If(self.take), m.Switch(self.next):
+                for p in range(chip.passes):
+                    with m.Case(p):
+                        m.d.sync += self.plane.eq(Cat(self._bits(word, p) for word in words))
         with m.If(self.load_valid), m.Switch(self.load_word):
             for i, word in enumerate(words):
                 with m.Case(i):
                     m.d.sync += [
                         word.eq(self.load_planes),
-                        self.plane.word_select(i, _WORD_ROWS).eq(self.load_planes),
+                        self.plane.word_select(i, _WORD_ROWS).eq(self._first(self.load_planes)),
                     ]
         with m.If(self.clear):
-            m.d.sync += [self.sum.eq(0), self.plane.eq(plane(0))]
+            m.d.sync += [self.sum.eq(0), self.plane.eq(Cat(self._first(word) for word in words))]
+        if chip.input_code.digit_bits > 1:
+            with m.Switch(self.digits_of):
+                for p in range(chip.passes):
+                    with m.Case(p):
+                        m.d.comb += self.digits.eq(Cat(_digits(word, p) for word in words))
         return m
+
+    def _first(self, word: Any) -> Any:
+        """The rows of a word that pass 0 drives."""
+        thresholds = self._chip.input_code.thresholds
+        return _reaches(word, Const(thresholds[0])) if thresholds else self._bits(word, 0)
+
+    def _bits(self, word: Any, number: int) -> Any:
+        """The rows of a word that a pass drives."""
+        code = self._chip.input_code
+        plane = word.word_select(code.plane(number), _WORD_ROWS)
+        match self._chip.input_encoding:
+            case InputEncoding.TWOS_COMPLEMENT:
+                # The top bit the other way round makes a code less 128 of it.
+                return ~plane if code.negative(number) else plane
+            case InputEncoding.SIGN_MAGNITUDE:
+                below = word.word_select(ACTIVATION_BITS, _WORD_ROWS)
+                return plane & (below if code.negative(number) else ~below)
+            case InputEncoding.DIGITS:
+                return plane | word.word_select(code.plane(number) + 1, _WORD_ROWS)
+        return plane
+
+    def _levels(self, m: Module) -> Value:
+        """The code from which on a row is driven in pass ``next``."""
+        thresholds = self._chip.input_code.thresholds
+        if self._chip.input_encoding is InputEncoding.UNARY:
+            return self.next + 1
+        # Between products the second number waits, since the first pass shows.
+        second = Const(thresholds[1 % len(thresholds)], ACTIVATION_BITS)
+        state = Signal(ACTIVATION_BITS, init=second.value)
+        again = self.next == 0
+        with m.If(self.take):
+            fed = state[7] ^ state[5] ^ state[4] ^ state[3]
+            m.d.sync += state.eq(Mux(again, second, Cat(fed, state)))
+        with m.If(self.clear):
+            m.d.sync += state.eq(second)
+        return Mux(again, thresholds[0], state)
+
+
+def _row(word: Any, row: int) -> Any:
+    """The activation of a row of a word."""
+    return Cat(word[_WORD_ROWS * p + row] for p in range(ACTIVATION_BITS))
+
+
+def _reaches(word: Any, level: Value) -> Any:
+    """The rows of a word whose activations are not below a number."""
+    return Cat(_row(word, row) >= level for row in range(_WORD_ROWS))
+
+
+def _digits(word: Any, number: int) -> Any:
+    """Two bits of each row of a word, the first row's lowest."""
+    low = word.word_select(DIGIT_BITS * number, _WORD_ROWS)
+    high = word.word_select(DIGIT_BITS * number + 1, _WORD_ROWS)
+    return Cat(Cat(low[row], high[row]) for row in range(_WORD_ROWS))

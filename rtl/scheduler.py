@@ -12,7 +12,6 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.budgets import ROWS_BITS
 from ..arch.chip import Chip
-from ..arch.formats import ACTIVATION_BITS
 from .budgets import rows_members
 from .checks import check_chip
 from .idle import idle_skips
@@ -23,14 +22,15 @@ _NIBBLE = 4
 
 
 def plan_layout(chip: Chip) -> data.StructLayout:
-    """A planned read: ``rows`` to drive, and the bit ``plane`` they carry; where inputs have two
-    rows, also those whose other row is to be driven (``others``)."""
+    """A planned read: ``rows`` to drive, and the pass (as a rule, bit ``plane``) that they carry;
+    where inputs have two rows, also those whose other row is to be driven (``others``)."""
     others = {"others": chip.input_rows} if chip.cell_code.complement_rows else {}
-    return data.StructLayout({"rows": chip.input_rows, "plane": 3, **others})
+    bits = chip.input_code.number_bits
+    return data.StructLayout({"rows": chip.input_rows, "plane": bits, **others})
 
 
 class RowScheduler(wiring.Component):
-    """Split the bit planes of a product into reads, ahead of the macro.
+    """Split the passes of a product into reads, ahead of the macro.
 
     ``docs/tile.md``, section "A core", is the specification, to the cycle. One group of
     ``chip.planner_group`` rows is looked at in a cycle, the lowest that still holds candidates;
@@ -60,8 +60,9 @@ class RowScheduler(wiring.Component):
         Candidates that a read takes at most; 0 acts as 1. On a chip with row budgets ``budgets``
         in its place: 9 bits for each plane, the first lowest. They must stand for the whole
         product.
-    planes : In(4)
-        Bit planes to stream, least significant first; more than 8 acts as 8.
+    planes : In(range(passes + 1))
+        Passes to stream (bit planes, least significant first, but for other input encodings); more
+        than ``chip.passes`` acts as that.
     stop : In(1)
         Forget everything, a read on offer too: the one case in which ``o`` is withdrawn.
     busy : Out(1)
@@ -70,7 +71,7 @@ class RowScheduler(wiring.Component):
         Bits of the plane to begin next; of plane 0 between products.
     take : Out(1)
         It is not wanted any longer: ``plane`` is to be plane ``next`` from the next cycle on.
-    next : Out(3)
+    next : Out(number_bits)
         The plane to follow; 0 at the end of a product.
     o : Out(stream of {rows, plane})
         Reads in order.
@@ -89,12 +90,12 @@ class RowScheduler(wiring.Component):
                 "used": In(chip.input_rows),
                 "zero_skip": In(1),
                 **rows_members(chip, In),
-                "planes": In(4),
+                "planes": In(chip.passes.bit_length()),
                 "stop": In(1),
                 "busy": Out(1),
                 "plane": In(chip.input_rows),
                 "take": Out(1),
-                "next": Out(3),
+                "next": Out(chip.input_code.number_bits),
                 "o": Out(stream.Signature(plan_layout(chip))),
             }
         )
@@ -115,6 +116,7 @@ class RowScheduler(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows = self._chip.input_rows
+        passes = self._chip.passes
         group = self._chip.planner_group
         bases = range(0, rows, group)
         spans = [slice(base, min(base + group, rows)) for base in bases]
@@ -135,11 +137,11 @@ class RowScheduler(wiring.Component):
         zero_skip = Signal(reset_less=True)
         per_read = Signal(9, reset_less=True)
         need = Signal(9, reset_less=True)  # candidates that the read in the making still lacks
-        planes = Signal(4, reset_less=True)
-        number = Signal(3, reset_less=True)  # the current plane
+        planes = Signal(len(self.planes), reset_less=True)
+        number = Signal(self._chip.input_code.number_bits, reset_less=True)  # the current plane
         held_over = Signal(reset_less=True)  # the read that is held is the last of its plane
         planned = Signal(plan_layout(self._chip), reset_less=True)
-        upcoming = Signal(4)  # planes begun
+        upcoming = Signal(len(self.planes))  # planes begun
         held = Signal()  # `taken` is complete and waits for the register
 
         # Rows of a read of the first plane, and of the plane that comes next.
@@ -305,7 +307,7 @@ class RowScheduler(wiring.Component):
                 zero_skip.eq(self.zero_skip),
                 per_read.eq(per_read_in),
                 need.eq(per_read_in),
-                planes.eq(Mux(self.planes > ACTIVATION_BITS, ACTIVATION_BITS, self.planes)),
+                planes.eq(Mux(self.planes > passes, passes, self.planes)),
                 upcoming.eq(self.planes != 0),
                 number.eq(0),
                 held.eq(0),

@@ -288,6 +288,7 @@ class Tile(wiring.Component):
             loader.op.eq(controller.vector_op),
             loader.cores.eq(controller.cores),
             loader.stop.eq(bridge.stop),
+            *([loader.zero.eq(controller.zero)] if self._chip.input_code.has_zero else ()),
             loader.data_word.eq(read.data),
             loader.host_word.eq(inputs.data),
         ]

@@ -24,6 +24,7 @@ enum {
     OHM_MAX_DIGITS = 16,
     OHM_MAX_COLUMNS = 16, /* of an output */
     OHM_MAX_CODE = 257,   /* A * B of an AN code */
+    OHM_MAX_PASSES = 255,
     OHM_OK = 0,
     OHM_EINVAL = -1, /* an argument is out of range */
     OHM_ENOMEM = -2
@@ -105,6 +106,11 @@ int ohm_array_pulse(ohm_array *a, const uint32_t *row_words, const int8_t *signs
 int ohm_array_analog(ohm_array *a, const uint32_t *row_words, int columns, int64_t *current,
                      int64_t *noise, int64_t *reference, int64_t *x);
 
+/* What a pass puts on the rows; see behavioral/inputs.py. */
+enum ohm_drive {
+    OHM_BITS, OHM_SIGNED_BITS, OHM_SIGN_MAGNITUDE, OHM_DIGITS, OHM_UNARY, OHM_STOCHASTIC
+};
+
 /* Parameters of a core's matrix-vector product; see MvmConfig in behavioral/core.py. The product
  * is in ohm_core.c, which a simulator that only makes reads can leave out. */
 typedef struct {
@@ -113,12 +119,16 @@ typedef struct {
     int32_t top;        /* the code that counts as saturated, or 0 */
     int32_t complement; /* inputs have two rows, of which a read drives one */
     int32_t cell_top;   /* flipped columns hold the complement to it */
+    int32_t zero;       /* what LOAD takes off, with sign and magnitude */
     int32_t columns; /* of an output */
     int32_t weights[OHM_MAX_COLUMNS];
-    int32_t budgets[8]; /* rows of a read, by plane */
+    int32_t budgets[OHM_MAX_PASSES]; /* rows of a read, by pass */
     int32_t code; /* A * B of the code under which weights are stored, 0 without */
     /* What a sum of code * n + r becomes is n + steps[r], with these events (bits of 1 << event). */
     int32_t steps[OHM_MAX_CODE], flags[OHM_MAX_CODE];
+    int32_t drive;                        /* ohm_drive */
+    int32_t pass_weights[OHM_MAX_PASSES]; /* `planes` of them are made */
+    uint8_t thresholds[OHM_MAX_PASSES];   /* codes from which on a row is driven */
 } ohm_mvm_config;
 
 /* Of behavioral/core.py. */

@@ -55,7 +55,7 @@ static inline void ohm_gather(const ohm_step *s, const uint8_t *data, uint8_t *t
 static void ohm_load(const ohm_tile *t, const ohm_step *s, const uint8_t *from) {
     const int total = s->count * s->runs, end = s->place + total, full = (end + 7) / 8 * 8;
     int32_t sum = 0;
-    for (int i = 0; i < total; i++) sum += from[i];
+    for (int i = 0; i < total; i++) sum += t->counts[from[i]];
     for (uint32_t left = s->cores; left; left &= left - 1) {
         const int core = __builtin_ctz(left);
         uint8_t *row = t->row + (size_t)core * t->rows;

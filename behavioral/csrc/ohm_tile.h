@@ -33,6 +33,7 @@ typedef struct {
     int32_t sum_weight; /* taken off a sum for each unit of the sum of activations */
     ohm_array *const *arrays;            /* [cores], NULL where a core has none */
     const uint8_t *const *flips; /* [cores]: flags of flipped columns [cols], or NULL */
+    const uint8_t *counts;               /* [256] what a code adds to the sum of activations */
     const uint64_t *params;
     const uint8_t *tables; /* [tables][256] */
     uint8_t *data;

@@ -15,7 +15,8 @@ __all__ = ["BeatStore", "CrossbarSeam", "check_no_writes"]
 
 
 def check_no_writes(chip: Chip) -> None:
-    """Refuse a chip whose arrays have a write port, which those of a board do not.
+    """Refuse a chip whose arrays have a write port or drivers of several voltages, which those of a
+    board do not.
 
     Raises
     ------
@@ -25,6 +26,11 @@ def check_no_writes(chip: Chip) -> None:
         raise ConfigError(
             f"Chip '{chip.name}' programs its arrays by pulses, which the arrays of a board do not "
             f"take; leave program_verify out"
+        )
+    if chip.input_code.digit_bits > 1:
+        raise ConfigError(
+            f"Chip '{chip.name}' drives rows with input_encoding = '{chip.input_encoding}', the "
+            f"arrays of a board take rows that are driven or not; choose another encoding"
         )
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ...arch.chip import RowSchedule
 from ...arch.errors import CapacityError
-from ...arch.formats import ACTIVATION_BITS
 from ...arch.isa import Reg, VecOp
 from ...behavioral.program import InputLayout, OutputSegment
 from ..graph import Network
@@ -424,7 +423,7 @@ class _Generator:
         builder.set(Reg.SCHEDULE, int(zero_skip))
         for value in chip.budget_values:
             builder.set(Reg.ROWS_PER_READ, value)
-        builder.set(Reg.PLANES, ACTIVATION_BITS)
+        builder.set(Reg.PLANES, chip.passes)
         with builder.loop(0):
             for task in self.layout.begin:
                 builder.note = f"state {task.name}: begin"

@@ -8,6 +8,7 @@ with the same weights share their arrays. The groups of a convolution lie on the
 block, as many as fit.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from ...arch.chip import Chip, RowSchedule
 from ...arch.errors import CapacityError
 from ...arch.formats import ACTIVATION_BITS
 from ...behavioral.encodings import array_levels, choose_flips, largest_sums
+from ...behavioral.inputs import reads_made
 from ..graph import Conv, Dense, Network, lower_softmax
 from .cells import check_weights
 from .layout import Layout, plan_layout
@@ -78,6 +80,8 @@ class LayerMap:
     slots : tuple of int64 [n], optional
         Of each column part, the output that each slot of its arrays computes, -1 for none. The
         outputs of a part stay in it. As ``outputs`` by default.
+    zero : int
+        Code of the input that means 0.
     """
 
     layer: Dense | Conv
@@ -85,6 +89,7 @@ class LayerMap:
     inputs: Ints | None = None
     outputs: Ints | None = None
     slots: tuple[Ints, ...] | None = None
+    zero: int = 0
 
     @cached_property
     def rows(self) -> int:
@@ -203,17 +208,22 @@ class LayerMap:
 
     def sum_constants(self, part: int, chip: Chip) -> Ints:
         """What is to be added to the sums of the slots of a column part besides the bias, in units
-        of the core's sums: int64 [slots]."""
+        of the core's sums: int64 [slots].
+
+        Passes give ``sum of (x - origin) * (w + offset)``, off which REQ takes
+        ``offset * sum of x``; pairs of rows count otherwise.
+        """
         slots = self.slots_of(part)
         code = chip.cell_code
-        if not code.complement_rows:
-            return np.zeros(len(slots), np.int64)
+        origin = chip.input_code.origin(self.zero)
         found = np.zeros(len(slots), np.int64)
         rows = 0
         for block in self.col_parts[part]:
             order = self.input_order[block.rows.start : block.rows.stop]
             found += self.weights(slots, order).sum(axis=1, dtype=np.int64)
             rows += len(order)
+        if not code.complement_rows:
+            return origin * (found + code.offset * rows)
         planes = (1 << ACTIVATION_BITS) - 1
         return np.array([code.sum_constant(rows, int(w), planes) for w in found], np.int64)
 
@@ -357,6 +367,7 @@ def map_layout(layout: Layout, chip: Chip, conv_mapping: ConvMapping = "rows") -
                 continue
             if task.partials and core == 0:
                 core = 1  # the vector accumulators take the place of core 0
+            zero = layout.network.quant(task.layer.input).internal_zero_point
             made = _map_layer(task, chip, core, conv_mapping)
             key = (
                 id(task.layer.weights),
@@ -366,8 +377,9 @@ def map_layout(layout: Layout, chip: Chip, conv_mapping: ConvMapping = "rows") -
             )
             if key in known:
                 twin = known[key]
-                made = LayerMap(task.layer, twin.blocks, twin.inputs, twin.outputs)
+                made = LayerMap(task.layer, twin.blocks, twin.inputs, twin.outputs, zero=zero)
             else:
+                made = dataclasses.replace(made, zero=zero)
                 known[key] = made
                 core += len(made.blocks)
             layers.append(made)
@@ -463,21 +475,13 @@ def windows(layer: Dense | Conv, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def reads_bound(mapping: LayerMap, codes: NDArray[np.uint8], chip: Chip) -> int:
     """Fewest reads that products of ``codes`` uint8 [n, \\*shape of the input] can take.
 
-    Zero-skip: the sum over planes and blocks of ``ceil(popcount / N)``; baseline:
-    ``ceil(rows in the block / N)`` a plane (DESIGN section 7).
+    Zero-skip: the sum over passes and blocks of ``ceil(popcount / N)``; baseline:
+    ``ceil(rows in the block / N)`` a pass (DESIGN section 7).
     """
     total = 0
     seen = windows(mapping.layer, codes)
     seen = seen.reshape(-1, seen.shape[-1])[:, mapping.input_order]
     for row in mapping.row_parts:
         part = seen[:, row[0].rows.start : row[0].rows.stop]
-        if chip.row_schedule is RowSchedule.BASELINE:
-            reads = chip.reads_of(part.shape[1]) * len(part)
-        else:
-            ones = sum(
-                -(-np.count_nonzero(part & (1 << bit), axis=1) // most)
-                for bit, most in enumerate(chip.budgets)
-            )
-            reads = int(np.sum(ones))
-        total += reads * len(row)
+        total += int(reads_made(part, chip, mapping.zero).sum()) * len(row)
     return total

@@ -13,6 +13,7 @@ from ...arch.chip import MAX_MESH, Chip, RowSchedule, chip_names, load_chip
 from ...arch.errors import CapacityError, ConfigError, ModelError
 from ...behavioral.devices import Device
 from ...behavioral.devices import load as load_device
+from ...behavioral.inputs import with_drivers
 from ..graph import Network, lower_softmax
 from ..importer.network import load_network
 from .codegen import generate
@@ -121,6 +122,7 @@ def compile_network(
         raise ConfigError(f"There can be 1 to {MAX_TILES} tiles, not {tiles}")
     if not isinstance(device, Device):
         device = load_device(device)
+    device = with_drivers(device, candidates[0])
     if headroom is not None and not 0 < headroom <= 1:
         raise ConfigError(f"The headroom must be above 0 and at most 1, not {headroom}")
     _check_work(network, steps)

@@ -128,6 +128,8 @@ def _needs(operation: Operation) -> set[int]:
         found.add(Reg.PITCH)
     if operation.op is Opcode.VEC:
         found |= {Reg.SCALE, Reg.OFFSET}
+    if operation.op is Opcode.LOAD:
+        found.add(Reg.ZERO)
     if operation.op is Opcode.REQ:
         found.add(Reg.QUANT)
     if operation.op is Opcode.MVM:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.chip import Chip, RowSchedule
+from ...arch.chip import Chip
 from ...arch.isa import Instruction, Opcode, Reg, Source
 from ...arch.timing import core_tail, vector_latency
 from ...behavioral import golden
+from ...behavioral.inputs import reads_made
 from ..graph import lower_softmax
 from .compiled import CompiledNetwork
 from .mapping import LayerMap, windows
@@ -108,17 +109,8 @@ class _Walk:
             seen = seen.reshape(-1, seen.shape[-1])[:, m.input_order]
             for part in m.row_parts:
                 rows = part[0].rows
-                found[name, rows] = self.reads_of(seen[:, rows.start : rows.stop])
+                found[name, rows] = reads_made(seen[:, rows.start : rows.stop], self.chip, m.zero)
         return found
-
-    def reads_of(self, rows: NDArray[np.uint8]) -> NDArray[np.int64]:
-        if self.chip.row_schedule is RowSchedule.BASELINE:
-            return np.full(len(rows), self.chip.reads_of(rows.shape[1]), np.int64)
-        total = np.zeros(len(rows), np.int64)
-        for bit, most in enumerate(self.chip.budgets):
-            ones = np.count_nonzero(rows & (1 << bit), axis=1)
-            total += -(-ones // most)
-        return total
 
     # The walk
 

@@ -6,13 +6,14 @@ module crossbar_macro #(
     parameter ROWS = 128,
     parameter COLS = 128,
     parameter LANES = 8,
-    parameter ADC_BITS = 6
+    parameter ADC_BITS = 6,
+    parameter DIGIT_BITS = 1
 ) (
     input  wire                      clk  /*verilator public_flat_rd*/,
     input  wire                      rst  /*verilator public_flat_rd*/,
     input  wire                      cmd_valid  /*verilator public_flat_rd*/,
     output reg                       cmd_ready  /*verilator public_flat_rw*/,
-    input  wire [          ROWS-1:0] cmd_rows  /*verilator public_flat_rd*/,
+    input  wire [ROWS*DIGIT_BITS-1:0] cmd_rows  /*verilator public_flat_rd*/,
     input  wire [               9:0] cmd_beats  /*verilator public_flat_rd*/,
     output reg                       code_valid  /*verilator public_flat_rw*/,
     input  wire                      code_ready  /*verilator public_flat_rd*/,

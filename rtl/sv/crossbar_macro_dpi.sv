@@ -9,13 +9,14 @@ module crossbar_macro #(
     parameter int ROWS = 128,
     parameter int COLS = 128,
     parameter int LANES = 8,
-    parameter int ADC_BITS = 6
+    parameter int ADC_BITS = 6,
+    parameter int DIGIT_BITS = 1  // a row
 ) (
     input  logic                      clk,
     input  logic                      rst,
     input  logic                      cmd_valid,
     output logic                      cmd_ready,
-    input  logic [          ROWS-1:0] cmd_rows,
+    input  logic [ROWS*DIGIT_BITS-1:0] cmd_rows,
     input  logic [               9:0] cmd_beats,
     output logic                      code_valid,
     input  logic                      code_ready,
@@ -33,6 +34,12 @@ module crossbar_macro #(
   import "DPI-C" function void ohm_dpi_read(
     input chandle macro,
     input bit [ROWS-1:0] rows,
+    input int beats
+  );
+  import "DPI-C" function void ohm_dpi_read_digits(
+    input chandle macro,
+    input bit [ROWS*DIGIT_BITS-1:0] digits,
+    input int digit_bits,
     input int beats
   );
   import "DPI-C" function longint unsigned ohm_dpi_beat(input chandle macro);
@@ -59,7 +66,8 @@ module crossbar_macro #(
       if (transfer) left <= left - 10'd1;
       if (accept) begin
         left <= cmd_beats;
-        ohm_dpi_read(macro, cmd_rows, int'({22'd0, cmd_beats}));
+        if (DIGIT_BITS == 1) ohm_dpi_read(macro, cmd_rows[ROWS-1:0], int'({22'd0, cmd_beats}));
+        else ohm_dpi_read_digits(macro, cmd_rows, DIGIT_BITS, int'({22'd0, cmd_beats}));
       end
       if (accept || (transfer && left != 1)) begin
         if (WIDTH <= 64) begin

@@ -7,13 +7,14 @@ module crossbar_macro #(
     parameter int ROWS = 128,
     parameter int COLS = 128,
     parameter int LANES = 8,
-    parameter int ADC_BITS = 6
+    parameter int ADC_BITS = 6,
+    parameter int DIGIT_BITS = 1  // a row
 ) (
     input  logic                      clk,
     input  logic                      rst,
     input  logic                      cmd_valid,
     output logic                      cmd_ready,
-    input  logic [          ROWS-1:0] cmd_rows,
+    input  logic [ROWS*DIGIT_BITS-1:0] cmd_rows,
     input  logic [               9:0] cmd_beats,
     output logic                      code_valid,
     input  logic                      code_ready,

@@ -182,14 +182,16 @@ void ohm_dpi_read(void *macro, const uint32_t *rows, int beats) {
     ohm_dpi_read_fine(macro, rows, beats, 0);
 }
 
-void ohm_dpi_read_fine(void *macro, const uint32_t *rows, int beats, int fine) {
-    ohm_dpi_macro *m = (ohm_dpi_macro *)macro;
-    if (!m || !m->array || !beats) return;
+/* Whether so many beats can be converted, the first of which comes next. */
+static int ohm_dpi_begin(ohm_dpi_macro *m, int beats) {
     m->next = m->beats;
     m->next_wide = m->wide;
-    if (beats < 0 || beats * m->lanes > m->cols ||
-        (fine ? ohm_array_read_fine(m->array, rows, beats * m->lanes, fine, m->codes)
-              : ohm_array_read(m->array, rows, beats * m->lanes, m->codes)) != OHM_OK) {
+    return beats > 0 && beats * m->lanes <= m->cols;
+}
+
+/* A read has left its codes, or gone wrong. */
+static void ohm_dpi_end(ohm_dpi_macro *m, int beats, int made) {
+    if (!made) {
         ohm_dpi_fail(m->session, "macro %s cannot convert %d beats of %d lanes", m->path, beats,
                      m->lanes);
         m->array = NULL; /* zeros from here on: the buffers may not hold that many */
@@ -200,6 +202,32 @@ void ohm_dpi_read_fine(void *macro, const uint32_t *rows, int beats, int fine) {
     if (seen & (code * 0x0001000100010001ULL))
         ohm_dpi_fail(m->session, "macro %s has %d ADC bits, but its array gave a wider code",
                      m->path, m->adc_bits);
+}
+
+void ohm_dpi_read_fine(void *macro, const uint32_t *rows, int beats, int fine) {
+    ohm_dpi_macro *m = (ohm_dpi_macro *)macro;
+    if (!m || !m->array || !beats) return;
+    const int columns = beats * m->lanes;
+    int made = ohm_dpi_begin(m, beats);
+    if (made)
+        made = (fine ? ohm_array_read_fine(m->array, rows, columns, fine, m->codes)
+                     : ohm_array_read(m->array, rows, columns, m->codes)) == OHM_OK;
+    ohm_dpi_end(m, beats, made);
+}
+
+void ohm_dpi_read_digits(void *macro, const uint32_t *packed, int digit_bits, int beats) {
+    ohm_dpi_macro *m = (ohm_dpi_macro *)macro;
+    uint8_t digits[OHM_MAX_ROWS];
+    if (!m || !m->array || !beats) return;
+    const int rows = ohm_array_rows(m->array), mask = (1 << digit_bits) - 1;
+    for (int r = 0; r < rows; r++) {
+        const int low = r * digit_bits; /* no digit lies across two words */
+        digits[r] = (uint8_t)(packed[low >> 5] >> (low & 31) & (uint32_t)mask);
+    }
+    const int made = ohm_dpi_begin(m, beats) &&
+                     ohm_array_read_digits(m->array, 1, digits, beats * m->lanes, m->codes) ==
+                         OHM_OK;
+    ohm_dpi_end(m, beats, made);
 }
 
 unsigned char ohm_dpi_write(void *macro, const uint32_t *rows, int beat, uint64_t up,

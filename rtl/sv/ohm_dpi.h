@@ -38,6 +38,8 @@ void ohm_dpi_free(ohm_dpi_session *session);
 void *ohm_dpi_attach(const char *path, int id, int cols, int lanes, int adc_bits);
 void ohm_dpi_read(void *macro, const uint32_t *rows, int beats);
 void ohm_dpi_read_fine(void *macro, const uint32_t *rows, int beats, int fine);
+/* Rows driven with digits of 1, 2 or 4 bits, packed, row 0's lowest. */
+void ohm_dpi_read_digits(void *macro, const uint32_t *packed, int digit_bits, int beats);
 uint64_t ohm_dpi_beat(void *macro);
 void ohm_dpi_beat_wide(void *macro, int bits, uint32_t *words); /* bits: of the beat */
 

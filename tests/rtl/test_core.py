@@ -14,10 +14,12 @@ from simulate import simulate
 
 from ohmtwin.arch.ancode import ErrorModel
 from ohmtwin.arch.chip import Chip
+from ohmtwin.arch.inputs import InputCode, InputEncoding
 from ohmtwin.arch.registers import CoreCounter
 from ohmtwin.behavioral.core import EVENTS, Event, MvmConfig, core_mvm
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.image import ArrayImage
+from ohmtwin.behavioral.inputs import counts_of, drives_of
 from ohmtwin.rtl.core import Core
 from ohmtwin.rtl.macro import IdealMacro
 
@@ -42,6 +44,14 @@ CHIPS = {
     "clipped": Chip(rows=24, cols=16, cell_bits=4, lanes=4, adc_bits=3, adc_clip=True),
     "budgets": Chip(rows=32, cols=32, rows_per_read=1, row_budgets=(1,) * 8),
 }
+_SMALL = Chip(rows=16, cols=16, cell_bits=2, lanes=8, adc_bits=6, rows_per_read=1)
+CHIPS |= {
+    encoding: _SMALL.with_(input_encoding=encoding)
+    for encoding in InputEncoding
+    if encoding is not InputEncoding.UNSIGNED
+}
+CHIPS["short stream"] = CHIPS[InputEncoding.STOCHASTIC].with_(stream_length=19)
+CHIPS["wide digits"] = CHIPS["two beats a word"].with_(input_encoding=InputEncoding.DIGITS)
 
 
 class CoreAndArray(wiring.Component):
@@ -86,20 +96,23 @@ def levels_of(weights: NDArray[np.int64], chip: Chip) -> NDArray[np.int64]:
     return sliced.reshape(chip.rows, chip.cols)
 
 
-def transposed(x: NDArray[np.uint8]) -> int:
-    """Byte p holds bit p of eight activations."""
-    return sum(int(x[r] >> p & 1) << 8 * p + r for p in range(8) for r in range(8))
+def transposed(x: NDArray[np.uint8], code: InputCode, zero: int) -> int:
+    """Byte p holds bit p of eight activations; with sign and magnitude a ninth one the signs."""
+    value = x.astype(np.int64) - zero if code.has_zero else x.astype(np.int64)
+    words = np.abs(value) | (value < 0) << 8
+    return sum(int(words[r] >> p & 1) << 8 * p + r for p in range(9) for r in range(8))
 
 
-async def load(ctx: SimulatorContext, core: Core, x: NDArray[np.uint8]) -> None:
+async def load(ctx: SimulatorContext, core: Core, x: NDArray[np.uint8], zero: int = 0) -> None:
+    code = core.chip.input_code
     for word in range(len(x) // 8):
         part = x[8 * word : 8 * word + 8]
         ctx.set(core.load_valid, 1)
         ctx.set(core.load_word, word)
-        ctx.set(core.load_planes, transposed(part))
+        ctx.set(core.load_planes, transposed(part, code, zero))
         ctx.set(core.sum_valid, 1)
         ctx.set(core.sum_first, word == 0)
-        ctx.set(core.load_sum, int(part.sum()))
+        ctx.set(core.load_sum, int(counts_of(part, code).sum()))
         await ctx.tick()
     ctx.set(core.load_valid, 0)
     ctx.set(core.sum_valid, 0)
@@ -210,25 +223,29 @@ def test_products(name: str, stall: float) -> None:
         adc_bits=chip.adc_bits,
         lanes=chip.lanes,
         adc_step=chip.adc_step,
+        drive=4096 * np.arange(4, dtype=np.int32),
     )
     crossbar = Crossbar(image, seed=0, array=0)
     dut = CoreAndArray(chip, levels)
     core = dut.core
+    code = chip.input_code
     lossy = chip.adc_clip or chip.adc_step > 1
-    most = chip.full_code // ((1 << chip.cell_bits) - 1)
+    most = chip.full_code // ((1 << chip.cell_bits) - 1) // code.top_digit
     if chip.adc_clip:
         most = chip.rows
+    products = {8: 20, 16: 10, 4: 15, 19: 6}.get(chip.passes, 1)
 
     async def bench(ctx: SimulatorContext) -> None:
         await load_corrections(ctx, core)
         totals = dict.fromkeys(CoreCounter, 0)
         saturated = 0
         x = inputs(numbers, chip.rows)
-        await load(ctx, core, x)
-        for _ in range(20):
+        zero = rng.choice([0, 255, 100, 128]) if code.has_zero else 0
+        await load(ctx, core, x, zero)
+        for _ in range(products):
             if rng.random() < 0.8:  # otherwise the same activations again
                 x = inputs(numbers, chip.rows)
-                await load(ctx, core, x)
+                await load(ctx, core, x, zero)
             words = rng.choice([chip.acc_words, rng.randint(1, chip.acc_words)])
             config = MvmConfig.of(
                 chip,
@@ -237,18 +254,25 @@ def test_products(name: str, stall: float) -> None:
                 budgets=tuple(rng.randint(1, most) for _ in chip.row_budgets),
                 zero_skip=rng.random() < 0.5,
                 beats=words * chip.beats_per_word,
-                planes=rng.choice([8, rng.randint(1, 8)]),
+                planes=rng.choice([chip.passes, rng.randint(1, chip.passes)]),
+                zero=zero,
             )
             cycles = await product(ctx, dut, config, rng, stall)
             total, sums = await drain(ctx, core, words)
 
-            used = x[: config.rows_used].astype(np.int64) & ((1 << config.planes) - 1)
-            ideal = used @ (weights[: config.rows_used, : config.outputs] + 128)
-            assert lossy or sums == ideal.tolist(), config
-            assert total == x.sum()
+            used = x[: config.rows_used]
+            value = sum(
+                code.weights[p] * drives_of(used, code, p, zero).astype(np.int64)
+                for p in range(config.planes)
+            )
+            if code.exact and config.planes == chip.passes:
+                assert np.array_equal(value, used.astype(np.int64) - code.origin(zero))
+            ideal = value @ (weights[: config.rows_used, : config.outputs] + 128)
+            assert lossy or sums == (ideal & 0xFFFFFFFF).tolist(), config
+            assert total == counts_of(x, code).sum()
 
             reference = core_mvm(crossbar, x[None, :], config)
-            assert reference.acc[0].tolist() == sums
+            assert (reference.acc[0].astype(np.int64) & 0xFFFFFFFF).tolist() == sums
             totals[CoreCounter.READS] += int(reference.reads[0])
             totals[CoreCounter.BEATS] += int(reference.reads[0]) * config.beats
             totals[CoreCounter.ACTIVE] += int(reference.active[0])
