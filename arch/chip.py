@@ -3,20 +3,20 @@
 
 import hashlib
 import json
-from enum import StrEnum
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from .ancode import AnCode, ErrorModel, largest_product, nearest_a, single_errors
+from .ancode import AnCode, largest_product, nearest_a, single_errors
 from .budgets import encode_budget
+from .chip_fields import ChipFields, RowSchedule
 from .encodings import CellCode, WeightEncoding
 from .errors import ConfigError
 from .formats import ACTIVATION_BITS
-from .inputs import MAX_PASSES, InputCode, InputEncoding
+from .inputs import InputCode, InputEncoding
 from .registers import CoreEvent
 from .tomlconfig import load_model
 
@@ -33,7 +33,7 @@ _OPTIONS: frozenset[str] = frozenset(
         *("adc_clip", "adc_step"),
         *("code_a", "code_b", "code_errors"),
         *("input_encoding", "stream_length"),
-        *("program_verify", "row_budgets"),
+        *("program_verify", "row_budgets", "sense_amplifier"),
         *("weight_encoding", "weight_bits"),
     }
 )
@@ -41,131 +41,16 @@ _OPTIONS: frozenset[str] = frozenset(
 without an option is the chip it was before there was one, with the same hash."""
 
 
-class RowSchedule(StrEnum):
-    """How a core picks the rows of its reads (Crafton et al. 2021, Fig. 11)."""
-
-    BASELINE = "baseline"
-    """N consecutive rows a read, whatever their bits."""
-
-    ZERO_SKIP = "zero_skip"
-    """The next N rows whose bit is set."""
-
-
 def _power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
 
-class Chip(BaseModel):
+class Chip(ChipFields):
     """One chip configuration.
 
     Fields marked (run time) are registers of the tile: chips that differ in nothing else share one
     RTL, one Verilated model and one :attr:`structure_hash`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = "custom"
-    """Shown in reports; no part of the hash."""
-
-    cores: int = Field(default=4, ge=1, le=32)
-    """Cores (arrays with their periphery) in the tile."""
-
-    rows: int = Field(default=128, ge=8, le=256, multiple_of=8)
-    """Rows of an array."""
-
-    cols: int = Field(default=128, ge=8, le=512, multiple_of=8)
-    """Columns of an array."""
-
-    cell_bits: int = Field(default=2)
-    """Bits a cell holds: 1, 2 or 4."""
-
-    weight_encoding: WeightEncoding = WeightEncoding.OFFSET
-    """How cells hold a signed weight (``docs/encodings.md``)."""
-
-    weight_bits: int = 8
-    """Bits of a weight: 1 (only xnor), 2, 4 or 8."""
-
-    lanes: int = Field(default=8, ge=1, le=64)
-    """ADCs a core has; a beat converts this many neighbouring columns."""
-
-    adc_bits: int = Field(default=6, ge=1, le=12)
-    """Width of an ADC code."""
-
-    adc_clip: bool = False
-    """Whether sums may pass the top of the ADC's range, where they saturate; conversions at the top
-    code are then counted."""
-
-    adc_step: int = 1
-    """Level steps that a code counts: 1, or a power of two for an ADC too coarse for its range."""
-
-    rows_per_read: int = Field(default=16, ge=1, le=256)
-    """Rows that one read may drive (run time)."""
-
-    row_schedule: RowSchedule = RowSchedule.ZERO_SKIP
-    """How rows are picked (run time)."""
-
-    row_budgets: tuple[int, ...] = ()
-    """Rows that one read may drive, for each bit plane of the activations, the least significant
-    first. That a chip has budgets is part of its structure, their values are run time; without them
-    ``rows_per_read`` holds for all planes."""
-
-    input_encoding: InputEncoding = InputEncoding.UNSIGNED
-    """How activations are put on the rows (``docs/encodings.md``)."""
-
-    stream_length: int = Field(default=MAX_PASSES, ge=1, le=MAX_PASSES)
-    """Passes of the stochastic encoding."""
-
-    program_words: int = Field(default=512, ge=16, le=4096)
-    """Instruction memory of the tile, 64-bit words."""
-
-    data_words: int = Field(default=1024, ge=16, le=65536)
-    """Data memory of the tile, 64-bit words of eight activations."""
-
-    param_words: int = Field(default=1024, ge=16, le=65536)
-    """Parameter memory, 64-bit words of bias and requantizer scale, one an output."""
-
-    tables: int = Field(default=4, ge=1, le=16)
-    """Code-to-code tables of 256 bytes."""
-
-    fifo_words: int = Field(default=512, ge=16, le=4096)
-    """Depth of each of the host FIFOs, 64-bit words."""
-
-    mesh: tuple[int, int] = (1, 1)
-    """Columns and rows of tiles. (1, 1): a tile alone, the host at its word streams."""
-
-    channels: int = Field(default=8, ge=1, le=15)
-    """Receive channels of a tile in a mesh, each with two slots for messages."""
-
-    routes: int = Field(default=8, ge=1, le=15)
-    """Routes on which a tile in a mesh sends."""
-
-    slot_words: int = Field(default=128, ge=16, le=256)
-    """Words of the longest message between tiles."""
-
-    packet_words: int = Field(default=8, ge=1, le=32)
-    """Payload words of a packet of the mesh."""
-
-    buffer_flits: int = Field(default=16, ge=2, le=64)
-    """Flits that a router buffers, a message class at each port: more than ``packet_words``, or
-    there is no multicast."""
-
-    program_verify: bool = False
-    """Whether arrays have a write port, and the tile a controller that programs their cells by
-    pulses and verifying reads."""
-
-    code_a: int = Field(default=0, ge=0)
-    """A of the AN code under which weights are stored, in words of twice their bits
-    (``docs/ecc.md``); 0: none, they are stored as they are."""
-
-    code_b: int = Field(default=1, ge=1)
-    """B of an AB code: words are stored times A * B."""
-
-    code_errors: ErrorModel = ErrorModel.SLICE
-    """Errors that the code corrects."""
-
-    code_table: tuple[int, ...] = ()
-    """What to take off a sum, for each remainder modulo A: 0 (but at 0) where an error is only
-    detected (run time). Empty: what ``code_errors`` says."""
 
     @field_validator("mesh")
     @classmethod
@@ -231,7 +116,29 @@ class Chip(BaseModel):
                     f"({self.input_rows}), not {rows}"
                 )
 
+    def _check_sense_amplifier(self) -> None:
+        wanted = {
+            "adc_bits": 1,
+            "adc_clip": False,
+            "adc_step": 1,
+            "row_budgets": (),
+            "input_encoding": InputEncoding.UNSIGNED,
+            "weight_encoding": WeightEncoding.XNOR,
+            "weight_bits": 1,
+        }
+        for key, value in wanted.items():
+            if getattr(self, key) != value:
+                shown = json.dumps(value)
+                raise ValueError(
+                    f"a sense amplifier gives one bit for binary weights, which does not go with "
+                    f"{key} = {json.dumps(getattr(self, key))}; set {key} = {shown}, or leave "
+                    "sense_amplifier out"
+                )
+
     def _check_converter(self) -> None:
+        if self.sense_amplifier:
+            self._check_sense_amplifier()
+            return
         if self.adc_step not in (1 << k for k in range(9)):
             raise ValueError(f"adc_step must be a power of two up to 256, not {self.adc_step}")
         if self.full_code >> 16:
@@ -360,7 +267,7 @@ class Chip(BaseModel):
     @property
     def sum_weight(self) -> int:
         """What REQ takes off for each unit of the sum of activations."""
-        return self.cell_code.sum_weight
+        return 0 if self.sense_amplifier else self.cell_code.sum_weight
 
     @property
     def input_rows(self) -> int:
@@ -441,8 +348,14 @@ class Chip(BaseModel):
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """Rows that one read may drive, for each pass, whether or not it has registers for that."""
-        return self.row_budgets or (self.rows_per_read,) * self.passes
+        """Rows that one read may drive, for each pass that it makes, whether or not it has
+        registers for that."""
+        return self.row_budgets or (self.rows_per_read,) * self.used_passes
+
+    @property
+    def used_passes(self) -> int:
+        """Passes that a product makes: all of them, but one on sense amplifiers."""
+        return 1 if self.sense_amplifier else self.passes
 
     @property
     def budget_values(self) -> tuple[int, ...]:
@@ -483,7 +396,7 @@ class Chip(BaseModel):
         """What the sum of a product over so many rows comes to with every conversion at full
         scale, whatever the schedule."""
         top = max(-self.read_range[0], self.read_range[1])
-        passes = zip(self.budgets, self.input_code.weights, strict=True)
+        passes = zip(self.budgets, self.input_code.weights[: self.used_passes], strict=True)
         return sum(-(-rows // most) * top * abs(weight) for most, weight in passes)
 
     @property

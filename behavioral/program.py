@@ -47,11 +47,14 @@ class ArraySpec:
         Cell levels, ``0 .. 2**cell_bits - 1``.
     flips : bool array [cols], optional
         Columns whose cells hold the complement, on chips of the encoding flipped.
+    thresholds : int32 array [cols], optional
+        Of sense amplifiers, as in :class:`~.image.ArrayImage`.
     """
 
     core: int
     levels: NDArray[np.uint8]
     flips: NDArray[np.bool_] | None = None
+    thresholds: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,8 +353,14 @@ class TileProgram:
         Raises
         ------
         InputError
-            If type or number of elements do not fit.
+            If type or number of elements do not fit, or if rows are driven with a single bit and
+            a code has more.
         """
+        if self.chip.sense_amplifier and codes.size and codes.max() > 1:
+            raise InputError(
+                f"Input codes must be 0 or 1 on chip '{self.chip.name}' with its sense amplifiers, "
+                f"not {codes.max()}; make the samples binary"
+            )
         return self.input.pack(codes)
 
     def unpack_outputs(self, words: NDArray[np.uint64]) -> dict[str, NDArray[Any]]:

@@ -126,6 +126,8 @@ class _Generator:
         self.chip = mapping.chip
         self.network = layout.network
         self.trace, self.steps = trace, steps
+        # What a sense amplifier compares is not to be had.
+        self.taps = trace and not mapping.chip.sense_amplifier
         self.sent = sent_layers(layout.network, trace)
         self.memories = Memories(self.chip)
         self.builder = Builder(self.chip)
@@ -256,7 +258,7 @@ class _Generator:
             self.memories,
             self.mapping.layer(task.name),
             moved,
-            tap=self.trace or task.layer.share,
+            tap=self.taps or task.layer.share,
             reads=() if task.direct else self.regions(task.reads),
             writes=self.regions(task.writes),
             source=self.root(task.layer.input) if task.direct else "",
@@ -423,7 +425,7 @@ class _Generator:
         builder.set(Reg.SCHEDULE, int(zero_skip))
         for value in chip.budget_values:
             builder.set(Reg.ROWS_PER_READ, value)
-        builder.set(Reg.PLANES, chip.passes)
+        builder.set(Reg.PLANES, chip.used_passes)
         with builder.loop(0):
             for task in self.layout.begin:
                 builder.note = f"state {task.name}: begin"
@@ -486,7 +488,7 @@ class _Generator:
         for work in self.layout.work:
             shape = self.network.shape(work.tensor)
             linear = any(isinstance(task, Linear) for task in work.tasks)
-            if self.trace and linear and not is_share(work.layer):
+            if self.taps and linear and not is_share(work.layer):
                 yield f"{work.layer.name}.acc", shape
             if work.layer.name in self.sent:
                 yield work.layer.name, shape

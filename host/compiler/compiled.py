@@ -204,6 +204,7 @@ class CompiledNetwork:
             adc_bits=chip.adc_bits,
             lanes=chip.lanes,
             adc_step=chip.adc_step,
+            thresholds=spec.thresholds,
             yield_map=self.fault_maps.get(array),
             headroom=self.headroom,
         )
@@ -221,7 +222,8 @@ class CompiledNetwork:
         """Names of the tensors that a run returns, in the order of the network."""
         lowered = lower_softmax(self.network)
         sent = sent_layers(lowered, self.trace)
-        sums = {m.layer.name for m in self.mapping.layers} if self.trace else set()
+        taps = self.trace and not self.chip.sense_amplifier
+        sums = {m.layer.name for m in self.mapping.layers} if taps else set()
         if self.partition is not None:
             origins = {piece.layer.name: piece.origin.name for piece in self.partition.pieces}
             sums = {origins[name] for name in sums}

@@ -131,10 +131,15 @@ class LinearEmitter:
         """
         builder, task = self.builder, self.task
         layer = task.layer
-        builder.quant(layer.zero_point, layer.clip_low, layer.clip_high)
         if builder.chip.input_code.has_zero:
             builder.set(Reg.ZERO, self.mapped.zero)
-        table = self.memories.table(layer.table, layer.name)
+        if builder.chip.sense_amplifier:
+            # The codes are what it gave.
+            builder.quant(0, 0, 1)
+            table = None
+        else:
+            builder.quant(layer.zero_point, layer.clip_low, layer.clip_high)
+            table = self.memories.table(layer.table, layer.name)
         first = int(task.target.min()) if self.mapped.slots is None else self._placed()
         steps = [task.source_steps, task.target_steps]
         if task.partials:

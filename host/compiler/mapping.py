@@ -372,6 +372,8 @@ def map_layout(layout: Layout, chip: Chip, conv_mapping: ConvMapping = "rows") -
             key = (
                 id(task.layer.weights),
                 getattr(task.layer, "groups", 1),
+                # Thresholds are those of a layer.
+                task.layer.name if chip.sense_amplifier else "",
                 made.input_order.tobytes(),
                 None if made.outputs is None else made.outputs.tobytes(),
             )

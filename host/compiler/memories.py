@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...arch.chip import Chip
 from ...arch.errors import CapacityError
-from ...arch.formats import MAX_SHIFT
+from ...arch.formats import MAX_SHIFT, RequantScale
 from ..graph import Conv, Dense
 
 __all__ = ["Memories", "next_power"]
@@ -43,6 +43,10 @@ class Memories:
         constants : int64 [n]
             Added to the bias, in units of a core's sums.
         """
+        if self.chip.sense_amplifier:
+            one = RequantScale.from_float(1.0)
+            words = [one.mantissa << 32 | one.shift << 56 if j >= 0 else 0 for j in outputs]
+            return self._add(words, layer.name)
         unit = self.chip.cell_code.sum_unit
         # Sums in halves: a factor half as large, which a shift by one more is.
         halved = unit.bit_length() - 1

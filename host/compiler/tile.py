@@ -11,6 +11,7 @@ from ...arch.errors import ConfigError
 from ...behavioral.devices import Device
 from ...behavioral.program import ArraySpec, TileProgram
 from ..graph import Network, lower_softmax
+from .binary import array_thresholds, check_binary
 from .codegen import Code, generate
 from .compiled import CompiledNetwork
 from .layout import plan_layout
@@ -119,9 +120,15 @@ def compile_tile(
         layout = plan_layout(lowered, stored, neighbours)
     _check_sums(mapping)
     _check_codes(mapping)
+    check_binary(lowered, mapping)
     code = generate(mapping, layout, trace=options.trace, steps=steps, neighbours=neighbours)
     specs = {
-        block.core: ArraySpec(block.core, m.levels(block, chip), m.flips(block, chip))
+        block.core: ArraySpec(
+            block.core,
+            m.levels(block, chip),
+            m.flips(block, chip),
+            array_thresholds(m, block, chip),
+        )
         for m in mapping.layers
         for block in m
     }
