@@ -39,6 +39,12 @@ def _to_sums(products: Floating, bias: NDArray[np.int32], name: str) -> NDArray[
     return result
 
 
+def _counted(codes: NDArray[np.uint8], layer: DenseLike | ConvLike) -> NDArray[np.uint8]:
+    """What codes count for: themselves, but for inputs that are stochastic streams."""
+    counts: NDArray[np.uint8] | None = getattr(layer, "counts", None)
+    return codes if counts is None else counts[codes]
+
+
 def dense_accumulate(codes: NDArray[np.uint8], layer: DenseLike) -> NDArray[np.int32]:
     """``codes @ weights.T + bias``.
 
@@ -63,6 +69,7 @@ def dense_accumulate(codes: NDArray[np.uint8], layer: DenseLike) -> NDArray[np.i
     if codes.ndim < 2 or codes.shape[-1] != inputs:
         raise ValueError(f"Codes must have the shape [n, {inputs}], not {list(codes.shape)}")
     kind = _exact_type(layer.weights)
+    codes = _counted(codes, layer)
     return _to_sums(codes.astype(kind) @ layer.weights.T.astype(kind), layer.bias, layer.name)
 
 
@@ -94,7 +101,7 @@ def conv_accumulate(codes: NDArray[np.uint8], layer: ConvLike) -> NDArray[np.int
     kind = _exact_type(layer.weights)
     top, left, bottom, right = layer.pads
     border = ((0, 0), (0, 0), (top, bottom), (left, right))
-    padded = np.pad(codes, border, constant_values=layer.pad_code)
+    padded = _counted(np.pad(codes, border, constant_values=layer.pad_code), layer)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, layer.dilations, strict=True)]
     windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(2, 3))
     (down, right_), (dy, dx) = layer.strides, layer.dilations

@@ -24,6 +24,7 @@ from .mapping import Mapping as LayerMapping
 from .mesh import compile_mesh
 from .partition import MAX_TILES, partition
 from .placement import FaultMaps, check_fault_maps
+from .streams import stream_network
 from .tensors import is_view
 from .tile import Options, compile_tile
 
@@ -125,6 +126,7 @@ def compile_network(
     device = with_drivers(device, candidates[0])
     if headroom is not None and not 0 < headroom <= 1:
         raise ConfigError(f"The headroom must be above 0 and at most 1, not {headroom}")
+    network = stream_network(network, candidates[0])
     _check_work(network, steps)
     options = Options(device, seed, trace, headroom, steps, conv_mapping, calibration)
     if not place_around_faults:

@@ -41,6 +41,8 @@ class Conv:
     pads : (top, left, bottom, right)
     pad_code : int
         The internal zero point of the input.
+    counts : uint8 [256], optional
+        As those of :class:`~.dense.Dense`.
     """
 
     kind: ClassVar[str] = "Conv"
@@ -66,6 +68,7 @@ class Conv:
     pre_output: str | None = None
     partials: tuple[str, ...] = ()
     share: bool = False
+    counts: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         shape = self.weights.shape

@@ -47,6 +47,9 @@ class Dense:
         Outputs of shares of the same layer, which are added to its sums.
     share : bool
         The output is the sums themselves, four bytes each (a last axis of 4, the lowest first).
+    counts : uint8 [256], optional
+        What an input code counts for, where inputs are stochastic streams: the passes that it is
+        driven in. Itself by default.
 
     Raises
     ------
@@ -72,6 +75,7 @@ class Dense:
     pre_output: str | None = None
     partials: tuple[str, ...] = ()
     share: bool = False
+    counts: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if self.weights.ndim != 2 or 0 in self.weights.shape:
