@@ -5,12 +5,14 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
-from graph_cases import Maker
+from graph_cases import Maker, random_inputs
 
 from ohmtwin.arch.chip import Chip
+from ohmtwin.host.compiler.network import compile_network
 from ohmtwin.host.graph import Conv, Dense, Network
+from ohmtwin.host.targets import connect
 
-__all__ = ["ENCODED", "encoded_network"]
+__all__ = ["ENCODED", "assert_clocked", "encoded_network"]
 
 _SMALL = Chip(
     name="encoded",
@@ -99,3 +101,15 @@ def encoded_network(chip: Chip, seed: int = 1) -> Network:
             shift=(layer.shift - int(np.log2(wider))).astype(np.uint8),
         )
     return m.network(m.layers[-1].output)
+
+
+def assert_clocked(chip: Chip, seed: int = 1) -> None:
+    """Every tensor and every counter of a noisy run, fast and on the Verilated tile."""
+    network = encoded_network(chip, seed)
+    one = compile_network(network, chip=chip, device="rram", seed=3)
+    codes = random_inputs(network, 3)
+    with connect("fast", one) as fast, connect("verilator", one) as clocked:
+        wanted, found = fast.run(codes), clocked.run(codes)
+        for name, values in wanted.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+        assert fast.counters == clocked.counters

@@ -74,6 +74,7 @@ class TileModel:
     ----------
     chip : Chip
     levels : uint8 [rows, cols] a core
+    flags : bool [cols] a core, on chips with flipped columns
     params, tables : words and codes as the host writes them
     inputs : words that the host sends
     """
@@ -83,6 +84,7 @@ class TileModel:
     params: list[int]
     tables: NDArray[np.uint8]
     inputs: list[int]
+    flags: list[NDArray[np.bool_]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
 
@@ -252,10 +254,17 @@ class TileModel:
         self.free_at[core] = t + busy + 1
         for k, amount in enumerate((reads, reads * beats, busy, stalls)):
             self.core_counters[core][k] += amount
-        weights = np.array(chip.column_weights)
-        cells = self.levels[core][:rows].reshape(rows, chip.outputs, -1) @ weights
+        levels = self.levels[core].astype(np.int64)
+        if self.flags:
+            levels = np.where(self.flags[core], chip.cell_code.top - levels, levels)
+        sums = x @ levels[:rows]
+        if chip.cell_code.complement_rows and not self.regs[Reg.SCHEDULE]:
+            # The other row of an input is driven in planes in which its bit is not set.
+            other = ((1 << self.regs[Reg.PLANES]) - 1) - x
+            sums += other @ levels[chip.rows // 2 :][:rows]
         done = beats * chip.lanes // chip.columns_per_output
-        self.acc[core, :done] = (x @ cells)[:done]
+        weighed = sums.reshape(chip.outputs, -1) @ np.array(chip.column_weights)
+        self.acc[core, :done] = weighed[:done]
 
     def _req(self, op: Instruction, t: int) -> int:
         chip, w, outputs = self.chip, self.chip.outputs_per_beat, op["outputs"]
@@ -268,7 +277,7 @@ class TileModel:
         mantissa, shift = words >> 32 & 0xFFFFFF, words >> 56
         cores = list(self._cores(op))
         xsum = sum(self.sums[c] for c in cores)
-        drained = self.acc[cores, : beats * w].sum(axis=0) - 128 * xsum
+        drained = self.acc[cores, : beats * w].sum(axis=0) - chip.sum_weight * xsum
         if op["vector"]:
             drained = np.resize(drained, beats * w) * bool(cores) + self.elements[: beats * w]
         sums = ((drained + bias) & 0xFFFFFFFF).astype(np.uint32).view(np.int32).astype(np.int64)

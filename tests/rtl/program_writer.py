@@ -61,16 +61,16 @@ class ProgramWriter:
         row = 8 * self.pick(0, 1)
         stands = self.size  # what A0 has grown to, if that is of use
         for _ in range(self.pick(1, 3)):
-            if row >= self.chip.rows:
+            if row >= self.chip.input_rows:
                 break
             source, repeats = Source(self.pick(0, 1)), 0
             if source is Source.HOST:
-                bytes_ = self.pick(1, self.chip.rows - row)
+                bytes_ = self.pick(1, self.chip.input_rows - row)
                 self.add(Opcode.SYNC, in_words=-(-bytes_ // 8))
             elif stands < self.size and self.pick(0, 1):
-                bytes_ = self.pick(1, min(self.chip.rows - row, self.size - stands))
+                bytes_ = self.pick(1, min(self.chip.input_rows - row, self.size - stands))
             else:
-                bytes_, repeats = self.runs(self.chip.rows - row, 31)
+                bytes_, repeats = self.runs(self.chip.input_rows - row, 31)
                 stands = self.lines[-1]["value"]
             step = self.pick(0, 1)
             self.add(
@@ -155,7 +155,10 @@ class ProgramWriter:
             self.load(cores)
             words = pick(1, chip.acc_words)
             self.add(
-                Opcode.MVM, rows=pick(1, chip.rows), beats=words * chip.beats_per_word, cores=cores
+                Opcode.MVM,
+                rows=pick(1, chip.input_rows),
+                beats=words * chip.beats_per_word,
+                cores=cores,
             )
             self.filler()
             self.drain(words * chip.outputs_per_beat, cores=cores)

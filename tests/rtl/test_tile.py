@@ -11,7 +11,7 @@ from tile_host import Host, run_tile, small_chip
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.formats import RequantScale
 from ohmtwin.arch.isa import Instruction, Opcode, assemble
-from ohmtwin.arch.messages import Kind
+from ohmtwin.arch.messages import CORE_FLAGS, Kind
 from ohmtwin.arch.registers import (
     ID_MAGIC,
     ID_VERSION,
@@ -48,7 +48,8 @@ def _compare(
     levels, params = _levels(chip, rng), _params(chip, rng)
     tables = rng.integers(0, 256, (chip.tables, 256)).astype(np.uint8)
     data = rng.integers(0, 256, 8 * chip.data_words).astype(np.uint8)
-    model = TileModel(chip, levels, params, tables, list(inputs))
+    flags = [rng.random(chip.cols) < 0.5 for _ in range(chip.cores)] if chip.flag_words else []
+    model = TileModel(chip, levels, params, tables, list(inputs), flags)
     model.data[:] = data
     model.run(program)
     # What the program leaves would fill the FIFO and hold up the messages behind it.
@@ -57,6 +58,11 @@ def _compare(
     async def body(host: Host) -> None:
         host.program(program, params, tables)
         host.send(Kind.WRITE_DATA, [int(w) for w in data.view("<u8")])
+        for core, columns in enumerate(flags):
+            words = np.zeros(64 * CORE_FLAGS, np.bool_)
+            words[: chip.cols] = columns
+            packed = np.packbits(words, bitorder="little").view("<u8")
+            host.send(Kind.WRITE_FLAGS, [int(w) for w in packed], CORE_FLAGS * core)
         host.control(Control.RUN, Control.CLEAR)
         host.send(Kind.INPUT, inputs)
         status = await host.settle()
@@ -114,6 +120,11 @@ CHIPS = {
     "W=1, two beats a word": small_chip(lanes=2, cores=2),
     "W=4, cells of 4 bits": small_chip(cell_bits=4, adc_bits=7, cores=2, tables=16),
     "W=8, one word": small_chip(lanes=32, rows=40),
+    "differential": small_chip(weight_encoding="differential", cores=2),
+    "flipped": small_chip(weight_encoding="flipped", cols=80, cores=3),
+    "xnor": small_chip(
+        weight_encoding="xnor", cell_bits=1, rows=32, row_schedule="baseline", cores=2
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from ohmtwin.arch.chip import Chip
 from ohmtwin.behavioral.core import MvmConfig
 from ohmtwin.behavioral.image import ArrayImage
 
-__all__ = ["CHIPS", "Product", "core_image", "core_products"]
+__all__ = ["CHIPS", "Product", "core_flips", "core_image", "core_products"]
 
 CHIPS = {
     # Two groups of rows, so that reads cross them; two outputs a beat.
@@ -19,6 +19,18 @@ CHIPS = {
     "narrow": Chip(cores=1, rows=32, cols=32, cell_bits=1, lanes=4, adc_bits=5, rows_per_read=8),
     # Under an AB code: two lanes of its unit, one codeword a beat each.
     "coded": Chip(cores=1, rows=32, cols=32, lanes=16, rows_per_read=8, code_a=69, code_b=3),
+    # Signed columns, the signs of an output in beats of their own.
+    "paired": Chip(
+        cores=1, rows=32, cols=32, lanes=4, rows_per_read=8, weight_encoding="differential"
+    ),
+    # Columns that hold the complement; two words of flags.
+    "flipped": Chip(cores=1, rows=32, cols=80, lanes=8, rows_per_read=8, weight_encoding="flipped"),
+    # Inputs with two rows; a weight takes four bits.
+    "agreeing": Chip(
+        **{"cores": 1, "rows": 64, "cols": 32, "cell_bits": 1, "lanes": 8, "adc_bits": 6},
+        **{"rows_per_read": 8, "row_schedule": "baseline"},
+        **{"weight_encoding": "xnor", "weight_bits": 4},
+    ),
 }
 
 
@@ -36,6 +48,13 @@ def core_image(chip: Chip, noise: float, seed: int = 5) -> ArrayImage:
         adc_bits=chip.adc_bits,
         lanes=chip.lanes,
     )
+
+
+def core_flips(chip: Chip, seed: int = 6) -> NDArray[np.bool_] | None:
+    """Flags of a chip that has them, about half of them set."""
+    if not chip.flag_words:
+        return None
+    return np.random.default_rng(seed).random(chip.cols) < 0.5
 
 
 @dataclass(frozen=True)
@@ -64,20 +83,21 @@ def core_products(chip: Chip, seed: int, count: int = 14) -> list[Product]:
     """Random products: all modes, sparse and dense, part of the rows and of the columns."""
     rng = np.random.default_rng(seed)
     most = ((1 << chip.adc_bits) - 1) // ((1 << chip.cell_bits) - 1)
+    inputs = chip.input_rows
     products = []
     for i in range(count):
         density = rng.choice([0.0, 0.1, 0.5, 1.0], p=[0.1, 0.3, 0.3, 0.3])
-        x: NDArray[np.int64] = rng.integers(0, 256, chip.rows) * (rng.random(chip.rows) < density)
+        x: NDArray[np.int64] = rng.integers(0, 256, inputs) * (rng.random(inputs) < density)
         if i % 5 == 4:
             x &= 0b10010110  # planes without a bit
         words = chip.beats // chip.beats_per_word
         products.append(
             Product(
                 x=[int(v) for v in x],
-                rows=int(rng.choice([chip.rows, rng.integers(1, chip.rows + 1)])),
+                rows=int(rng.choice([inputs, rng.integers(1, inputs + 1)])),
                 beats=int(rng.choice([words, rng.integers(1, words + 1)])) * chip.beats_per_word,
-                zero_skip=bool(rng.integers(2)),
-                rows_per_read=1 if i == 6 else int(rng.integers(3, min(most, chip.rows) + 1)),
+                zero_skip=bool(rng.integers(2)) and not chip.cell_code.complement_rows,
+                rows_per_read=1 if i == 6 else int(rng.integers(3, min(most, inputs) + 1)),
                 planes=int(rng.choice([8, rng.integers(1, 9)])),
             )
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cases import CHIPS, Product, core_image
+from cases import CHIPS, Product, core_flips, core_image
 from cocotb.triggers import ReadOnly, RisingEdge
 
 from ohmtwin.arch.chip import Chip
@@ -72,6 +72,10 @@ class TB:
         if self.coded:
             for name in ("event_select", "write_correction", "correction_addr", "correction"):
                 getattr(dut, name).value = 0
+        self.flips = core_flips(CHIP)
+        if self.flips is not None:
+            for name in ("write_flags", "flags_addr", "flags"):
+                getattr(dut, name).value = 0
         if DPI is None:
             engine = {"numpy": Crossbar, "c": CCrossbar}[parameters()["engine"]]
             self.macro = CrossbarModel(
@@ -126,6 +130,18 @@ class TB:
             await RisingEdge(dut.clk)
             dut.write_correction.value = 0
 
+    async def load_flags(self) -> None:
+        dut = self.dut
+        if self.flips is None:
+            return
+        for word in range(CHIP.flag_words):
+            part = self.flips[64 * word : 64 * word + 64]
+            dut.write_flags.value = 1
+            dut.flags_addr.value = word
+            dut.flags.value = sum(1 << int(k) for k in np.flatnonzero(part))
+            await RisingEdge(dut.clk)
+            dut.write_flags.value = 0
+
     async def load(self, x: list[int]) -> None:
         dut = self.dut
         for word in range(0, len(x), 8):
@@ -175,7 +191,7 @@ class TB:
         hit("empty_plane", bool(empty) and product.zero_skip)
         hit("no_read", len(self.reads) == before)
         hit("few_planes", product.planes < 8)
-        hit("part_of_rows", product.rows < CHIP.rows)
+        hit("part_of_rows", product.rows < CHIP.input_rows)
 
     async def drain(self, words: int) -> tuple[list[int], int]:
         """Sums of the first words, and the sum of the activations."""
@@ -221,6 +237,7 @@ async def products(dut: Any) -> None:
     tb = TB(dut)
     await start(dut.clk, dut.rst)
     await tb.load_corrections()
+    await tb.load_flags()
     sums, activations, counters, events, made = [], [], [], [], []
     for fields in parameters()["products"]:
         product = Product(**fields)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from cases import CHIPS, Product, core_image
+from cases import CHIPS, Product, core_flips, core_image
 from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip
@@ -73,7 +73,9 @@ def check_core(
     counters = np.zeros((len(products), 4), np.int64)
     events = np.zeros((len(products), len(chip.events)), np.int64)
     for i, product in enumerate(products):
-        result = core_mvm(array, np.array([product.x], np.uint8), product.config(chip))
+        x = np.zeros((1, chip.rows), np.uint8)
+        x[0, : len(product.x)] = product.x
+        result = core_mvm(array, x, product.config(chip), flips=core_flips(chip))
         acc[i, : result.acc.shape[1]] = result.acc[0]
         reads = int(result.reads[0])
         events[i] = result.events[list(chip.events)]

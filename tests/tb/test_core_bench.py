@@ -55,6 +55,13 @@ def test_under_a_code(served: str, tmp_path: Path) -> None:
     check_core(built, "coded", engine, products, tmp_path, stalls="sometimes", noise=0.6)
 
 
+@pytest.mark.parametrize("chip", ["paired", "flipped", "agreeing"])
+def test_weight_encodings(chip: str, tmp_path: Path) -> None:
+    built, engine = built_for("icarus-numpy", chip)
+    products = core_products(CHIPS[chip], seed=15, count=8)
+    check_core(built, chip, engine, products, tmp_path, stalls="sometimes", noise=0.6)
+
+
 def test_products_cover_what_they_are_for(tmp_path: Path) -> None:
     """The other tests prove little if their products never do what is hard."""
     built, engine = built_for("verilator-c", "wide")
