@@ -3,6 +3,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -108,3 +109,39 @@ def test_wrong_adc_in_a_file_is_one_sentence(tmp_path: Path) -> None:
         load_chip(path)
     assert "narrow.toml" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+BITS = {"weight_encoding": "xnor", "cell_bits": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"weight_bits": 3}, r"weight_bits must be 1, 2, 4 or 8, not 3"),
+        ({"weight_bits": 2, "cell_bits": 4}, r"wider than a weight of 2; set cell_bits = 2 or"),
+        ({"weight_bits": 1, "cell_bits": 1}, r"the encoding offset cannot hold; set .* = 'xnor'"),
+        ({"weight_encoding": "xnor"}, r"in cells of 1 bit, not 2; set cell_bits = 1"),
+        (BITS, r"drives a row for every input, .* set row_schedule = 'baseline'"),
+        ({**BITS, "rows": 120}, r"rows must be a multiple of 16 .* not 120"),
+        ({**BITS, "row_schedule": "baseline", "rows": 16}, r"rows of an array \(8\), not 16"),
+        ({"weight_encoding": "ternary"}, r"ternary weights have 2 bits, not 8"),
+        ({"weight_encoding": "ternary", "weight_bits": 2}, r"cells of 1 bit, not 2"),
+        ({"weight_encoding": "flipped", "code_a": 69}, r"an AN code is for the encoding offset"),
+        (
+            {"weight_encoding": "flipped", "rows_per_read": 22, "adc_bits": 5},
+            r"22 rows of 2-bit cells need an ADC of 6 bits, 5 were given; .* rows_per_read to 21",
+        ),
+    ],
+)
+def test_encodings_that_cells_cannot_hold(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Chip(**fields)
+
+
+def test_encodings_at_their_default_leave_the_hash_alone() -> None:
+    chip = Chip()
+    assert chip.with_(weight_encoding="offset", weight_bits=8).structure_hash == chip.structure_hash
+    assert not {"weight_encoding", "weight_bits"} & chip.structure.keys()
+    others = [chip.with_(weight_encoding="differential"), chip.with_(weight_bits=4)]
+    others.append(chip.with_(weight_encoding="flipped"))
+    assert len({one.structure_hash for one in (chip, *others)}) == 4

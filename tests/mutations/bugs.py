@@ -10,6 +10,7 @@ __all__ = [
     "COMBINE",
     "CONTROLLER",
     "ELEMENTS",
+    "ENCODINGS",
     "GATHER",
     "LOADER",
     "NETWORK",
@@ -86,6 +87,47 @@ CODE = _named(
         "ohmtwin.rtl.combine",
         "with m.If(here[0]):",
         "with m.If(Const(1)):",
+    ),
+)
+
+ENCODINGS = _named(
+    Mutation(
+        "negative columns add to the sum",
+        "ohmtwin.rtl.combine",
+        "return total + moved if weight > 0 else total - moved",
+        "return total + moved",
+    ),
+    Mutation(
+        "columns of a later beat lose their sign",
+        "ohmtwin.rtl.combine",
+        "return moved if weight > 0 else -moved",
+        "return moved",
+    ),
+    Mutation(
+        "flipped columns are put right by the rows of the next read",
+        "ohmtwin.rtl.combine",
+        """        with m.If(self.begin):
+            m.d.sync += full.eq""",
+        """        with m.If(self.begin | self.beat):
+            m.d.sync += full.eq""",
+    ),
+    Mutation(
+        "the second word of flags is that of the first",
+        "ohmtwin.rtl.combine",
+        "read.addr.eq(beat[beats.bit_length() - 1 :])",
+        "read.addr.eq(0)",
+    ),
+    Mutation(
+        "rows whose bit is not set are driven in their first row",
+        "ohmtwin.rtl.core",
+        "return Cat(plan.rows, plan.others)",
+        "return Cat(plan.rows | plan.others, plan.others)",
+    ),
+    Mutation(
+        "a read keeps other rows of the read before",
+        "ohmtwin.rtl.scheduler",
+        "*(whole.eq(0) for whole, _, _ in driving),\n                need.eq(per_read)",
+        "taken.eq(0),\n                need.eq(per_read)",
     ),
 )
 

@@ -12,6 +12,7 @@ from bugs import (
     COMBINE,
     CONTROLLER,
     ELEMENTS,
+    ENCODINGS,
     GATHER,
     LOADER,
     NETWORK,
@@ -37,6 +38,14 @@ def check(module: str, name: str, *args: Any) -> Callable[[], None]:
 def code_checks() -> None:
     importlib.import_module("test_ancode").test_as_the_reference("AB, slices")
     importlib.import_module("test_core").test_products_under_a_code("a beat a word", 0.0)
+
+
+def encoding_checks() -> None:
+    module = importlib.import_module("test_core_encodings")
+    for chip in ("differential, an output a beat", "differential, a sign a beat", "binary"):
+        module.test_products(chip, 0.0)
+    module.test_flags_can_be_written_anew()
+    module.test_products("flipped, two beats a word", 0.0)
 
 
 def requantizer_checks() -> None:
@@ -90,6 +99,7 @@ def writer_checks() -> None:
 BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "scheduler": (SCHEDULER, check("test_scheduler", "test_reads_and_cycles", 40, 16, 0.7)),
     "slice combine": (COMBINE, check("test_combine", "test_sums", 2, 8)),
+    "weight encodings": (ENCODINGS, encoding_checks),
     "AN code": (CODE, code_checks),
     "requantizer": (REQUANTIZER, requantizer_checks),
     "gather": (GATHER, check("test_gather", "test_reads_and_cycles")),
