@@ -33,7 +33,7 @@ _OPTIONS: frozenset[str] = frozenset(
         *("adc_clip", "adc_step"),
         *("code_a", "code_b", "code_errors"),
         *("input_encoding", "stream_length"),
-        *("program_verify", "row_budgets", "sense_amplifier"),
+        *("arrays_per_core", "program_verify", "row_budgets", "sense_amplifier"),
         *("weight_encoding", "weight_bits"),
     }
 )
@@ -94,6 +94,12 @@ class Chip(ChipFields):
             raise ValueError(
                 f"program_verify is for a tile alone: the tiles of a mesh of {self.mesh[0]} x "
                 f"{self.mesh[1]} take no write messages; leave out mesh, or program_verify"
+            )
+        if self.arrays_per_core > 1 and (self.program_verify or self.flag_words):
+            what = "program_verify" if self.program_verify else "the encoding flipped"
+            raise ValueError(
+                f"{what} is for cores with one array, not with {self.arrays_per_core}; leave out "
+                f"arrays_per_core, or {what}"
             )
         words = ("program_words", "data_words", "param_words", "tables", "fifo_words", "slot_words")
         for key in (*words, "packet_words"):
@@ -413,6 +419,21 @@ class Chip(ChipFields):
     def network(self) -> dict[str, int]:
         """The fields that shape routers and network interfaces; a tile alone has neither."""
         return {k: v for k, v in self.model_dump().items() if k in _NETWORK}
+
+    @property
+    def arrays(self) -> int:
+        """Arrays of a tile."""
+        return self.cores * self.arrays_per_core
+
+    def array_number(self, core: int, array: int = 0) -> int:
+        """Number of an array of a core among those of its tile; with cores counted over all tiles,
+        among those of the chip."""
+        return core * self.arrays_per_core + array
+
+    @property
+    def array_bits(self) -> int:
+        """Width of an array's number in its core; 0 where there is one."""
+        return (self.arrays_per_core - 1).bit_length()
 
     @property
     def tiles(self) -> int:

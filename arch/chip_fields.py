@@ -33,6 +33,9 @@ class ChipFields(BaseModel):
     cores: int = Field(default=4, ge=1, le=32)
     """Cores (arrays with their periphery) in the tile."""
 
+    arrays_per_core: int = Field(default=1, ge=1, le=64)
+    """Arrays that take turns behind the ADCs of a core (weight rotation)."""
+
     rows: int = Field(default=128, ge=8, le=256, multiple_of=8)
     """Rows of an array."""
 

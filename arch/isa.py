@@ -85,6 +85,9 @@ class Reg(IntEnum):
     """f of VEC, 32 bits, two's complement."""
     ZERO = 15
     """What LOAD takes off activations, 8 bits; only on chips with the sign-magnitude encoding."""
+    KEEP = 16
+    """1: a product adds to the accumulators of its core, and a LOAD to the sum of activations, as
+    they are. Only where a core has several arrays."""
 
 
 class Source(IntEnum):
@@ -157,7 +160,7 @@ class Format:
 
 _CORES = Field("cores", 32, 32, "one bit a core")
 _VALUE = Field("value", 32, 32, "immediate", signed=True)
-_REG = Field("reg", 5, 4, "register", values=Reg)
+_REG = Field("reg", 5, 5, "register", values=Reg)
 _WORDS = Field("words", 12, 16, "64-bit words")
 
 
@@ -212,6 +215,7 @@ FORMATS: Mapping[Opcode, Format] = MappingProxyType(
             (
                 Field("rows", 5, 9, "rows in use, 1 to 256"),
                 Field("beats", 16, 10, "beats of a read: columns in use / lanes"),
+                Field("array", 26, 6, "which array of each core"),
                 _CORES,
             ),
         ),

@@ -35,7 +35,7 @@ class _Tile(ctypes.Structure):
     _fields_ = (
         *(
             (name, ctypes.c_int32)
-            for name in ("cores", "rows", "outputs", "lanes", "latency", "sum_weight")
+            for name in ("cores", "rows", "outputs", "lanes", "latency", "sum_weight", "per_core")
         ),
         *(
             (name, ctypes.c_void_p)
@@ -66,11 +66,11 @@ class CTile:
         From :func:`common_library`.
     program : TileProgram
     arrays : mapping of int to CCrossbar
-        By core.
+        By number in the tile.
     memories : MemoriesLike
         Changed in place.
     words : mapping of int to int32 array
-        What the arrays are meant to hold, by core, where it is known: see ``core_mvm``.
+        What the arrays are meant to hold, by number, where it is known: see ``core_mvm``.
     events : int64 array [EVENTS, cores]
         Added to.
     """
@@ -88,12 +88,12 @@ class CTile:
         self._run = lib.ohm_tile_run
         # All that the structure points to must live as long as it.
         self._arrays = dict(arrays)
-        self._handles = (ctypes.c_void_p * chip.cores)(
-            *(arrays[c].handle if c in arrays else None for c in range(chip.cores))
+        self._handles = (ctypes.c_void_p * chip.arrays)(
+            *(arrays[n].handle if n in arrays else None for n in range(chip.arrays))
         )
         self._words = dict(words)
-        self._word_places = (ctypes.c_void_p * chip.cores)(
-            *(words[c].ctypes.data if c in words else None for c in range(chip.cores))
+        self._word_places = (ctypes.c_void_p * chip.arrays)(
+            *(words[n].ctypes.data if n in words else None for n in range(chip.arrays))
         )
         self._events = events
         self._flips = {
@@ -121,6 +121,7 @@ class CTile:
             chip.outputs_per_beat,
             vector_latency(chip),
             chip.sum_weight,
+            chip.arrays_per_core,
             ctypes.addressof(self._handles),
             ctypes.addressof(self._flags),
             *(a.ctypes.data for a in self._kept),

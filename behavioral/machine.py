@@ -117,12 +117,13 @@ class Machine:
         for spec, array in zip(program.arrays, arrays, strict=True):
             if array.image.g.shape != (chip.rows, chip.cols):
                 raise InputError(
-                    f"Core {spec.core} needs an array of {chip.rows} x {chip.cols} cells, not "
+                    f"{program.place_of(spec).capitalize()} needs an array of {chip.rows} x "
+                    f"{chip.cols} cells, not "
                     f"{array.image.rows} x {array.image.cols}"
                 )
         self._program = program
-        by_core = {s.core: array for s, array in zip(program.arrays, arrays, strict=True)}
-        self._executor = Executor(program, by_core)
+        by_number = dict(zip(program.array_numbers, arrays, strict=True))
+        self._executor = Executor(program, by_number)
         self._instructions = 0
         self._places = Places(chip)
         self._written = np.zeros(self._places.count, dtype=np.bool_)

@@ -66,16 +66,16 @@ class Tally:
 
 
 def _words(program: TileProgram) -> dict[int, NDArray[np.int32]]:
-    """What the arrays are meant to hold, by core: int32 [rows, outputs], without the code's
+    """What the arrays are meant to hold, by number: int32 [rows, outputs], without the code's
     factor."""
     chip = program.chip
     weights = np.array(chip.column_weights, dtype=np.int32)
     shape = (chip.rows, chip.outputs, chip.columns_per_output)
     return {
-        spec.core: spec.levels[:, : chip.outputs * shape[2]].reshape(shape).astype(np.int32)
+        number: spec.levels[:, : chip.outputs * shape[2]].reshape(shape).astype(np.int32)
         @ weights
         // chip.stored_factor
-        for spec in program.arrays
+        for number, spec in zip(program.array_numbers, program.arrays, strict=True)
     }
 
 
@@ -86,7 +86,7 @@ class Executor:
     ----------
     program : TileProgram
     arrays : mapping of int to array
-        By core.
+        By number in the tile.
     """
 
     def __init__(self, program: TileProgram, arrays: Mapping[int, Array]) -> None:
@@ -171,7 +171,9 @@ class Executor:
             given[place : place + count] = data[source : source + count]
         elif kind == Kind.MVM:
             for at in members(int(step["cores"])):
-                active.append(self._product(at, trace.configs[int(step["mode"])]))
+                active.append(
+                    self._product(at, trace.configs[int(step["mode"])], place, keep=bool(source))
+                )
         elif kind == Kind.REQ:
             self._requantize(step, given)
 
@@ -187,7 +189,7 @@ class Executor:
             memories.rows[at, row:end] = source
             memories.rows[at, end : -(-end // 8) * 8] = 0
             total = memories.sums[at : at + 1]
-            if row == 0:
+            if row == 0 and not step["mode"]:
                 total[:] = 0
             total += counts_of(source, self._program.chip.input_code).sum(dtype=np.int32)
 
@@ -211,15 +213,20 @@ class Executor:
         else:
             np.minimum(acc, v, out=acc)
 
-    def _product(self, at: int, config: core.MvmConfig) -> int:
-        """Returns the cycles that it keeps its core busy."""
-        array, x = self._arrays[at], self._memories.rows[at][None]
+    def _product(self, at: int, config: core.MvmConfig, turn: int, *, keep: bool) -> int:
+        """Of array ``turn`` of a core; returns the cycles that it keeps the core busy."""
+        number = self._program.chip.array_number(at, turn)
+        array, words = self._arrays[number], self._words.get(number)
+        x = self._memories.rows[at][None]
         if isinstance(array, Crossbar):
-            result = core.core_mvm(array, x, config, self._words.get(at), self._flips[at])
+            result = core.core_mvm(array, x, config, words, self._flips[at])
         else:
-            result = cengine.core_mvm(array, x, config, self._words.get(at), self._flips[at])
+            result = cengine.core_mvm(array, x, config, words, self._flips[at])
         reads, active, stall = (int(v[0]) for v in (result.reads, result.active, result.stall))
-        self._memories.acc[at, : config.outputs] = result.acc[0]
+        sums = self._memories.acc[at, : config.outputs]
+        if not keep:
+            sums[:] = 0
+        sums += result.acc[0]
         self.tally.core[:, at] += (reads, reads * config.beats, active, stall)
         self.tally.events[:, at] += result.events
         return active

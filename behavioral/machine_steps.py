@@ -21,7 +21,8 @@ class Kind(IntEnum):
     NONE = 0
     """Nothing: it only takes time."""
     LOAD_HOST = 1
-    """``count`` bytes from byte ``source`` of the input to rows ``place`` and up of ``cores``."""
+    """``count`` bytes from byte ``source`` of the input to rows ``place`` and up of ``cores``;
+    ``mode``: 1 if the sum of activations goes on at row 0."""
     LOAD = 2
     """``runs`` runs of ``count`` bytes, ``pitch`` apart, from byte ``source`` of data memory."""
     VEC = 3
@@ -31,7 +32,8 @@ class Kind(IntEnum):
     SEND = 5
     """``count`` bytes from byte ``source`` of data memory to byte ``place`` of the output."""
     MVM = 6
-    """Products of ``cores`` with configuration ``mode`` of the trace."""
+    """Products of array ``place`` of ``cores`` with configuration ``mode`` of the trace;
+    ``source``: 1 if they add to what the accumulators hold."""
     REQ = 7
     """``count`` outputs of ``cores`` to byte ``place``; ``source``: first parameter; ``mode``: 1 if
     one group of them serves all, plus 2 for the vector accumulators too; ``runs``: accumulator

@@ -205,11 +205,12 @@ class _Tracer(Walk):
                 f"ended just before"
             )
         self.loader = (mask, row + total)
+        keep = self.keeps()
         words = 0
         for word in range(row // 8, -(-(row + total) // 8)):
             words |= 1 << word
         for core in members(mask):
-            if row:
+            if row or keep:
                 self.need(self.places.sums + core)
             self.made.add(self.places.sums + core)
             self.rows[core] |= words
@@ -219,8 +220,16 @@ class _Tracer(Walk):
         if host:
             count = -(-size // 8)
             start = 8 * self.take(count)
-            return step(Kind.LOAD_HOST, mask, cycles=count + 1, source=start, place=row, count=size)
-        return step(Kind.LOAD, mask, place=row, **self.gather(instruction))
+            return step(
+                Kind.LOAD_HOST,
+                mask,
+                cycles=count + 1,
+                source=start,
+                place=row,
+                count=size,
+                mode=keep,
+            )
+        return step(Kind.LOAD, mask, place=row, mode=keep, **self.gather(instruction))
 
     def vector(self, instruction: Instruction) -> Step:
         element, op = instruction["element"], VecOp(instruction["op"])
@@ -307,14 +316,39 @@ class _Tracer(Walk):
             config = self.config(*key)
             self.known[key] = self.configs.setdefault(config, len(self.configs))
         wanted = (1 << -(-rows // 8)) - 1
+        turn, keep, words = instruction["array"], self.keeps(), beats // self.chip.beats_per_word
         for core in members(mask):
             self.check_zero(core, wanted)
+            self.check_array(core, turn)
             for word in members(wanted & ~self.rows[core]):
                 self.needs.setdefault(self.places.row_word(core, word), self.pc)
+            if keep:
+                self.goes_on(core, words)
             self.made.add(self.places.accumulators + core)
-            self.sums[core] = beats // self.chip.beats_per_word
+            self.sums[core] = words
             self.set_sums.add(core)
-        return step(Kind.MVM, mask, mode=self.known[key])
+        return step(Kind.MVM, mask, mode=self.known[key], place=turn, source=keep)
+
+    def keeps(self) -> int:
+        """Register KEEP, which cores with one array do not have."""
+        return self.register(Reg.KEEP) if self.chip.arrays_per_core > 1 else 0
+
+    def check_array(self, core: int, turn: int) -> None:
+        if self.chip.array_number(core, turn) in self.in_use and turn < self.chip.arrays_per_core:
+            return
+        own = [s.array for s in self.program.arrays if s.core == core]
+        raise self.bad(f"core {core} has no array {turn}; those that hold cells are {own}")
+
+    def goes_on(self, core: int, words: int) -> None:
+        """A product adds to the sums of a core."""
+        self.need(self.places.accumulators + core)
+        if core not in self.set_sums:
+            self.used_sums.add(core)
+        if self.sums[core] != words:
+            raise self.bad(
+                f"it adds {words} accumulator words to those of core {core}, which hold "
+                f"{self.sums[core]}"
+            )
 
     def check_zero(self, core: int, words: int) -> None:
         """Refuse rows that were not loaded with the ZERO that the product is told."""

@@ -25,7 +25,12 @@ NO_TABLE = NO_TAP = -1
 
 _SIGNED_24 = (-(1 << 23), (1 << 23) - 1)
 
-_RANGES = {Reg.PITCH: _SIGNED_24, Reg.SCALE: _SIGNED_24, Reg.ZERO: (0, 255)}
+_RANGES = {
+    Reg.PITCH: _SIGNED_24,
+    Reg.SCALE: _SIGNED_24,
+    Reg.ZERO: (0, 255),
+    Reg.KEEP: (0, 1),
+}
 """Values that registers hold, where they are shorter than an immediate."""
 
 Step = tuple[int, ...]
@@ -94,7 +99,8 @@ class Walk:
         self.round: dict[int, tuple[object, ...]] = {}
         """The state in which endless loops came round last, by their last instruction."""
 
-        self.all_cores = mask_of(spec.core for spec in program.arrays)
+        self.all_cores = mask_of({spec.core for spec in program.arrays})
+        self.in_use = set(program.array_numbers)
         self.does: dict[Opcode, Callable[[Instruction], Step]] = {
             Opcode.NOP: lambda _: PLAIN,
             Opcode.HALT: self.halt,
@@ -213,6 +219,8 @@ class Walk:
             raise self.bad(
                 f"chips with input_encoding = '{self.chip.input_encoding}' have no register ZERO"
             )
+        if reg == Reg.KEEP and self.chip.arrays_per_core == 1:
+            raise self.bad("cores have one array each, so there is no register KEEP")
         low, high = _RANGES.get(Reg(reg), (value, value))
         if not low <= value <= high:
             raise self.bad(f"register {Reg(reg).name} holds {low} to {high}")

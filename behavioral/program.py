@@ -37,7 +37,7 @@ class ProgramError(InputError):
 
 @dataclass(frozen=True, eq=False)
 class ArraySpec:
-    """The cells of one core in use.
+    """The cells of one array in use.
 
     Parameters
     ----------
@@ -49,12 +49,15 @@ class ArraySpec:
         Columns whose cells hold the complement, on chips of the encoding flipped.
     thresholds : int32 array [cols], optional
         Of sense amplifiers, as in :class:`~.image.ArrayImage`.
+    array : int
+        Which of the core's arrays.
     """
 
     core: int
     levels: NDArray[np.uint8]
     flips: NDArray[np.bool_] | None = None
     thresholds: NDArray[np.int32] | None = None
+    array: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +185,7 @@ class TileProgram:
     tables : uint8 array [chip.tables, 256]
         The code-to-code tables.
     arrays : tuple of ArraySpec
-        One a core in use.
+        Those in use.
     input : InputLayout
         Words of a sample.
     outputs : tuple of OutputSegment
@@ -242,18 +245,27 @@ class TileProgram:
     def _check_arrays(self) -> None:
         chip = self.chip
         cores = [spec.core for spec in self.arrays]
-        if len(set(cores)) != len(cores) or not all(0 <= c < chip.cores for c in cores):
+        each = chip.arrays_per_core
+        if (each == 1 and len(set(cores)) != len(cores)) or not all(
+            0 <= c < chip.cores for c in cores
+        ):
             raise ValueError(f"Arrays belong to different cores 0 to {chip.cores - 1}, not {cores}")
+        if not all(0 <= spec.array < each for spec in self.arrays):
+            found = [spec.array for spec in self.arrays]
+            raise ValueError(f"A core has arrays 0 to {each - 1}, not {found}")
+        if len(set(self.array_numbers)) != len(cores):
+            raise ValueError(f"Two arrays have the same place: {self.array_numbers}")
         for spec in self.arrays:
             levels = spec.levels
             if levels.dtype != np.uint8 or levels.shape != (chip.rows, chip.cols):
                 raise ValueError(
-                    f"Levels of core {spec.core} must be uint8 [{chip.rows}, {chip.cols}], "
+                    f"Levels of {self.place_of(spec)} must be uint8 [{chip.rows}, {chip.cols}], "
                     f"not {levels.dtype} {list(levels.shape)}"
                 )
             if levels.max() >> chip.cell_bits:
                 raise ValueError(
-                    f"Core {spec.core} has a cell of level {levels.max()}, a cell holds "
+                    f"{self.place_of(spec).capitalize()} has a cell of level {levels.max()}, a "
+                    f"cell holds "
                     f"{chip.cell_bits} bits"
                 )
             flips = spec.flips
@@ -287,6 +299,16 @@ class TileProgram:
         if not shapes.keys() >= self.shapes.keys():
             raise ValueError(f"No output holds {sorted(self.shapes.keys() - shapes.keys())}")
         object.__setattr__(self, "shapes", MappingProxyType(shapes))
+
+    @property
+    def array_numbers(self) -> tuple[int, ...]:
+        """Of each of ``arrays``, its number in the tile."""
+        return tuple(self.chip.array_number(spec.core, spec.array) for spec in self.arrays)
+
+    def place_of(self, spec: ArraySpec) -> str:
+        """How messages call an array."""
+        several = self.chip.arrays_per_core > 1
+        return f"array {spec.array} of core {spec.core}" if several else f"core {spec.core}"
 
     @property
     def input_words(self) -> int:

@@ -188,7 +188,10 @@ def measure_lanes(
                     gain[lane], offset[lane] = slope, float(y.mean() - slope * x.mean())
         corrected = np.rint((table - offset[:, None]) / gain[:, None])
         trims[core] = LaneTrim(gain, offset, np.clip(corrected, 0, top).astype(np.uint16))
-    return trims, _rms(errors)
+    # Arrays that share their ADCs have one trim: that of the first of them in use.
+    each = state.compiled.chip.arrays_per_core
+    first = {number // each: number for number in sorted(trims, reverse=True)}
+    return {number: trims[first[number // each]] for number in trims}, _rms(errors)
 
 
 def residual(state: ChipState, crossbars: Mapping[int, CCrossbar], reads: int) -> float:

@@ -46,7 +46,7 @@ class Read:
 
 
 Reads = dict[int, list[Read]]
-"""By core, in order."""
+"""By number of the array in its tile, in order."""
 
 
 class _Recorder(Crossbar):
@@ -88,17 +88,17 @@ def record_fast(
     arrays = {core: CCrossbar(image, compiled.seed, core) for core, image in start.images.items()}
     for core, array in arrays.items():
         array.reads = start.reads[core]
-    cores = [spec.core for spec in program.arrays]
+    numbers = program.array_numbers
     if len(words) > 1:
-        Machine(program, [arrays[core] for core in cores]).run(words[:-1])
+        Machine(program, [arrays[number] for number in numbers]).run(words[:-1])
     log: list[tuple[int, Read]] = []
     recorders = {
         core: _Recorder(image, compiled.seed, core, log) for core, image in start.images.items()
     }
     for core, recorder in recorders.items():
         recorder.reads = arrays[core].reads
-    output = Machine(program, [recorders[core] for core in cores]).run(words[-1:])
-    reads: Reads = {core: [] for core in cores}
+    output = Machine(program, [recorders[number] for number in numbers]).run(words[-1:])
+    reads: Reads = {number: [] for number in numbers}
     for core, read in log:
         reads[core].append(read)
     return reads, output[0]
@@ -112,7 +112,6 @@ class _Macro:
     """VCD code by port."""
     values: dict[str, int] = field(default_factory=dict)
     """By port, before the edge."""
-    number: int = 0
     open: Read | None = None
     beats: list[int] = field(default_factory=list)
 
@@ -126,8 +125,10 @@ class _Capture:
     def __init__(self, compiled: CompiledNetwork, reads: Mapping[int, int], origin: int) -> None:
         self._chip = compiled.chip
         self._origin = origin
-        self._macros = {core: _Macro(number=number) for core, number in reads.items()}
-        self.reads: Reads = {core: [] for core in reads}
+        self._macros = {n // compiled.chip.arrays_per_core: _Macro() for n in reads}
+        self._numbers = dict(reads)
+        """Of each array, that of its next read."""
+        self.reads: Reads = {number: [] for number in reads}
 
     def take(self, path: Path) -> None:
         """All edges of a waveform that goes on where the one before it ended."""
@@ -169,10 +170,13 @@ class _Capture:
         if now.get("cmd_valid") and now.get("cmd_ready"):
             rows = now.get("cmd_rows", 0)
             mask = np.array([rows >> r & 1 for r in range(self._chip.rows)], dtype=np.bool_)
-            macro.open = Read(macro.number, mask, np.zeros(0, np.uint16), cycle=cycle)
-            macro.number += 1
+            width = self._chip.rows * self._chip.input_code.digit_bits
+            array = self._chip.array_number(core, rows >> width)
+            number = self._numbers.get(array, 0)
+            self._numbers[array] = number + 1
+            macro.open = Read(number, mask, np.zeros(0, np.uint16), cycle=cycle)
             macro.beats = []
-            self.reads[core].append(macro.open)
+            self.reads.setdefault(array, []).append(macro.open)
 
     def _convert(self, macro: _Macro) -> None:
         """The codes of all beats so far."""

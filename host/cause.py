@@ -104,14 +104,15 @@ def _ideal(compiled: CompiledNetwork, reads: Reads) -> Reads:
     """The same reads of arrays that add up their levels exactly."""
     top = (1 << compiled.chip.adc_bits) - 1
     exact: Reads = {}
-    for spec in compiled.program.arrays:
+    program = compiled.program
+    for number, spec in zip(program.array_numbers, program.arrays, strict=True):
         levels = spec.levels.astype(np.int64)
-        exact[spec.core] = [
+        exact[number] = [
             replace(
                 read,
                 codes=np.minimum(read.rows @ levels[:, : len(read.codes)], top).astype(np.uint16),
             )
-            for read in reads[spec.core]
+            for read in reads[number]
         ]
     return exact
 
@@ -187,6 +188,7 @@ def _show(
     window = Window(first, min(cycle + _BEHIND, first + MAX_CYCLES))
     if window.first > MAX_FIRST:
         return cause
+    core //= compiled.chip.arrays_per_core
     path = folder / WAVES
     write_waves(
         compiled,

@@ -98,7 +98,8 @@ def _cores(
     if mapped is None:
         return ()
     moved = compiled.first_array(name, sample) - compiled.first_array(name, 0)
-    return tuple(core + moved for core in mapped.cores_of_output(output))
+    number = compiled.chip.array_number
+    return tuple(number(b.core, b.array) + moved for b in mapped.blocks_of_output(output))
 
 
 def locate(
@@ -131,7 +132,7 @@ def locate(
         index=index,
         position=position,
         step=step[0] if step else None,
-        tile=cores[0] // compiled.chip.cores if cores else 0,
+        tile=cores[0] // compiled.chip.arrays if cores else 0,
         cores=cores,
         expected=want,
         got=have,

@@ -138,7 +138,8 @@ class MeshSimulation(VerilatedModel):
     chip : Chip
         Its mesh and its network are used.
     arrays : sequence of CCrossbar
-        Of core c of tile t: ``arrays[t * cores + c]``; made with the CDLL of the same library.
+        Of tile t: ``arrays[t * chip.arrays]`` and up, by :meth:`.Chip.array_number`; made with the
+        CDLL of the same library.
     hosts : sequence of int
         Rows whose first tile has a host port.
     skip_idle : bool
@@ -176,7 +177,7 @@ class MeshSimulation(VerilatedModel):
             columns,
             rows,
             sum(1 << row for row in hosts),
-            chip.cores,
+            chip.arrays,
             chip.packet_words,
             skip_idle,
             confirm,

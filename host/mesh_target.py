@@ -67,14 +67,14 @@ class MeshTarget(Target):
         for place in range(columns * rows):
             tile = plan.at(place % columns, place // columns)
             if tile is None:
-                # Never read; one serves all cores.
-                arrays += [blank_array(chip, lib)] * chip.cores
+                # Never read; one serves all places.
+                arrays += [blank_array(chip, lib)] * chip.arrays
                 continue
             part = compiled.parts[tile.tile]
             own = core_arrays(part, lib)
             arrays += own
             self._arrays |= {
-                part.array_base + spec.core: own[spec.core] for spec in part.program.arrays
+                part.array_base + number: own[number] for number in part.program.array_numbers
             }
         self.simulation = MeshSimulation(path, chip, arrays, hosts=(plan.host_row,))
         try:

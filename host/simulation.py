@@ -109,7 +109,7 @@ class Simulation(VerilatedModel):
     library : Path
         From :func:`~.verilator_build.build_model`.
     arrays : sequence of CCrossbar
-        Core i reads ``arrays[i]``; made with the CDLL of the same library.
+        By number (:meth:`.Chip.array_number`); made with the CDLL of the same library.
 
     Raises
     ------

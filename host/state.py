@@ -33,13 +33,13 @@ def program_hash(compiled: CompiledNetwork) -> str:
     total = hashlib.sha256()
     program = compiled.program
     total.update(program.params.tobytes() + program.tables.tobytes())
-    for spec in program.arrays:
-        total.update(spec.core.to_bytes(4, "little") + spec.levels.tobytes())
+    for number, spec in zip(program.array_numbers, program.arrays, strict=True):
+        total.update(number.to_bytes(4, "little") + spec.levels.tobytes())
     return total.hexdigest()
 
 
 class ChipState:
-    """The arrays of a compiled network as they are at some moment, one a core in use.
+    """The arrays of a compiled network as they are at some moment, by number in the tile.
 
     Parameters
     ----------
@@ -50,13 +50,16 @@ class ChipState:
     def __init__(self, compiled: CompiledNetwork) -> None:
         self._compiled = compiled
         self.arrays: dict[int, ArrayState] = {
-            spec.core: copy.deepcopy(state)
-            for spec, state in zip(compiled.program.arrays, compiled.states, strict=True)
+            number: copy.deepcopy(state)
+            for number, state in zip(compiled.program.array_numbers, compiled.states, strict=True)
         }
-        """By core."""
+        """By number in the tile: where a core has one array, that of the core."""
         self.gains: dict[int, float] = dict.fromkeys(self.arrays, 1.0)
         """Factor on the sensed currents of each array: the trim of its ADC reference."""
-        self._rows_used = {b.core: len(b.rows) for m in compiled.mapping.layers for b in m}
+        number_of = compiled.chip.array_number
+        self._rows_used = {
+            number_of(b.core, b.array): len(b.rows) for m in compiled.mapping.layers for b in m
+        }
         self._driven = dict.fromkeys(self.arrays, 0)
 
     @property

@@ -92,7 +92,7 @@ class Tile(ABC):
     def __init__(self, compiled: CompiledNetwork) -> None:
         self._compiled = compiled
         self.arrays: dict[int, CCrossbar] = {}
-        """Those in use, by number: the core, counted over all tiles."""
+        """Those in use, by number, counted over all tiles (:meth:`.Chip.array_number`)."""
 
     @property
     def compiled(self) -> CompiledNetwork:
@@ -134,8 +134,8 @@ class FastTile(Tile):
         super().__init__(compiled)
         self._times: list[PassTimes] | None = [] if timed else None
         program = compiled.program
-        for spec, image in zip(program.arrays, compiled.images, strict=True):
-            number = compiled.array_base + spec.core
+        for own, image in zip(program.array_numbers, compiled.images, strict=True):
+            number = compiled.array_base + own
             self.arrays[number] = CCrossbar(image, compiled.seed, number)
         self._machine = Machine(program, list(self.arrays.values()))
 
@@ -183,7 +183,7 @@ class VerilatedTile(Tile):
         super().__init__(compiled)
         arrays = chip_arrays(compiled, library)
         base = compiled.array_base
-        self.arrays |= {base + s.core: arrays[s.core] for s in compiled.program.arrays}
+        self.arrays |= {base + n: arrays[n] for n in compiled.program.array_numbers}
         self.simulation = Simulation(library, arrays)
         try:
             self._driver = TileDriver(SimulationPort(self.simulation, patience), compiled.program)
@@ -210,7 +210,7 @@ class VerilatedTile(Tile):
 
 
 def chip_arrays(compiled: CompiledNetwork, library: Path) -> list[CCrossbar]:
-    """An array for each core of the chip; blank ones for cores that the network leaves free.
+    """All arrays of the tile; blank ones for those that the network leaves free.
 
     They belong to the C of the model at ``library``.
     """
@@ -218,14 +218,13 @@ def chip_arrays(compiled: CompiledNetwork, library: Path) -> list[CCrossbar]:
 
 
 def core_arrays(compiled: CompiledNetwork, lib: ctypes.CDLL) -> list[CCrossbar]:
-    """An array for each core of a tile, in a loaded library."""
-    specs = zip(compiled.program.arrays, compiled.images, strict=True)
-    used = {spec.core: image for spec, image in specs}
+    """The arrays of a tile by number, in a loaded library."""
+    used = dict(zip(compiled.program.array_numbers, compiled.images, strict=True))
     return [
-        CCrossbar(used[core], compiled.seed, compiled.array_base + core, lib)
-        if core in used
+        CCrossbar(used[number], compiled.seed, compiled.array_base + number, lib)
+        if number in used
         else blank_array(compiled.chip, lib)
-        for core in range(compiled.chip.cores)
+        for number in range(compiled.chip.arrays)
     ]
 
 

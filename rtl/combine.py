@@ -11,6 +11,7 @@ from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS
 from .ancode import AnUnit
 from .checks import check_chip
+from .rotation import sum_bits
 
 __all__ = ["SliceAccumulator"]
 
@@ -57,7 +58,7 @@ class SliceAccumulator(wiring.Component):
         Show in the next cycle the word at ``drain_addr``, or ``sum`` in its place.
     drain_addr : In(range(acc_words))
         Accumulator word: outputs ``W * drain_addr`` and up.
-    sum : In(16)
+    sum : In(sum_bits)
         Sum of the activations.
     write, write_addr, write_data : In(1), In(range(A)), In(entry_bits)
         With a code: to the tables of corrections, as in :class:`~.ancode.AnUnit`.
@@ -107,7 +108,7 @@ class SliceAccumulator(wiring.Component):
                 "drain_select": In(1),
                 "drain_sum": In(1),
                 "drain_addr": In(range(chip.acc_words)),
-                "sum": In(16),
+                "sum": In(sum_bits(chip)),
                 "drain_data": Out(chip.outputs_per_beat * ACC_BITS),
             }
         )

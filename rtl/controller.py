@@ -9,13 +9,14 @@ from ..arch.chip import Chip
 from ..arch.formats import ACC_BITS, ACTIVATION_BITS
 from ..arch.isa import ADDRESS_REGISTERS, FORMATS, OPCODE, Opcode, Reg, Source
 from ..arch.timing import vector_latency
-from .budgets import add_row_budgets, rows_members
+from .budgets import add_row_budgets
 from .checks import check_chip
 from .decode import KIND, kind_of, rows_below
 from .drain import QUANT_BITS, Drain
 from .elements import OP_BITS, SCALE_BITS
 from .gather import ADDRESS_BITS, RunReader
 from .idle import idle_skips
+from .rotation import add_rotation, product_members
 from .sequencer import Sequencer
 from .vector_unit import drain_layout
 
@@ -83,7 +84,8 @@ class Controller(wiring.Component):
         Cores of the instruction; their products may start, and do.
     zero_skip, rows_per_read, planes : Out(1), Out(9), Out(range(passes + 1))
         Registers that products use; with row budgets, ``budgets`` in place of ``rows_per_read``;
-        with an input encoding that has it ``zero``, Out(8), which LOAD takes off activations.
+        with an input encoding that has it ``zero``, Out(8), which LOAD takes off activations; and
+        :func:`~.rotation.rotation_members`.
     issue, issue_sum, command : Out(1), Out(1), Out(drain_layout(chip))
         To the vector unit.
     hold : In(1)
@@ -130,7 +132,7 @@ class Controller(wiring.Component):
                 "used": Out(chip.input_rows),
                 "beats": Out(10),
                 "zero_skip": Out(1),
-                **rows_members(chip, Out),
+                **product_members(chip, Out),
                 "planes": Out(chip.passes.bit_length(), init=chip.passes),
                 **({"zero": Out(ACTIVATION_BITS)} if chip.input_code.has_zero else {}),
                 "issue": Out(1),
@@ -226,11 +228,10 @@ class Controller(wiring.Component):
             with m.Case(Opcode.SYNC):
                 m.d.sync += waits.eq(~0)
             with m.Case(Opcode.SET):
-                quant = self._field(Opcode.SET, "reg", coming=True) == Reg.QUANT
-                m.d.sync += self._wait_vector.eq(quant)
+                reg = self._field(Opcode.SET, "reg", coming=True)
+                m.d.sync += self._wait_vector.eq(reg == Reg.QUANT)
                 if self._chip.row_budgets:
-                    rows = self._field(Opcode.SET, "reg", coming=True) == Reg.ROWS_PER_READ
-                    m.d.sync += self._wait_cores.eq(rows.replicate(len(self._wait_cores)))
+                    m.d.sync += self._wait_cores.eq(Mux(reg == Reg.ROWS_PER_READ, ~0, 0))
             with m.Case(Opcode.RECV, Opcode.SEND):
                 m.d.sync += self._wait_vector.eq(1)
             with m.Case(Opcode.LOAD, Opcode.MVM, Opcode.REQ):
@@ -253,7 +254,6 @@ class Controller(wiring.Component):
             m.d.sync += draining.eq(draining - 1)
         with m.If(self.stop):
             m.d.sync += draining.eq(0)
-
         with m.If((self._state == _State.EXECUTE) & self.calm):
             with m.If((self._wait_cores & self.busy).any()):
                 m.d.sync += self.core_stalls.eq(self.core_stalls + 1)
@@ -325,6 +325,7 @@ class Controller(wiring.Component):
         if self._chip.row_budgets:
             chosen = changes & (self._field(Opcode.SET, "reg") == Reg.ROWS_PER_READ)
             add_row_budgets(m, self._chip, chosen, value, self._begin, self.budgets)
+        add_rotation(m, self._chip, self, self._word, changes, self._begin)
 
     def _rows_register(self) -> dict[int, Value]:
         """Row budgets are registers of their own."""
@@ -433,8 +434,7 @@ class Controller(wiring.Component):
     def _move(self, m: Module, reader: RunReader) -> None:
         """RECV and SEND: a word a cycle, from the cycle of execution on."""
         op = self._word[: OPCODE.width]
-        on = Signal()
-        some = Signal()  # a move of no words does nothing, in one cycle
+        on, some = Signal(), Signal()  # a move of no words does nothing, in one cycle
         m.d.comb += [
             on.eq(self._moves & self._kind.moves),
             # Another instruction that names a word of data memory gathers.

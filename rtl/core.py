@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A core: the digital periphery of one array."""
+"""A core: the digital periphery of an array, or of several that take turns."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import stream, wiring
@@ -11,20 +11,20 @@ from ..arch.formats import ACC_BITS
 from ..arch.inputs import DIGIT_BITS, InputEncoding
 from ..arch.registers import CoreEvent
 from ..arch.timing import core_tail
-from .budgets import rows_members
 from .checks import check_chip
 from .combine import SliceAccumulator
 from .counters import COUNTER_BITS, CoreCounters
 from .events import EventCounters
 from .macro import BEAT_BITS, command_layout
 from .planes import PlaneRegisters, load_bits
+from .rotation import product_members
 from .scheduler import RowScheduler
 
 __all__ = ["Core"]
 
 
 class Core(wiring.Component):
-    """Row registers, row scheduler, slice combine, accumulators and counters of one array.
+    """Row registers, row scheduler, slice combine, accumulators and counters.
 
     ``docs/tile.md``, section "A core", is the specification, to the cycle: started in cycle T, the
     core is busy from T + 1 on, until :func:`~ohmtwin.arch.timing.core_tail` cycles after the last
@@ -39,7 +39,7 @@ class Core(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin a product with the five inputs below, which are taken in this cycle.
+        Begin a product with the inputs below, up to ``busy``, which are taken in this cycle.
     used : In(rows)
         Rows in use.
     beats : In(10)
@@ -51,6 +51,8 @@ class Core(wiring.Component):
         :class:`~.scheduler.RowScheduler`: they stand for the whole product.
     planes : In(range(passes + 1))
         Passes to stream: bit planes, as a rule. More than there are acts as all of them.
+    array, keep : In(array_bits), In(1)
+        See :func:`~.rotation.rotation_members`.
     busy : Out(1)
         A product runs.
     stop : In(1)
@@ -75,7 +77,7 @@ class Core(wiring.Component):
         With an AN code: put an entry into the tables of corrections.
     write_flags, flags_addr, flags : In(1), In(range(flag_words)), In(64)
         On chips with flipped columns: put a word into the memory of flags.
-    cmd : Out(stream of {rows, beats})
+    cmd : Out(stream of {rows, beats[, array]})
         Reads, to the macro.
     codes : In(stream of lanes * adc_bits)
         Beats, from the macro; always taken.
@@ -96,7 +98,7 @@ class Core(wiring.Component):
                 "used": In(chip.input_rows),
                 "beats": In(BEAT_BITS),
                 "zero_skip": In(1),
-                **rows_members(chip, In),
+                **product_members(chip, In),
                 "planes": In(chip.passes.bit_length()),
                 "busy": Out(1),
                 "stop": In(1),
@@ -155,6 +157,14 @@ class Core(wiring.Component):
         tail_cycles = core_tail(self._chip)
         tail = Signal(range(tail_cycles))  # cycles since the last beat or step
 
+        afresh = Signal()  # a product starts with empty accumulators
+        m.d.comb += afresh.eq(self.start)
+        if self._chip.array_bits:
+            array = Signal(self._chip.array_bits, reset_less=True)
+            m.d.comb += [afresh.eq(self.start & ~self.keep), self.cmd.payload.array.eq(array)]
+            with m.If(self.start):
+                m.d.sync += array.eq(self.array)
+
         accept = Signal()
         beat = Signal()
         m.d.comb += [
@@ -200,7 +210,7 @@ class Core(wiring.Component):
             scheduler.planes.eq(self.planes),
             scheduler.stop.eq(self.stop),
             scheduler.plane.eq(registers.plane),
-            combine.reset.eq(self.start | self.stop),
+            combine.reset.eq(afresh | self.stop),
             combine.begin.eq(accept),
             combine.plane.eq(_plane_of(self._chip, scheduler.o.payload.plane)),
             combine.beat.eq(beat),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The crossbar macro: the latency-insensitive seam between the digital and the analog world.
 
-A command stream in (rows to drive, beats to convert), a stream of ADC codes out. A macro takes a
+A command stream in (rows to drive, beats to convert, and of several arrays which one), a stream of
+ADC codes out. A macro takes a
 command when it converts nothing, or in the cycle in which the last beat of the read before is
 transferred, and offers the first beat not before the next cycle; beats may come as late as they
 like. The macros here offer beat k of a read accepted in cycle ``a`` in ``a + 1 + k``, as long as
@@ -36,10 +37,13 @@ BEAT_BITS = 10
 def command_layout(chip: Chip) -> data.StructLayout:
     """A read: bit r of ``rows`` drives row r, the first ``beats * lanes`` columns are converted.
 
-    With a write port, ``fine`` makes the ADCs take ``2**fine`` codes to a level step. With
-    multi-level drivers a row has two bits, its voltage: those of row r from bit 2r up.
+    Where several arrays share the converters, ``array`` says which of them is read. With a write
+    port, ``fine`` makes the ADCs take ``2**fine`` codes to a level step. With multi-level drivers a
+    row has two bits, its voltage: those of row r from bit 2r up.
     """
     fields = {"rows": chip.rows * chip.input_code.digit_bits, "beats": BEAT_BITS}
+    if chip.array_bits:
+        fields["array"] = chip.array_bits
     return data.StructLayout(fields | ({"fine": FINE_BITS} if chip.program_verify else {}))
 
 
@@ -65,11 +69,11 @@ class MacroSignature(wiring.Signature):
     Parameters
     ----------
     chip : Chip
-        ``rows``, ``lanes`` and ``adc_bits`` are used.
+        ``rows``, ``lanes``, ``adc_bits`` and ``arrays_per_core`` are used.
 
     Members
     -------
-    cmd : In(stream of {rows, beats})
+    cmd : In(stream of {rows, beats[, array]})
         Reads, in order.
     codes : Out(stream of lanes * adc_bits)
         Beats: the codes of ``lanes`` neighbouring columns, the first lowest.
@@ -99,9 +103,11 @@ class CrossbarMacro(wiring.Component):
     Parameters
     ----------
     chip : Chip
-        Becomes the parameters ROWS, COLS, LANES, ADC_BITS, and DIGIT_BITS if that is not 1.
+        Becomes the parameters ROWS, COLS, LANES, ADC_BITS, and DIGIT_BITS and ARRAYS where they are
+        not 1.
     id : int
-        Becomes the parameter ID: which array of the tile this is.
+        Becomes the parameter ID: which macro of the tile this is. Its arrays are number
+        ``ID * ARRAYS`` and up.
 
     Members
     -------
@@ -135,6 +141,12 @@ class CrossbarMacro(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         digit_bits = self._chip.input_code.digit_bits
+        command = self.cmd.payload
+        rows, more = command.rows, {}
+        if self._chip.array_bits:
+            # Above the rows: a port of no width, where there is one array, cannot be.
+            rows = Cat(command.rows, command.array)
+            more = {"p_ARRAYS": self._chip.arrays_per_core}
         name, write_port = "crossbar_macro", {}
         if self._chip.program_verify:
             payload = self.write.payload
@@ -165,12 +177,13 @@ class CrossbarMacro(wiring.Component):
             i_rst=ResetSignal(),
             i_cmd_valid=self.cmd.valid,
             o_cmd_ready=self.cmd.ready,
-            i_cmd_rows=self.cmd.payload.rows,
-            i_cmd_beats=self.cmd.payload.beats,
+            i_cmd_rows=rows,
+            i_cmd_beats=command.beats,
             o_code_valid=self.codes.valid,
             i_code_ready=self.codes.ready,
             o_code_data=self.codes.payload,
             **write_port,
+            **more,
         )
         return m
 
@@ -197,11 +210,16 @@ class IdealMacro(wiring.Component):
     TypeError
         If ``chip`` is no Chip or a level no integer.
     ValueError
-        If the levels have another shape or range.
+        If the levels have another shape or range, or cores of the chip have several arrays.
     """
 
     def __init__(self, *, chip: Chip, levels: Sequence[Sequence[int]]) -> None:
         self._chip = check_chip(chip)
+        if chip.arrays_per_core > 1:
+            raise ValueError(
+                f"An ideal macro has one array, not the {chip.arrays_per_core} of a core of chip "
+                f"'{chip.name}'"
+            )
         table = [[index(level) for level in row] for row in levels]
         if len(table) != chip.rows or any(len(row) != chip.cols for row in table):
             raise ValueError(

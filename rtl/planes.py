@@ -11,6 +11,7 @@ from ..arch.chip import Chip
 from ..arch.formats import ACTIVATION_BITS
 from ..arch.inputs import DIGIT_BITS, InputEncoding
 from .checks import check_chip
+from .rotation import sum_bits
 
 __all__ = ["PlaneRegisters", "load_bits"]
 
@@ -46,7 +47,7 @@ class PlaneRegisters(wiring.Component):
     Parameters
     ----------
     chip : Chip
-        ``input_rows`` is used.
+        ``input_rows`` and ``arrays_per_core`` are used.
 
     Members
     -------
@@ -68,7 +69,7 @@ class PlaneRegisters(wiring.Component):
         Pass to follow. The last of a product must be 0: loads expect plane 0 to show.
     plane : Out(input_rows)
         Bit r belongs to row r; plane 0 at first.
-    sum : Out(16)
+    sum : Out(sum_bits)
         Sum of the activations since ``sum_first``.
     digits_of, digits : In(number_bits), Out(2 * rows)
         Only with multi-level drivers: the digits of all rows in a pass, in the same cycle.
@@ -94,7 +95,7 @@ class PlaneRegisters(wiring.Component):
                 "take": In(1),
                 "next": In(chip.input_code.number_bits),
                 "plane": Out(chip.input_rows),
-                "sum": Out(16),
+                "sum": Out(sum_bits(chip)),
                 **_digit_members(chip),
             }
         )

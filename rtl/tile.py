@@ -19,7 +19,6 @@ from ..arch.registers import (
     TileRegister,
 )
 from .bridge import Bridge
-from .budgets import rows_members
 from .checks import check_chip
 from .controller import COUNTERS, Controller
 from .core import Core
@@ -27,6 +26,7 @@ from .elements import VectorElements
 from .fifo import WordFifo
 from .loader import Loader
 from .macro import CrossbarMacro
+from .rotation import product_members
 from .vector_unit import VectorUnit
 from .writer import WRITE_COUNTERS, RowWriter
 
@@ -143,6 +143,10 @@ class Tile(wiring.Component):
         if chip.program_verify:
             m.submodules.writer = writer = RowWriter(chip=chip)
             self._connect_writer(m, writer, bridge, controller)
+        sum_first = loader.sum_first
+        if chip.array_bits:
+            # KEEP stands still from before a LOAD until its words are in the cores.
+            sum_first = loader.sum_first & ~controller.keep
         cores = []
         for number in range(chip.cores):
             core, macro = Core(chip=chip), self._macros(number)
@@ -160,7 +164,7 @@ class Tile(wiring.Component):
                 core.zero_skip.eq(controller.zero_skip),
                 *(
                     getattr(core, name).eq(getattr(controller, name))
-                    for name in rows_members(chip, In)
+                    for name in product_members(chip, In)
                 ),
                 core.planes.eq(controller.planes),
                 controller.busy[number].eq(core.busy),
@@ -171,7 +175,7 @@ class Tile(wiring.Component):
                 core.load_word.eq(loader.load_word),
                 core.load_planes.eq(loader.load_planes),
                 core.sum_valid.eq(loader.sum_valid[number]),
-                core.sum_first.eq(loader.sum_first),
+                core.sum_first.eq(sum_first),
                 core.load_sum.eq(loader.load_sum),
                 core.drain_select.eq(vector.drain_select[number]),
                 core.drain_sum.eq(vector.drain_sum),

@@ -61,7 +61,7 @@ static void ohm_load(const ohm_tile *t, const ohm_step *s, const uint8_t *from) 
         uint8_t *row = t->row + (size_t)core * t->rows;
         memcpy(row + s->place, from, (size_t)total);
         memset(row + end, 0, (size_t)(full - end));
-        const uint32_t before = s->place ? (uint32_t)t->sums[core] : 0;
+        const uint32_t before = s->place || s->mode ? (uint32_t)t->sums[core] : 0;
         t->sums[core] = ohm_signed(before + (uint32_t)sum);
     }
 }
@@ -128,12 +128,18 @@ static int ohm_products(const ohm_tile *t, const ohm_step *s, const ohm_mvm_conf
     for (uint32_t left = s->cores; left; left &= left - 1) {
         const int at = __builtin_ctz(left);
         uint32_t reads, busy, stall;
+        const int array = at * t->per_core + s->place;
+        int32_t *acc = t->acc + (size_t)at * t->outputs;
+        int32_t kept[OHM_MAX_COLS];
         int64_t events[OHM_EVENTS] = {0};
+        if (s->source) memcpy(kept, acc, (size_t)config->outputs * sizeof *acc);
         const int status =
-            ohm_core_mvm(t->arrays[at], config, t->flips[at], 1, t->row + (size_t)at * t->rows,
-                         t->words[at], t->acc + (size_t)at * t->outputs, &reads, &busy, &stall,
-                         events);
+            ohm_core_mvm(t->arrays[array], config, t->flips[at], 1, t->row + (size_t)at * t->rows,
+                         t->words[array], acc, &reads, &busy, &stall, events);
         if (status) return status;
+        if (s->source)
+            for (int j = 0; j < config->outputs; j++)
+                acc[j] = ohm_signed((uint32_t)acc[j] + (uint32_t)kept[j]);
         for (int e = 0; e < OHM_EVENTS; e++) t->events[e * t->cores + at] += events[e];
         active[at] = busy;
         core[at] += reads;

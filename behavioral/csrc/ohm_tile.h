@@ -31,7 +31,8 @@ typedef struct {
     int32_t cores, rows, outputs, lanes; /* lanes: outputs of an accumulator word */
     int32_t latency;                     /* of the vector unit */
     int32_t sum_weight; /* taken off a sum for each unit of the sum of activations */
-    ohm_array *const *arrays;            /* [cores], NULL where a core has none */
+    int32_t per_core;   /* arrays of a core */
+    ohm_array *const *arrays;    /* [cores][per_core], NULL where there is none */
     const uint8_t *const *flips; /* [cores]: flags of flipped columns [cols], or NULL */
     const uint8_t *counts;               /* [256] what a code adds to the sum of activations */
     const uint64_t *params;
@@ -41,7 +42,7 @@ typedef struct {
     int32_t *sums; /* [cores] */
     int32_t *acc;  /* [cores][outputs] */
     int32_t *vec;  /* [OHM_VECTOR_ELEMENTS] */
-    const int32_t *const *words; /* [cores], NULL where nobody knows them: see ohm_core_mvm */
+    const int32_t *const *words; /* as arrays, NULL where nobody knows them: see ohm_core_mvm */
     int64_t *events;             /* [OHM_EVENTS][cores], added to */
 } ohm_tile;
 

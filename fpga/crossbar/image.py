@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arch.chip import Chip
-from ...arch.errors import CapacityError
+from ...arch.errors import CapacityError, ConfigError
 from ...behavioral.crossbar import READ_LIMIT, check_key
 from ...behavioral.image import ArrayImage
 
@@ -37,6 +37,7 @@ __all__ = [
     "Widths",
     "cell_shift",
     "check_image",
+    "check_rotation",
     "image_words",
 ]
 
@@ -149,7 +150,10 @@ class EmulatorConfig:
         ------
         ValueError
             If ``columns`` is no power of two that divides the columns of the array.
+        ConfigError
+            If cores have several arrays.
         """
+        check_rotation(chip)
         n = self.columns
         if n < 1 or n & (n - 1) or chip.cols % n:
             raise ValueError(
@@ -161,6 +165,21 @@ class EmulatorConfig:
     def has_variance(self) -> bool:
         """Whether cells carry a variance of their own."""
         return self.cell_variance and self.noise != Noise.NONE
+
+
+def check_rotation(chip: Chip) -> None:
+    """Refuse cores with several arrays: a core's emulator, or the host for it, has one.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if chip.arrays_per_core > 1:
+        raise ConfigError(
+            f"Chip '{chip.name}' has {chip.arrays_per_core} arrays behind the converters of a core;"
+            " boards and netlists have one array a core: give the chip arrays_per_core = 1 and more"
+            " cores, or run it at level verilator"
+        )
 
 
 def cell_shift(image: ArrayImage) -> int:

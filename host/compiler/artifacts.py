@@ -98,6 +98,7 @@ def _arrays(program: TileProgram) -> dict[str, Any]:
         "tables": program.tables,
         "data": program.data,
         "cores": np.array([spec.core for spec in program.arrays], np.int64),
+        "core_arrays": np.array([spec.array for spec in program.arrays], np.int64),
         "levels": np.array([spec.levels for spec in program.arrays], np.uint8).reshape(shape),
         **({"flags": program.flag_words} if program.flag_words.size else {}),
         "input_order": program.input.order,

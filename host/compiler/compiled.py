@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from ...arch.chip import Chip
 from ...arch.errors import CapacityError
+from ...behavioral.converter import adc_table
 from ...behavioral.devices import Device
+from ...behavioral.effects.streams import Streams
 from ...behavioral.golden import view
 from ...behavioral.image import ArrayImage
 from ...behavioral.program import TileProgram
@@ -65,7 +67,8 @@ class CompiledNetwork:
     ----------
     network : Network
     mapping : Mapping
-        Of all tiles together; a tile's core c is array ``array_base + c``.
+        Of all tiles together; array a of a tile's core c has the number ``array_base`` +
+        :meth:`.Chip.array_number` of both.
     device : Device
     seed : int
     tile : TileProgram or None
@@ -77,7 +80,7 @@ class CompiledNetwork:
     headroom : float or None
         Of pre-distorted arrays: share of the conductance range that targets use.
     array_base : int
-        Number of the array of core 0, which keys its noise: no two arrays of a chip share one.
+        Number of the first array, which keys its noise: no two arrays of a chip share one.
     partition : Partition or None
         How several tiles make up the network.
     tiles : tuple of CompiledNetwork
@@ -189,12 +192,12 @@ class CompiledNetwork:
 
     @cached_property
     def states(self) -> Sequence[ArrayState]:
-        """The arrays as written, one a core in use; not to be changed: targets copy them."""
+        """The arrays as written; not to be changed: targets copy them."""
         return _Lazy(len(self.program.arrays), self._state)
 
     def _state(self, index: int) -> ArrayState:
         chip, spec = self.chip, self.program.arrays[index]
-        array = self.array_base + spec.core
+        array = self.array_base + chip.array_number(spec.core, spec.array)
         return ArrayState(
             spec.levels,
             self.device,
@@ -205,9 +208,24 @@ class CompiledNetwork:
             lanes=chip.lanes,
             adc_step=chip.adc_step,
             thresholds=spec.thresholds,
+            adc_table=self._shared_table(spec.core),
             yield_map=self.fault_maps.get(array),
             headroom=self.headroom,
         )
+
+    def _shared_table(self, core: int) -> NDArray[np.uint16] | None:
+        """Codes of the ADCs of a core where several arrays share them: those of its first array.
+
+        None if an array has ADCs of its own, whose codes it draws itself.
+        """
+        chip, device = self.chip, self.device
+        if chip.arrays_per_core == 1 or device.adc is None:
+            return None
+        streams = Streams(self.seed, self.array_base + chip.array_number(core))
+        table = adc_table(device, chip.adc_bits, chip.lanes, streams)
+        if table is None:
+            table = np.tile(np.arange(1 << chip.adc_bits, dtype=np.uint16), (chip.lanes, 1))
+        return table
 
     @cached_property
     def images(self) -> Sequence[ArrayImage]:

@@ -3,11 +3,12 @@
 
 At each position every row part is loaded into its cores, which start at once and run while the next
 part is on its way; then the sums of each column part are drained. Address arithmetic stands where
-cores are busy.
+cores are busy. Of a layer that has more blocks than there are cores, arrays of a core take turns
+(:mod:`.turns`).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,13 @@ import numpy as np
 from ...arch.isa import FORMATS, Opcode, Reg, Source, VecOp
 from ..graph import Conv
 from .affine import Run, nests, runs
-from .mapping import LayerMap
+from .mapping import Block, LayerMap
 from .memories import Memories
 from .sums import SUM_BYTES, bytes_of
 from .tasks import Linear
 from .tensors import Ints
 from .tree import Builder, Pointer, Received, Region, Sent, Turn
+from .turns import Load, plan_rounds
 
 __all__ = ["LinearEmitter"]
 
@@ -35,14 +37,17 @@ _WORD = 8
 
 @dataclass(frozen=True, eq=False)
 class _Gather:
-    """What a row part loads: runs of memory, or elements from the host."""
+    """What a row part loads in a turn: runs of memory, or elements from the host."""
 
     cores: int
+    """None if all hold it from the round before."""
     rows: int
     runs: tuple[Run, ...]
     received: Ints
-    starts: tuple[tuple[int, int], ...]
-    """Beats and cores of the products that it starts."""
+    keep: int
+    """1: its products add to those of the turns before."""
+    starts: tuple[tuple[int, int, int], ...]
+    """Beats, array and cores of the products that it starts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,24 +97,29 @@ class LinearEmitter:
         self.tap = tap
         self.reads, self.writes = reads, writes
         self.source = source
-        self.gathers = [self._gather(part) for part in range(len(mapped.row_parts))]
+        self.rounds = [
+            (tuple(map(self._gather, one.loads)), one.parts)
+            for one in plan_rounds(mapped.col_parts)
+        ]
+        self.first = self.rounds[0][0][0]
         self.sums = self._sums()
 
-    def _gather(self, part: int) -> _Gather:
-        blocks = self.mapped.row_parts[part]
-        rows = blocks[0].rows
+    def _gather(self, load: Load[Block]) -> _Gather:
+        rows = load.blocks[0].rows
         source = self.task.source[self.mapped.input_order[rows.start : rows.stop]]
-        by_beats: dict[int, int] = {}
-        for block in blocks:
+        starts: dict[tuple[int, int], int] = {}
+        for block in load.blocks:
             slots = self.mapped.slots_of(self.mapped.part_of(block))
             beats = self.memories.beats(len(slots)) * self.builder.chip.beats_per_word
-            by_beats[beats] = by_beats.get(beats, 0) | 1 << block.core
+            key = beats, block.array
+            starts[key] = starts.get(key, 0) | 1 << block.core
         return _Gather(
-            cores=sum(1 << block.core for block in blocks),
+            cores=sum(1 << core for core in load.fresh),
             rows=len(rows),
             runs=() if self.task.direct else tuple(runs(source)),
             received=source,
-            starts=tuple(by_beats.items()),
+            keep=int(load.keep),
+            starts=tuple((*key, cores) for key, cores in starts.items()),
         )
 
     def _sums(self) -> list[_Sum]:
@@ -117,7 +127,7 @@ class LinearEmitter:
         offset = 0
         for part, blocks in enumerate(self.mapped.col_parts):
             slots = self.mapped.slots_of(part)
-            cores = sum(1 << block.core for block in blocks)
+            cores = sum(1 << core for core in {block.core for block in blocks})
             constants = self.mapped.sum_constants(part, self.builder.chip)
             param = self.memories.layer_params(self.task.layer, slots, constants)
             found.append(_Sum(cores, slots, param, offset))
@@ -149,7 +159,7 @@ class LinearEmitter:
         single = positions.shape[1] == 1
         for nest in nests(positions):
             step = int(task.source_steps[nest.start])
-            start = 0 if task.direct else self.gathers[0].runs[0].address + step
+            start = 0 if task.direct else self.first.runs[0].address + step
             source = Pointer(builder, _SOURCE, start)
             target = Pointer(builder, _DEST, first + int(task.target_steps[nest.start]))
             sums = []
@@ -164,10 +174,18 @@ class LinearEmitter:
                 sums: list[Pointer] = sums,
                 begin: int = nest.start,
             ) -> None:
-                self._load(source, turn.strides[0])
-                if single:
-                    meanwhile()
-                self._drain(target, sums, table, begin + turn.entries)
+                at, to, first_sum = source.at, target.at, sums[0].at if sums else 0
+                for number, (gathers, parts) in enumerate(self.rounds):
+                    self._load(source, at, gathers)
+                    if number == len(self.rounds) - 1:
+                        source.goto(at + turn.strides[0])
+                    if single and number == 0:
+                        meanwhile()
+                        if len(self.rounds) > 1 and not task.direct:
+                            # It has used the register, and there are no loops around.
+                            builder.set(_SOURCE, source.at)
+                    places = to, first_sum, begin + turn.entries
+                    self._drain(target, sums, table, places, [self.sums[p] for p in parts])
 
             builder.walk(nest.dims, (source, target, *sums), body)
 
@@ -214,15 +232,17 @@ class LinearEmitter:
         at = int(np.argmax(stored >= 0))
         return int(self.task.target[stored[at]]) - at
 
-    def _load(self, source: Pointer, stride: int) -> None:
+    def _load(self, source: Pointer, begin: int, gathers: Sequence[_Gather]) -> None:
+        """The products of a round."""
         builder = self.builder
-        begin = source.at
-        for gather in self.gathers:
+        for gather in gathers:
             row = 0
-            if self.task.direct:
+            if gather.keep:
+                builder.set(Reg.KEEP, 1)
+            if self.task.direct and gather.cores:
                 self._take(gather)
-            for run in gather.runs:
-                source.goto(begin + run.address - self.gathers[0].runs[0].address)
+            for run in gather.runs if gather.cores else ():
+                source.goto(begin + run.address - self.first.runs[0].address)
                 if run.repeats:
                     builder.set(Reg.PITCH, run.pitch)
                 load = builder.emit(
@@ -236,9 +256,11 @@ class LinearEmitter:
                 )
                 load.reads = self.reads
                 row += run.size
-            for beats, cores in gather.starts:
-                builder.emit(Opcode.MVM, rows=gather.rows, beats=beats, cores=cores)
-        source.goto(begin + stride)
+            for beats, array, cores in gather.starts:
+                fields = {"array": array} if array else {}
+                builder.emit(Opcode.MVM, rows=gather.rows, beats=beats, cores=cores, **fields)
+        if any(gather.keep for gather in gathers):
+            builder.set(Reg.KEEP, 0)
 
     def _take(self, gather: _Gather) -> None:
         """Load rows from the host; the last word is filled up with zeros."""
@@ -252,21 +274,26 @@ class LinearEmitter:
         load.received = Received(index, np.zeros(index.size, np.uint8), self.source)
 
     def _drain(
-        self, target: Pointer, sums: list[Pointer], table: int | None, positions: Ints
+        self,
+        target: Pointer,
+        sums: list[Pointer],
+        table: int | None,
+        places: tuple[int, int, Ints],
+        parts: Sequence[_Sum],
     ) -> None:
+        """Column parts, to the first byte that they store; sums of others; positions."""
         builder, memories = self.builder, self.memories
-        begin = target.at
-        first_sum = sums[0].at if sums else 0
+        begin, first_sum, positions = places
         share = self.task.layer.share
-        for number, part in enumerate(self.sums):
+        for number, part in enumerate(parts):
             beats = memories.beats(len(part.slots))
-            before = self.sums[number - 1] if number else None
+            before = parts[number - 1] if number else None
             goes_on = before is not None and (
                 part.param == before.param + memories.beats(len(before.slots))
             )
             if not goes_on:
                 builder.set(_PARAM, part.param)
-            behind = self.sums[number + 1] if number + 1 < len(self.sums) else None
+            behind = parts[number + 1] if number + 1 < len(parts) else None
             if sums:
                 self._add(sums[0], first_sum, part.slots)
             target.goto(begin + part.offset)

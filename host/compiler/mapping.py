@@ -6,6 +6,10 @@ column for each output. It is cut into blocks of at most ``chip.input_rows`` by 
 an array each, as even as alignment allows, so that the cores of a layer finish together. Layers
 with the same weights share their arrays. The groups of a convolution lie on the diagonal of a
 block, as many as fit.
+
+A core may have several arrays, of which its converters read one at a time (weight rotation). Blocks
+of a layer go to different cores as long as there are some, so that they work at once; beyond that
+they take turns (:mod:`.turns`).
 """
 
 import dataclasses
@@ -29,6 +33,7 @@ from .cells import check_weights
 from .layout import Layout, plan_layout
 from .tasks import Linear
 from .tensors import Ints
+from .turns import FreeArrays
 
 __all__ = [
     "Block",
@@ -54,7 +59,7 @@ _WORD = 8  # activations in a 64-bit word
 
 @dataclass(frozen=True)
 class Block:
-    """The part of a layer that one array holds.
+    """The part of a layer that one array holds: which of a core's arrays.
 
     ``rows`` and ``cols`` are ranges of the orders in which the layer's rows and outputs are stored.
     """
@@ -62,6 +67,7 @@ class Block:
     core: int
     rows: range
     cols: range
+    array: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,14 +143,29 @@ class LayerMap:
 
     @cached_property
     def cores(self) -> tuple[int, ...]:
+        """The core of each block."""
         return tuple(block.core for block in self.blocks)
 
-    def cores_of_output(self, output: int) -> tuple[int, ...]:
-        """The cores whose accumulators add up to an output."""
+    @cached_property
+    def arrays(self) -> tuple[tuple[int, int], ...]:
+        """The core of each block, and which of its arrays."""
+        return tuple((block.core, block.array) for block in self.blocks)
+
+    def blocks_of_output(self, output: int) -> tuple[Block, ...]:
+        """The blocks whose sums add up to an output."""
         for j, part in enumerate(self.col_parts):
             if output in self.slots_of(j):
-                return tuple(block.core for block in part)
+                return part
         return ()
+
+    def cores_of_output(self, output: int) -> tuple[int, ...]:
+        """The cores of :meth:`blocks_of_output`."""
+        return tuple(block.core for block in self.blocks_of_output(output))
+
+    def moved(self, cores: int) -> "LayerMap":
+        """The same with all cores so many further on: those of another tile."""
+        blocks = (dataclasses.replace(block, core=block.core + cores) for block in self.blocks)
+        return dataclasses.replace(self, blocks=tuple(blocks))
 
     def slot_of_output(self, output: int) -> int:
         """Where in its arrays an output is computed: a slot has neighbouring columns."""
@@ -229,7 +250,7 @@ class LayerMap:
 
     def utilisation(self, chip: Chip) -> float:
         """Cells that hold a weight, over the cells of the layer's arrays."""
-        cells = len(set(self.cores)) * chip.rows * chip.cols
+        cells = len(set(self.arrays)) * chip.rows * chip.cols
         return self.layer.weights.size * chip.cells_per_weight / cells
 
 
@@ -244,7 +265,7 @@ class Mapping:
     @property
     def arrays(self) -> int:
         """Arrays in use."""
-        return len({core for m in self.layers for core in m.cores})
+        return len({array for m in self.layers for array in m.arrays})
 
     def layer(self, name: str) -> LayerMap:
         """The map of a layer, by name."""
@@ -253,7 +274,7 @@ class Mapping:
     @property
     def utilisation(self) -> float:
         """Cells that hold a weight, over the cells of the arrays in use."""
-        sizes = {m.cores: m.layer.weights.size for m in self.layers}
+        sizes = {m.arrays: m.layer.weights.size for m in self.layers}
         used = sum(sizes.values()) * self.chip.cells_per_weight
         return used / (self.arrays * self.chip.rows * self.chip.cols) if sizes else 0.0
 
@@ -330,8 +351,8 @@ def _packs(task: Linear, chip: Chip, conv_mapping: ConvMapping) -> list[_Pack]:
     return packs
 
 
-def _map_layer(task: Linear, chip: Chip, core: int, conv_mapping: ConvMapping) -> LayerMap:
-    """The blocks of a layer, on arrays from ``core`` on."""
+def _map_layer(task: Linear, chip: Chip, conv_mapping: ConvMapping) -> LayerMap:
+    """The blocks of a layer, all of them still on core 0."""
     check_weights(task.layer, chip)
     packs = _packs(task, chip, conv_mapping)
     blocks = []
@@ -344,8 +365,7 @@ def _map_layer(task: Linear, chip: Chip, core: int, conv_mapping: ConvMapping) -
         ]
         begin += len(pack.outputs)
         for rows, col in itertools.product(pack.cuts, cols):
-            blocks.append(Block(core, rows, col))
-            core += 1
+            blocks.append(Block(0, rows, col))
     inputs = np.concatenate([pack.rows for pack in packs])
     outputs = np.concatenate([pack.outputs for pack in packs])
     return LayerMap(
@@ -359,16 +379,14 @@ def _map_layer(task: Linear, chip: Chip, core: int, conv_mapping: ConvMapping) -
 def map_layout(layout: Layout, chip: Chip, conv_mapping: ConvMapping = "rows") -> Mapping:
     """Give every block of every layer an array, be they more than the chip has."""
     layers: list[LayerMap] = []
-    core = 0
+    free = FreeArrays(chip)
     known: dict[tuple[object, ...], LayerMap] = {}
     for work in layout.work:
         for task in work.tasks:
             if not isinstance(task, Linear):
                 continue
-            if task.partials and core == 0:
-                core = 1  # the vector accumulators take the place of core 0
             zero = layout.network.quant(task.layer.input).internal_zero_point
-            made = _map_layer(task, chip, core, conv_mapping)
+            made = _map_layer(task, chip, conv_mapping)
             key = (
                 id(task.layer.weights),
                 getattr(task.layer, "groups", 1),
@@ -381,9 +399,14 @@ def map_layout(layout: Layout, chip: Chip, conv_mapping: ConvMapping = "rows") -
                 twin = known[key]
                 made = LayerMap(task.layer, twin.blocks, twin.inputs, twin.outputs, zero=zero)
             else:
-                made = dataclasses.replace(made, zero=zero)
+                # The vector accumulators take the place of core 0.
+                places = free.take([(b.rows, b.cols) for b in made.blocks], bool(task.partials))
+                blocks = (
+                    dataclasses.replace(block, core=core, array=array)
+                    for block, (core, array) in zip(made.blocks, places, strict=True)
+                )
+                made = dataclasses.replace(made, blocks=tuple(blocks), zero=zero)
                 known[key] = made
-                core += len(made.blocks)
             layers.append(made)
     return Mapping(layout.network, chip, tuple(layers))
 
@@ -396,13 +419,23 @@ def check_arrays(mapping: Mapping) -> None:
     CapacityError
     """
     chip = mapping.chip
-    needed = 1 + max((core for m in mapping.layers for core in m.cores), default=-1)
-    if needed > chip.cores:
+    last = max((core for m in mapping.layers for core in m.cores), default=-1)
+    if last >= chip.cores:
         detail = ", ".join(f"{m.layer.name} {len(m.cores)}" for m in mapping.layers)
+        each = chip.arrays_per_core
+        have, more = f"{chip.cores}", ""
+        # Core 0 stays free where sums of other tiles take its place.
+        needed = last + 1
+        if each > 1:
+            beyond = {a for m in mapping.layers for a in m.arrays if a[0] >= chip.cores}
+            needed = chip.arrays + len(beyond)
+            have = f"{chip.arrays} ({chip.cores} cores of {each})"
+        if each < 64:
+            more = f", more arrays a core (arrays_per_core, at most 64, now {each})"
         raise CapacityError(
             f"Network '{mapping.network.name}' needs {needed} arrays of "
             f"{chip.rows}x{chip.cols} {chip.cell_bits}-bit cells ({detail}), chip '{chip.name}' "
-            f"has {chip.cores}; use a chip with more cores (at most 32), more bits a cell or "
+            f"has {have}; use a chip with more cores (at most 32){more}, more bits a cell or "
             f"larger arrays, or several tiles"
         )
 

@@ -15,8 +15,8 @@ from ...behavioral import golden
 from ..graph import Network, lower_softmax
 from .compiled import CompiledNetwork
 from .layout import plan_layout
-from .mapping import Block, map_layout
 from .mapping import Mapping as LayerMapping
+from .mapping import map_layout
 from .mesh_check import StuckError, check_mesh
 from .mesh_plan import MeshPlan
 from .mesh_routes import Part, RouteError, message_words, plan_mesh
@@ -47,8 +47,8 @@ def compile_mesh(
         Its ``mesh`` says how many tiles there are.
     options : Options
     maps : mapping of int to int8 [rows, cols]
-        Stuck cells, by array: core c of the tile that runs part n of ``tiles`` is array
-        ``n * cores + c``.
+        Stuck cells, by array: those of the tile that runs part n of ``tiles`` have the numbers
+        ``n * chip.arrays`` and up.
     duplicate : bool
         Whether slow stages may stand on several tiles, where tiles are free.
 
@@ -166,12 +166,13 @@ class _MeshCompiler:
             would = f"a mesh of {side}x{math.ceil(tiles / side)}"
         else:
             would = "no mesh of such tiles"
-        cores = math.ceil(arrays / chip.tiles)
+        cores = math.ceil(arrays / chip.tiles / chip.arrays_per_core)
+        each = f" of {chip.arrays_per_core} arrays" if chip.arrays_per_core > 1 else ""
         more = f"tiles of about {cores} cores" if cores <= 32 else "larger arrays"
         return CapacityError(
             f"Network '{self.network.name}' needs {arrays} arrays of {chip.rows}x{chip.cols} "
             f"{chip.cell_bits}-bit cells, on {tiles} tiles as its layers cut; a mesh of "
-            f"{columns}x{rows} tiles of {chip.cores} cores has {chip.tiles * chip.cores}; "
+            f"{columns}x{rows} tiles of {chip.cores} cores{each} has {chip.tiles * chip.arrays}; "
             f"{would} would fit, or {more}"
         )
 
@@ -236,7 +237,7 @@ class _MeshCompiler:
 
     def compile_part(self, network: Network, tile: int, neighbours: Neighbours) -> Tile:
         return compile_tile(
-            network, self.chip, self.options, {}, tile * self.chip.cores, neighbours
+            network, self.chip, self.options, {}, tile * self.chip.arrays, neighbours
         )
 
     # All of it
@@ -286,9 +287,7 @@ class _MeshCompiler:
             tuple(part.tiles for part, _ in parts),
         )
         layers = tuple(
-            dataclasses.replace(
-                m, blocks=tuple(Block(tile.array_base + b.core, b.rows, b.cols) for b in m.blocks)
-            )
+            m.moved(part.tiles[0] * chip.cores)
             for part, _ in parts
             for tile in [tiles[part.tiles[0]]]
             for m in tile.mapping.layers
@@ -313,21 +312,21 @@ class _MeshCompiler:
         self, plan: MeshPlan, parts: Sequence[tuple[Part, Network]]
     ) -> tuple[CompiledNetwork, ...]:
         """The programs of all tiles; copies differ in the numbers of their arrays."""
-        cores = self.chip.cores
-        most = len(plan.tiles) * cores
+        own = self.chip.arrays
+        most = len(plan.tiles) * own
         for array, cells in self.maps.items():
             if not 0 <= array < most:
                 raise ConfigError(
                     f"A fault map is given for array {array}, but the network takes arrays 0 to "
                     f"{most - 1}"
                 )
-            check_fault_maps(self.chip, {array % cores: cells})
+            check_fault_maps(self.chip, {array % own: cells})
         return tuple(
             dataclasses.replace(
                 part.tile.compiled,
-                array_base=tile * cores,
+                array_base=tile * own,
                 fault_maps={
-                    array: cells for array, cells in self.maps.items() if array // cores == tile
+                    array: cells for array, cells in self.maps.items() if array // own == tile
                 },
             )
             for part, _ in parts

@@ -86,11 +86,11 @@ class MeshCutter(Cutter):
 
     def pieces(self, layer: Operator, most: int | None = None) -> list[Piece]:
         """As :meth:`.Cutter.pieces`; a layer of too many inputs is cut by inputs as well."""
-        if not isinstance(layer, Dense | Conv) or self.arrays(layer)[0] <= self.chip.cores:
+        if not isinstance(layer, Dense | Conv) or self.arrays(layer)[0] <= self.chip.arrays:
             return super().pieces(layer, most)
         inputs = cut_inputs(layer, self.chip)
         # All shares together; an array that is not full may need a read more.
-        more = self.chip.cores * len(inputs)
+        more = self.chip.arrays * len(inputs)
         worst = self.chip.full_scale(layer.inputs) + more * self.chip.full_scale(1)
         check_full_scale(layer, worst, self.chip)
         widest = min(self.chip.outputs, self.chip.param_words)
@@ -299,7 +299,8 @@ def cut_inputs(layer: Dense | Conv, chip: Chip) -> list[range]:
     # Whole arrays, of Dense.
     unit = chip.input_rows if isinstance(layer, Dense) else 1
     units = math.ceil(count / unit)
-    most, own = (cores * chip.input_rows // area // unit for cores in (chip.cores, chip.cores - 1))
+    room = chip.arrays, chip.arrays - chip.arrays_per_core
+    most, own = (arrays * chip.input_rows // area // unit for arrays in room)
     groups = layer.groups if isinstance(layer, Conv) else 1
     if groups > 1 or own < 1 or chip.outputs_per_beat < 2:
         raise CapacityError(

@@ -73,6 +73,8 @@ class Neighbours:
         How all readers of a tensor, wherever they are, would like it to lie.
     eager : bool
         Whether all inputs are taken before anything is computed.
+    stored : bool
+        Whether every input is stored: none goes straight to row registers.
     """
 
     message_words: int
@@ -80,10 +82,13 @@ class Neighbours:
     leaving: frozenset[str] = frozenset()
     wanted: Mapping[str, Sequence[Wish]] = field(default_factory=dict)
     eager: bool = False
+    stored: bool = False
 
 
 def comes_in_time(network: Network, neighbours: Neighbours, tensor: str) -> bool:
     """Whether an input that one layer reads at once may stay in the FIFO until then."""
+    if neighbours.stored:
+        return False
     if not neighbours.message_words:
         return True
     form = neighbours.given.get(tensor)

@@ -19,14 +19,14 @@ from ..importer.network import load_network
 from .codegen import generate
 from .compiled import CompiledNetwork
 from .layout import plan_layout
-from .mapping import Block, ConvMapping, check_arrays, map_layout
+from .mapping import ConvMapping, check_arrays, map_layout
 from .mapping import Mapping as LayerMapping
 from .mesh import compile_mesh
 from .partition import MAX_TILES, partition
 from .placement import FaultMaps, check_fault_maps
 from .streams import stream_network
 from .tensors import is_view
-from .tile import Options, compile_tile
+from .tile import Options, compile_tile, lay_out
 
 __all__ = ["MAX_SEED", "CompiledNetwork", "choose_chip", "compile_network"]
 
@@ -66,8 +66,9 @@ def compile_network(
     trace : bool
         Whether runs return every tensor, or only the last codes.
     fault_maps : mapping of int to int8 [rows, cols], optional
-        Stuck cells of cores, as a test of the chip found them: 1 stuck on, -1 stuck off, 0 good.
-        Cores without one have those that the device draws.
+        Stuck cells of arrays, as a test of the chip found them: 1 stuck on, -1 stuck off, 0 good.
+        Arrays without one have those that the device draws. Where a core has one array, an array
+        has the number of its core; see :meth:`.Chip.array_number`.
     place_around_faults : bool
         Whether outputs and inputs are ordered around the given maps (:mod:`.placement`).
     calibration : uint8 [n, inputs], optional
@@ -138,7 +139,7 @@ def compile_network(
     largest = candidates[-1]
     for candidate in candidates:
         try:
-            if alone or candidate is not largest or all(core < largest.cores for core in maps):
+            if alone or candidate is not largest or all(n < largest.arrays for n in maps):
                 check_fault_maps(candidate, maps)
                 return compile_tile(network, candidate, options, maps).compiled
         except CapacityError:
@@ -187,10 +188,8 @@ def _compile_parts(
     """
 
     def check(part: Network) -> None:
-        lowered = plan_layout(part)
-        mapping = map_layout(lowered, chip, options.conv_mapping)
-        check_arrays(mapping)
-        generate(mapping, lowered, trace=options.trace)
+        layout, mapping, neighbours = lay_out(part, chip, options)
+        generate(mapping, layout, trace=options.trace, neighbours=neighbours)
 
     cut = partition(lower_softmax(network), chip, check)
     most = MAX_TILES if tiles is None else tiles
@@ -203,25 +202,20 @@ def _compile_parts(
         options = dataclasses.replace(options, calibration=None)
     tile_maps: list[dict[int, NDArray[np.int8]]] = [{} for _ in cut.parts]
     for array, cells in maps.items():
-        tile, core = divmod(array, chip.cores)
+        tile, own = divmod(array, chip.arrays)
         if not 0 <= tile < len(cut.parts):
             raise ConfigError(
                 f"A fault map is given for array {array}, but the network takes arrays 0 to "
-                f"{len(cut.parts) * chip.cores - 1}"
+                f"{len(cut.parts) * chip.arrays - 1}"
             )
-        tile_maps[tile][core] = cells
+        tile_maps[tile][own] = cells
     parts = []
-    for number, (part, own) in enumerate(zip(cut.parts, tile_maps, strict=True)):
-        check_fault_maps(chip, own)
-        parts.append(compile_tile(part, chip, options, own, number * chip.cores).compiled)
+    for number, (part, own_maps) in enumerate(zip(cut.parts, tile_maps, strict=True)):
+        check_fault_maps(chip, own_maps)
+        parts.append(compile_tile(part, chip, options, own_maps, number * chip.arrays).compiled)
     layers = tuple(
-        dataclasses.replace(
-            m,
-            blocks=tuple(
-                Block(part.array_base + block.core, block.rows, block.cols) for block in m.blocks
-            ),
-        )
-        for part in parts
+        m.moved(number * chip.cores)
+        for number, part in enumerate(parts)
         for m in part.mapping.layers
     )
     return CompiledNetwork(

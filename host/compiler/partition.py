@@ -185,6 +185,12 @@ def partition(network: Network, chip: Chip, check: Callable[[Network], None]) ->
     return Cutter(network, chip, check).cut()
 
 
+def _arrays(chip: Chip) -> str:
+    """How many arrays a tile has, for messages."""
+    each = "" if chip.arrays_per_core == 1 else f" of {chip.arrays_per_core} arrays"
+    return f"{chip.cores} cores{each}"
+
+
 class Cutter:
     """Cuts a network into pieces, and pieces into parts."""
 
@@ -257,7 +263,7 @@ class Cutter:
         sizes = {id(getattr(p.layer, "weights", p)): self.arrays(p.layer) for p in group}
         arrays = sum(rows * cols for rows, cols in sizes.values())
         outputs = sum(p.layer.outputs for p in group if isinstance(p.layer, Dense | Conv))
-        return arrays > self.chip.cores or outputs > self.chip.param_words
+        return arrays > self.chip.arrays or outputs > self.chip.param_words
 
     def waits(self, group: Sequence[Piece], piece: Piece) -> bool:
         """Whether a piece reads a tensor that is put together from pieces of the same group."""
@@ -278,16 +284,16 @@ class Cutter:
         if not isinstance(layer, Dense | Conv):
             return [Piece(layer, layer)]
         rows, cols = self.arrays(layer)
-        if rows > self.chip.cores:
+        if rows > self.chip.arrays:
             raise CapacityError(
                 f"Layer '{layer.name}' adds up {layer.inputs} products, which takes {rows} arrays "
-                f"of {self.chip.input_rows} rows; chip '{self.chip.name}' has {self.chip.cores} "
-                f"cores, and only tiles of a mesh add up each other's sums"
+                f"of {self.chip.input_rows} rows; chip '{self.chip.name}' has {_arrays(self.chip)}, "
+                f"and only tiles of a mesh add up each other's sums"
             )
         groups = layer.groups if isinstance(layer, Conv) else 1
         forced = most
         if most is None:
-            fit = self.chip.cores // rows
+            fit = self.chip.arrays // rows
             if cols <= fit and layer.outputs <= self.chip.param_words:
                 return [Piece(layer, layer)]
             if groups > 1:

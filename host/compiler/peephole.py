@@ -134,6 +134,8 @@ def _needs(operation: Operation) -> set[int]:
         found.add(Reg.QUANT)
     if operation.op is Opcode.MVM:
         found |= {Reg.SCHEDULE, Reg.ROWS_PER_READ, Reg.PLANES}
+    if operation.op in (Opcode.LOAD, Opcode.MVM):
+        found.add(Reg.KEEP)
     if operation.op is Opcode.ADD:
         found.add(fields["reg"])
     return found

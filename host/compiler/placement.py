@@ -57,31 +57,33 @@ def seeded_fault_maps(chip: Chip, device: Device, seed: int) -> dict[int, NDArra
     Returns
     -------
     dict
-        Of each core, int8 [rows, cols]: 1 stuck on, -1 stuck off, 0 good.
+        Of each array of a tile, int8 [rows, cols]: 1 stuck on, -1 stuck off, 0 good.
     """
     shape = chip.rows, chip.cols + 1
     return {
-        core: seeded_map(shape, device, Streams(seed, core))[:, :-1] for core in range(chip.cores)
+        number: seeded_map(shape, device, Streams(seed, number))[:, :-1]
+        for number in range(chip.arrays)
     }
 
 
 def check_fault_maps(chip: Chip, maps: FaultMaps) -> None:
-    """Refuse maps of cores that the chip lacks, or that do not fit its arrays.
+    """Refuse maps of arrays that a tile lacks, or that do not fit them.
 
     Raises
     ------
     ConfigError
     """
-    for core, cells in maps.items():
-        if not 0 <= core < chip.cores:
+    what = "core" if chip.arrays_per_core == 1 else "array"
+    for number, cells in maps.items():
+        if not 0 <= number < chip.arrays:
             raise ConfigError(
-                f"A fault map is given for core {core}, but chip '{chip.name}' has cores 0 to "
-                f"{chip.cores - 1}"
+                f"A fault map is given for {what} {number}, but chip '{chip.name}' has {what}s "
+                f"0 to {chip.arrays - 1}"
             )
         try:
             check_map(cells, chip.rows, chip.cols)
         except ConfigError as error:
-            raise ConfigError(f"The fault map of core {core} cannot be used: {error}") from None
+            raise ConfigError(f"The fault map of {what} {number} cannot be used: {error}") from None
 
 
 def place(
@@ -94,7 +96,7 @@ def place(
     mapping : Mapping
         As :func:`~.mapping.map_network` gives it, in plain order.
     maps : mapping of int to int8 [rows, cols]
-        Of some cores: 1 stuck on, -1 stuck off, 0 good.
+        Of some arrays: 1 stuck on, -1 stuck off, 0 good.
     calibration : uint8 [n, inputs], optional
         Typical input codes: inputs that are mostly 0 matter little. Without them all codes of every
         layer count as evenly spread.
@@ -117,7 +119,7 @@ def place(
         for task in work.tasks
         if isinstance(task, Linear)
     }
-    uses = [m.cores for m in mapping.layers]
+    uses = [m.arrays for m in mapping.layers]
     stored: dict[str, NDArray[np.int64]] = {}
     layers = []
     for m in mapping.layers:
@@ -129,9 +131,9 @@ def place(
         free = (
             isinstance(layer, Dense)
             and len(tasks[layer.name].source_steps) == 1
-            and uses.count(m.cores) == 1
+            and uses.count(m.arrays) == 1
             and all(isinstance(user, Dense) for user in users)
-            and all(uses.count(mapping.layer(user.name).cores) == 1 for user in users)
+            and all(uses.count(mapping.layer(user.name).arrays) == 1 for user in users)
         )
         if free:
             m = _place_layer(
@@ -209,10 +211,8 @@ class _Stuck:
         return found
 
 
-def _stuck(chip: Chip, cells: NDArray[np.int8] | None) -> _Stuck:
+def _stuck(chip: Chip, cells: NDArray[np.int8]) -> _Stuck:
     """Of each input and slot: [inputs, slots, columns]."""
-    if cells is None:
-        cells = np.zeros((chip.rows, chip.cols), np.int8)
     shape = chip.rows // chip.input_rows, chip.input_rows, chip.outputs, chip.columns_per_output
     by_column = cells[:, : chip.outputs * shape[3]].reshape(shape)
     forced = np.where(by_column == STUCK_ON, float(chip.cell_code.top), 0.0)
@@ -267,9 +267,10 @@ def _output_costs(
     slots = most_slots(chip)
     spread, shift = np.zeros((2, len(outputs), slots))
     for block in m.col_parts[j]:
-        if block.core not in maps:
+        cells = maps.get(chip.array_number(block.core, block.array))
+        if cells is None:
             continue
-        stuck = _stuck(chip, maps[block.core])
+        stuck = _stuck(chip, cells)
         order = m.input_order[block.rows.start : block.rows.stop]
         held = _held(m, outputs, order, chip)
         mean, variance = codes.mean[order], codes.variance[order]
@@ -349,9 +350,10 @@ def _assign_rows(m: LayerMap, chip: Chip, maps: FaultMaps, codes: _Codes) -> Lay
         inputs = order[rows.start : rows.stop]
         cost, more = np.zeros((2, len(inputs), len(inputs)))
         for block in row:
-            if block.core not in maps:
+            cells = maps.get(chip.array_number(block.core, block.array))
+            if cells is None:
                 continue
-            stuck = _stuck(chip, maps[block.core])
+            stuck = _stuck(chip, cells)
             slots = m.slots_of(m.part_of(block))
             kept = np.flatnonzero(slots >= 0)
             held = _held(m, slots[kept], inputs, chip)

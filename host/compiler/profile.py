@@ -22,7 +22,7 @@ from ...behavioral import golden
 from ...behavioral.inputs import reads_made
 from ..graph import lower_softmax
 from .compiled import CompiledNetwork
-from .mapping import LayerMap, windows
+from .mapping import Block, LayerMap, windows
 from .values import tensor_codes
 
 __all__ = ["CAUSES", "LayerProfile", "Profile", "profile_tile"]
@@ -93,7 +93,8 @@ class _Walk:
         self.free = [0] * self.chip.cores
         self.vector_free = 0
         self.registers: dict[int, int] = dict.fromkeys(Reg, 0)
-        self.turns: Counter[tuple[str, range]] = Counter()
+        self.turns: Counter[tuple[str, Block]] = Counter()
+        """Products of each block so far: its next one is at that position."""
         self.profile = Profile()
 
     def count_reads(
@@ -216,16 +217,10 @@ class _Walk:
         self, instruction: Instruction, name: str, start: int, layer: LayerProfile
     ) -> None:
         mapped: LayerMap = self.maps[name]
-        mask = instruction["cores"]
-        blocks = [block for block in mapped if mask >> block.core & 1]
-        rows = blocks[0].rows
-        first = min(block.core for block in mapped if block.rows == rows)
-        turn = self.turns[name, rows]
-        reads = int(self.reads[name, rows][turn])
-        # Column parts of different widths start one after another.
-        last = max(block.core for block in mapped if block.rows == rows)
-        if mask >> last & 1 or first == last:
-            self.turns[name, rows] += 1
+        mask, array = instruction["cores"], instruction["array"]
+        blocks = [b for b in mapped if mask >> b.core & 1 and b.array == array]
+        reads = int(self.reads[name, blocks[0].rows][self.turns[name, blocks[0]]])
+        self.turns.update((name, block) for block in blocks)
         length = reads * instruction["beats"] + core_tail(self.chip) + 2
         layer.reads += reads * len(blocks)
         layer.products += len(blocks)

@@ -133,7 +133,7 @@ def _weights(
                 found[origin.name]["grid"][0] += grid[0]
             elif piece is None or not piece.is_share:
                 found[origin.name]["grid"][1] += grid[1]
-            found[origin.name]["arrays"] += len(set(m.cores))
+            found[origin.name]["arrays"] += len(set(m.arrays))
             found[origin.name]["tiles"] += tiles
             continue
         copies = 1
@@ -146,7 +146,7 @@ def _weights(
             "rows": getattr(origin, "inputs", m.rows) if origin.name in first else m.rows,
             "outputs": getattr(origin, "outputs", m.layer.outputs),
             "grid": list(grid),
-            "arrays": len(set(m.cores)),
+            "arrays": len(set(m.arrays)),
             "copies": copies,
             "reuse": positions,
             "tiles": tiles,
@@ -171,7 +171,7 @@ def _linear(part: CompiledNetwork, number: int, m: LayerMap, found: LayerProfile
         "name": m.layer.name,
         "tile": number,
         "kind": m.layer.kind,
-        "arrays": len(set(m.cores)),
+        "arrays": len(set(m.arrays)),
         "cores": sorted(set(m.cores)),
         "grid": list(parts),
         "rows": m.rows,
@@ -232,11 +232,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         for w in report["weights"]
     ]
     lines += ["", *mesh_lines(report)]
+    arrays = chip["cores"] * chip.get("arrays_per_core", 1)
     lines += ["## Tiles", ""]
     lines += ["| tile | arrays | instructions | data words | parameters | tables | cycles |"]
     lines += ["|---|---|---|---|---|---|---|"]
     lines += [
-        f"| {t['tile']} | {t['arrays']} of {chip['cores']} | {t['instructions']} of "
+        f"| {t['tile']} | {t['arrays']} of {arrays} | {t['instructions']} of "
         f"{chip['program_words']} | {t['data_words']} of {chip['data_words']} | "
         f"{t['param_words']} of {chip['param_words']} | {t['tables']} of {chip['tables']} | "
         f"{t['cycles']:,} |"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network that fits one tile, made into its program and its programmed arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,15 @@ from ..graph import Network, lower_softmax
 from .binary import array_thresholds, check_binary
 from .codegen import Code, generate
 from .compiled import CompiledNetwork
-from .layout import plan_layout
+from .layout import Layout, plan_layout
 from .mapping import ConvMapping, check_arrays, check_full_scale, map_layout
 from .mapping import Mapping as LayerMapping
 from .neighbours import Neighbours
 from .placement import FaultMaps, place
+from .tasks import Linear
+from .turns import loads_again
 
-__all__ = ["Options", "Tile", "compile_tile"]
+__all__ = ["Options", "Tile", "compile_tile", "lay_out"]
 
 
 def _check_sums(mapping: LayerMapping) -> None:
@@ -93,6 +95,31 @@ class Tile:
     code: Code
 
 
+def lay_out(
+    network: Network, chip: Chip, options: Options, neighbours: Neighbours | None = None
+) -> tuple[Layout, LayerMapping, Neighbours | None]:
+    """Where the tensors of a network without Softmax lie, and its weights.
+
+    Inputs that would have to come twice, for arrays that take turns, are stored; then the
+    neighbours that come back say so.
+
+    Raises
+    ------
+    CapacityError
+        If the network needs more arrays than a tile has.
+    """
+    layout = plan_layout(network, None, neighbours)
+    mapping = map_layout(layout, chip, options.conv_mapping)
+    check_arrays(mapping)
+    again = {m.layer.name for m in mapping.layers if loads_again(m.col_parts)}
+    tasks = (task for work in layout.work for task in work.tasks)
+    if any(isinstance(task, Linear) and task.direct and task.name in again for task in tasks):
+        neighbours = replace(neighbours or Neighbours(0), stored=True)
+        layout = plan_layout(network, None, neighbours)
+        mapping = map_layout(layout, chip, options.conv_mapping)
+    return layout, mapping, neighbours
+
+
 def compile_tile(
     network: Network,
     chip: Chip,
@@ -101,7 +128,7 @@ def compile_tile(
     base: int = 0,
     neighbours: Neighbours | None = None,
 ) -> Tile:
-    """Compile for one tile, whose arrays are ``base`` and up; maps go by core.
+    """Compile for one tile, whose arrays are ``base`` and up; maps go by array in the tile.
 
     Raises
     ------
@@ -110,11 +137,9 @@ def compile_tile(
     """
     steps = options.steps
     lowered = lower_softmax(network)
-    layout = plan_layout(lowered, None, neighbours)
-    mapping = map_layout(layout, chip, options.conv_mapping)
-    check_arrays(mapping)
+    layout, mapping, neighbours = lay_out(lowered, chip, options, neighbours)
     # In a mesh others send what comes in, in their own order.
-    if maps and options.place and neighbours is None:
+    if maps and options.place and not (neighbours and neighbours.message_words):
         mapping = place(mapping, maps, options.calibration)
         stored = {m.layer.name: m.stored for m in mapping.layers if m.slots is not None}
         layout = plan_layout(lowered, stored, neighbours)
@@ -123,11 +148,12 @@ def compile_tile(
     check_binary(lowered, mapping)
     code = generate(mapping, layout, trace=options.trace, steps=steps, neighbours=neighbours)
     specs = {
-        block.core: ArraySpec(
+        (block.core, block.array): ArraySpec(
             block.core,
             m.levels(block, chip),
             m.flips(block, chip),
             array_thresholds(m, block, chip),
+            block.array,
         )
         for m in mapping.layers
         for block in m
@@ -156,7 +182,7 @@ def compile_tile(
         options.seed,
         program,
         dict(enumerate(code.flat.notes)),
-        {base + core: cells for core, cells in maps.items()},
+        {base + number: cells for number, cells in maps.items()},
         options.headroom,
         base,
         data_words=code.data_words,

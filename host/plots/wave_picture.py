@@ -145,11 +145,15 @@ def _lanes(
             axes.stairs(levels, times, baseline=base, color=COLOURS[0], fill=True, alpha=0.35)
             axes.stairs(levels, times, baseline=None, color=COLOURS[0], linewidth=1.0)
         else:
+            if name == "cmd_rows":
+                # Above the rows stands the array.
+                width = compiled.chip.rows * compiled.chip.input_code.digit_bits
+                values = [value[-width:] for value in values]
             _bus(axes, times, values, base, written.cycles, rows=name == "cmd_rows")
     axes.set_yticks([len(_LANES) - 1 - i + 0.35 for i in range(len(_LANES))], list(_LANES))
     axes.set_ylim(-0.2, len(_LANES))
     text = f"core {probe.core}: its macro"
-    if probe.cells:
+    if probe.cells and compiled.chip.arrays_per_core == 1:
         image = compiled.images[[a.core for a in compiled.program.arrays].index(probe.core)]
         step = compiled.device.step(compiled.chip.cell_bits) / 4096 * 1e6
         shown = [f"g[{r},{c}] = {image.g[r, c] * step:.3g} µS" for r, c in probe.cells[:4]]

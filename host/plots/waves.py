@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from ...arch.chip import Chip
 from ...arch.errors import InputError
 from ...arch.formats import FRACTION_BITS
-from ...behavioral.crossbar import Crossbar
 from ..compiler.network import CompiledNetwork
 from ..driver import TileDriver
 from ..files import replacing
 from ..simulation import Simulation, SimulationPort
-from ..start import Start, prepared
+from ..start import Start, core_crossbars, prepared
 from ..toolchain import Progress
 from ..verilator_build import build_model
 from .vcd import Variable, change, read_header
@@ -142,7 +141,7 @@ def check_request(
     InputError
     """
     chip = compiled.chip
-    used = [spec.core for spec in compiled.program.arrays]
+    used = list(dict.fromkeys(spec.core for spec in compiled.program.arrays))
     if not probes:
         raise InputError("Waves need at least one core; name one that the network uses")
     for probe in probes:
@@ -297,7 +296,7 @@ def _simulate(
     raw: Path,
     begin: Start | None,
 ) -> tuple[int, dict[int, int], int]:
-    """First cycle of the window, reads made by each core before the second traced cycle, cycles."""
+    """First cycle of the window, reads of each array before the second traced cycle, cycles."""
     arrays = prepared(compiled, library, begin)
     with Simulation(library, arrays) as simulation:
         port = _WindowPort(simulation)
@@ -310,7 +309,7 @@ def _simulate(
         reads: dict[int, int] = {}
 
         def started() -> None:
-            reads.update((array.array, array.reads) for array in arrays)
+            reads.update((number, array.reads) for number, array in enumerate(arrays))
 
         start = origin + window.first
         port.arm(raw, start, window.cycles, started)
@@ -331,22 +330,18 @@ class _Core:
         self,
         compiled: CompiledNetwork,
         probe: Probe,
-        reads: int,
+        reads: dict[int, int],
         units: Units,
         number: int,
         start: Start | None,
     ) -> None:
-        specs = [spec.core for spec in compiled.program.arrays]
-        image = compiled.images[specs.index(probe.core)]
-        if start is not None:
-            image = start.images[probe.core]
-        self._crossbar = Crossbar(image, compiled.seed, probe.core)
-        self._crossbar.reads = reads
+        self._crossbars = core_crossbars(compiled, probe.core, reads, start)
         self._columns = np.array(probe.columns, dtype=np.intp)
         step = compiled.device.step(compiled.chip.cell_bits)
         # A power of two in level units: no bit is lost, and codes follow from x exactly.
         self._scale = (step * compiled.device.read_voltage if units == "amperes" else 1.0) / _ONE
         self._rows = compiled.chip.rows
+        self._width = self._rows * compiled.chip.input_code.digit_bits
         self.probe = probe
         self.names = [f"col{c}_{part}" for c in probe.columns for part in _PARTS]
         self.names += [f"cell_{r}_{c}_g" for r, c in probe.cells]
@@ -355,13 +350,17 @@ class _Core:
         self.values: dict[str, str] = {}
         self.reads = 0
         self._shown = [0.0] * (len(_PARTS) * len(probe.columns))
-        self._cells = [float(image.g[r, c]) * step / _ONE for r, c in probe.cells]
+        self._cells = {
+            turn: [float(array.image.g[r, c]) * step / _ONE for r, c in probe.cells]
+            for turn, array in self._crossbars.items()
+        }
+        self._seen = next(iter(self._cells.values()))
 
     def first(self) -> list[str]:
         """Values at the start of the file."""
         return [
             f"r{v!r} {code}\n"
-            for v, code in zip([*self._shown, *self._cells], self.codes, strict=True)
+            for v, code in zip([*self._shown, *self._seen], self.codes, strict=True)
         ]
 
     def edge(self) -> list[str]:
@@ -369,22 +368,25 @@ class _Core:
         valid, ready, rows = (self.values.get(code) for code in self.ports.values())
         if valid != "1" or ready != "1" or rows is None:
             return []
-        # A VCD leaves out leading zeros; bit 0 comes last.
-        bits = rows.zfill(self._rows)[::-1]
-        mask = np.frombuffer(bits.encode(), np.uint8) == ord("1")
+        # A VCD leaves out leading zeros; bit 0 comes last, and above the rows the array.
+        bits = rows.zfill(self._rows)
+        turn = int("0" + bits[: -self._width], 2)
+        mask = np.frombuffer(bits[: -self._rows - 1 : -1].encode(), np.uint8) == ord("1")
         count = int(self._columns.max(initial=0)) + 1
-        found = self._crossbar.analog(mask[None, :], count)
-        self._crossbar.reads += 1
+        crossbar = self._crossbars[turn]
+        found = crossbar.analog(mask[None, :], count)
+        crossbar.reads += 1
         self.reads += 1
         parts = (found.current, found.noise, found.reference, found.x)
         whole = np.stack([part[0, self._columns] for part in parts], axis=1).reshape(-1)
         values = [int(v) * self._scale for v in whole]
+        before, now = [*self._shown, *self._seen], [*values, *self._cells[turn]]
         changed = [
             f"r{new!r} {code}\n"
-            for new, old, code in zip(values, self._shown, self.codes, strict=False)
+            for new, old, code in zip(now, before, self.codes, strict=True)
             if new != old
         ]
-        self._shown = values
+        self._shown, self._seen = values, self._cells[turn]
         return changed
 
 
@@ -404,7 +406,7 @@ class _Merge:
         self._cores: list[_Core] = []
         number = 0
         for probe in probes:
-            self._cores.append(_Core(compiled, probe, reads[probe.core], units, number, start))
+            self._cores.append(_Core(compiled, probe, reads, units, number, start))
             number += probe.signals
 
     @property

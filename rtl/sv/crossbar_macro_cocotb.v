@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The crossbar macro as a shell that a cocotb test drives: its outputs are registers written
-// through VPI, its inputs are there to be read. Plain Verilog-2001 for any simulator.
+// through VPI, its inputs are there to be read. Plain Verilog-2005 for any simulator.
 module crossbar_macro #(
     parameter ID = 0,
     parameter ROWS = 128,
     parameter COLS = 128,
     parameter LANES = 8,
     parameter ADC_BITS = 6,
-    parameter DIGIT_BITS = 1
+    parameter DIGIT_BITS = 1,
+    parameter ARRAYS = 1
 ) (
     input  wire                      clk  /*verilator public_flat_rd*/,
     input  wire                      rst  /*verilator public_flat_rd*/,
     input  wire                      cmd_valid  /*verilator public_flat_rd*/,
     output reg                       cmd_ready  /*verilator public_flat_rw*/,
-    input  wire [ROWS*DIGIT_BITS-1:0] cmd_rows  /*verilator public_flat_rd*/,
+    // Of several arrays, the number of the one that is read stands above the rows.
+    input  wire [ROWS*DIGIT_BITS+$clog2(ARRAYS)-1:0] cmd_rows  /*verilator public_flat_rd*/,
     input  wire [               9:0] cmd_beats  /*verilator public_flat_rd*/,
     output reg                       code_valid  /*verilator public_flat_rw*/,
     input  wire                      code_ready  /*verilator public_flat_rd*/,

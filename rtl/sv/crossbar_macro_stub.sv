@@ -8,13 +8,15 @@ module crossbar_macro #(
     parameter int COLS = 128,
     parameter int LANES = 8,
     parameter int ADC_BITS = 6,
-    parameter int DIGIT_BITS = 1  // a row
+    parameter int DIGIT_BITS = 1,  // a row
+    parameter int ARRAYS = 1
 ) (
     input  logic                      clk,
     input  logic                      rst,
     input  logic                      cmd_valid,
     output logic                      cmd_ready,
-    input  logic [ROWS*DIGIT_BITS-1:0] cmd_rows,
+    // Of several arrays, the number of the one that is read stands above the rows.
+    input  logic [ROWS*DIGIT_BITS+$clog2(ARRAYS)-1:0] cmd_rows,
     input  logic [               9:0] cmd_beats,
     output logic                      code_valid,
     input  logic                      code_ready,

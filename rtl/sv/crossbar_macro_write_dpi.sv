@@ -39,6 +39,7 @@ module crossbar_macro_write #(
   import "DPI-C" function chandle ohm_dpi_attach(
     input string path,
     input int id,
+    input int arrays,
     input int cols,
     input int lanes,
     input int adc_bits
@@ -66,7 +67,7 @@ module crossbar_macro_write #(
   );
 
   chandle macro;
-  initial macro = ohm_dpi_attach($sformatf("%m"), ID, COLS, LANES, ADC_BITS);
+  initial macro = ohm_dpi_attach($sformatf("%m"), ID, 1, COLS, LANES, ADC_BITS);
 
   logic [9:0] left = '0;  // beats not yet transferred
   wire transfer = code_valid && code_ready;

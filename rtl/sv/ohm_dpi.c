@@ -26,9 +26,11 @@ enum {
 
 typedef struct ohm_dpi_macro {
     ohm_dpi_session *session;
-    ohm_array *array; /* NULL: there is none of this id */
+    ohm_array *const *arrays; /* those that take turns */
+    ohm_array *array;         /* the one that was read last; NULL: there is none of this id */
     const uint64_t *next;
     const uint32_t *next_wide;
+    int count; /* of arrays */
     int cols, lanes, adc_bits, words; /* words of 32 bits a beat; 0 where one of 64 holds it */
     uint64_t beats[OHM_MAX_COLS + 1];
     uint32_t wide[OHM_DPI_MAX_WORDS];
@@ -90,15 +92,22 @@ void ohm_dpi_free(ohm_dpi_session *s) {
     free(s);
 }
 
-void *ohm_dpi_attach(const char *path, int id, int cols, int lanes, int adc_bits) {
+void *ohm_dpi_attach(const char *path, int id, int arrays, int cols, int lanes, int adc_bits) {
     ohm_dpi_session *s = ohm_dpi_current;
     if (!s) return NULL; /* nobody listens; the macro answers with zeros */
-    if (id < 0 || id >= s->n || !s->arrays[id]) {
-        ohm_dpi_fail(s, "macro %s asks for array %d, but %d are bound", path, id, s->n);
+    if (id < 0 || arrays < 1 || id >= s->n || arrays > s->n / (id + 1)) {
+        ohm_dpi_fail(s, "macro %s asks for array %d, but %d are bound", path,
+                     id * arrays + arrays - 1, s->n);
         return s->orphan;
     }
+    for (int i = id * arrays; i < (id + 1) * arrays; i++)
+        if (!s->arrays[i]) {
+            ohm_dpi_fail(s, "macro %s asks for array %d, which is not there", path, i);
+            return s->orphan;
+        }
     if (s->macros[id]) {
-        ohm_dpi_fail(s, "macros %s and %s both ask for array %d", s->macros[id]->path, path, id);
+        ohm_dpi_fail(s, "macros %s and %s both ask for array %d", s->macros[id]->path, path,
+                     id * arrays);
         return s->orphan;
     }
     if (cols < 1 || cols > OHM_MAX_COLS || lanes < 1 || lanes > OHM_DPI_MAX_LANES ||
@@ -113,7 +122,9 @@ void *ohm_dpi_attach(const char *path, int id, int cols, int lanes, int adc_bits
         return s->orphan;
     }
     m->session = s;
-    m->array = s->arrays[id];
+    m->arrays = s->arrays + id * arrays;
+    m->count = arrays;
+    m->array = m->arrays[0];
     m->cols = cols;
     m->lanes = lanes;
     m->adc_bits = adc_bits;
@@ -122,7 +133,7 @@ void *ohm_dpi_attach(const char *path, int id, int cols, int lanes, int adc_bits
     m->next_wide = m->wide;
     snprintf(m->path, sizeof m->path, "%s", path);
     s->macros[id] = m;
-    s->attached++;
+    s->attached += arrays;
     return m;
 }
 
@@ -176,6 +187,17 @@ static uint64_t ohm_dpi_pack_wide(ohm_dpi_macro *m, int beats) {
         if (held) to[word] = (uint32_t)pending;
     }
     return seen;
+}
+
+void ohm_dpi_select(void *macro, int index) {
+    ohm_dpi_macro *m = (ohm_dpi_macro *)macro;
+    if (!m || !m->array) return;
+    if (index < 0 || index >= m->count) {
+        ohm_dpi_fail(m->session, "macro %s reads array %d of %d", m->path, index, m->count);
+        m->array = NULL;
+        return;
+    }
+    m->array = m->arrays[index];
 }
 
 void ohm_dpi_read(void *macro, const uint32_t *rows, int beats) {

@@ -20,22 +20,24 @@ extern "C" {
 
 typedef struct ohm_dpi_session ohm_dpi_session;
 
-/* Macros that attach on this thread from now on take arrays[ID]; n arrays, which stay the caller's
+/* Macros that attach on this thread from now on take arrays by their ID; n arrays, which stay the caller's
  * and must outlive the session. NULL if memory is short: then nothing is bound. */
 ohm_dpi_session *ohm_dpi_bind(ohm_array **arrays, int n);
 
 /* The first thing that went wrong, or NULL. Valid until ohm_dpi_free(). */
 const char *ohm_dpi_error(const ohm_dpi_session *session);
 
-/* Macros that attached. */
+/* Arrays that macros attached to. */
 int ohm_dpi_attached(const ohm_dpi_session *session);
 
 /* Only once the model is gone. */
 void ohm_dpi_free(ohm_dpi_session *session);
 
-/* Called by the macro. `rows` as in ohm_array_read(); beats come in order, lane 0 in the lowest
- * bits, a word of 64 bits or several of 32. */
-void *ohm_dpi_attach(const char *path, int id, int cols, int lanes, int adc_bits);
+/* Called by the macro. It takes arrays[id * arrays] and as many as `arrays`; reads are of the first
+ * one until another is selected, 0 up. `rows` as in ohm_array_read(); beats come in order, lane 0 in
+ * the lowest bits, a word of 64 bits or several of 32. */
+void *ohm_dpi_attach(const char *path, int id, int arrays, int cols, int lanes, int adc_bits);
+void ohm_dpi_select(void *macro, int index);
 void ohm_dpi_read(void *macro, const uint32_t *rows, int beats);
 void ohm_dpi_read_fine(void *macro, const uint32_t *rows, int beats, int fine);
 /* Rows driven with digits of 1, 2 or 4 bits, packed, row 0's lowest. */
