@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ..arch.chip import RowSchedule, load_chip
 from ..arch.errors import InputError
 from ..behavioral.machine import Counters
-from ..host.compiler.mapping import reads_bound
 from ..host.compiler.network import CompiledNetwork, compile_network
+from ..host.compiler.windows import reads_bound
 from ..host.importer.network import load_network
 from ..host.targets import connect
 

@@ -20,9 +20,10 @@ from ..arch.errors import InputError
 from ..arch.formats import ACTIVATION_BITS
 from ..behavioral import golden
 from ..behavioral.cengine import CCrossbar
-from .compiler.mapping import LayerMap, windows
+from .compiler.mapping import LayerMap
 from .compiler.network import CompiledNetwork
 from .compiler.values import tensor_codes
+from .compiler.windows import windows
 from .graph import lower_softmax
 
 __all__ = ["BudgetPlan", "PlaneBudget", "ReadErrors", "choose_budgets", "measure_reads"]

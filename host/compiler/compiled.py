@@ -21,12 +21,13 @@ from ...behavioral.state import ArrayState
 from ..graph import Network, lower_softmax
 from .codegen import sent_layers
 from .listing import listing
-from .mapping import LayerMap, reads_bound
+from .mapping import LayerMap
 from .mapping import Mapping as LayerMapping
 from .mesh_plan import MeshPlan
 from .partition import Partition
 from .tensors import is_view
 from .values import Tensors, tensor_codes
+from .windows import reads_bound
 
 __all__ = ["CompiledNetwork"]
 

@@ -45,8 +45,6 @@ __all__ = [
     "map_layout",
     "map_network",
     "most_slots",
-    "reads_bound",
-    "windows",
 ]
 
 ConvMapping = Literal["rows", "kernel"]
@@ -478,6 +476,7 @@ def map_network(network: Network, chip: Chip, conv_mapping: ConvMapping = "rows"
     mapping = map_layout(plan_layout(lower_softmax(network)), chip, conv_mapping)
     check_arrays(mapping)
     return mapping
+<<<<<<< HEAD
 
 
 def windows(layer: Dense | Conv, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -520,3 +519,5 @@ def reads_bound(mapping: LayerMap, codes: NDArray[np.uint8], chip: Chip) -> int:
         part = seen[:, row[0].rows.start : row[0].rows.stop]
         total += int(reads_made(part, chip, mapping.zero).sum()) * len(row)
     return total
+=======
+>>>>>>> 024bebd (Windows of layers in a module of their own)

@@ -287,8 +287,8 @@ class Cutter:
         if rows > self.chip.arrays:
             raise CapacityError(
                 f"Layer '{layer.name}' adds up {layer.inputs} products, which takes {rows} arrays "
-                f"of {self.chip.input_rows} rows; chip '{self.chip.name}' has {_arrays(self.chip)}, "
-                f"and only tiles of a mesh add up each other's sums"
+                f"of {self.chip.input_rows} rows; chip '{self.chip.name}' has "
+                f"{_arrays(self.chip)}, and only tiles of a mesh add up each other's sums"
             )
         groups = layer.groups if isinstance(layer, Conv) else 1
         forced = most

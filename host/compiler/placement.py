@@ -28,9 +28,10 @@ from ...behavioral.effects.streams import Streams
 from ...behavioral.encodings import choose_flips, weight_levels
 from ..graph import Dense
 from .layout import plan_layout
-from .mapping import LayerMap, Mapping, most_slots, windows
+from .mapping import LayerMap, Mapping, most_slots
 from .tasks import Linear
 from .values import tensor_codes
+from .windows import windows
 from .wishes import readers
 
 __all__ = ["FaultMaps", "check_fault_maps", "place", "placement_cost", "seeded_fault_maps"]

@@ -22,8 +22,9 @@ from ...behavioral import golden
 from ...behavioral.inputs import reads_made
 from ..graph import lower_softmax
 from .compiled import CompiledNetwork
-from .mapping import Block, LayerMap, windows
+from .mapping import Block, LayerMap
 from .values import tensor_codes
+from .windows import windows
 
 __all__ = ["CAUSES", "LayerProfile", "Profile", "profile_tile"]
 

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rows of a layer's matrix are given, and the fewest reads that takes."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arch.chip import Chip, RowSchedule
+from ..graph import Conv, Dense
+from .mapping import LayerMap
+
+__all__ = ["reads_bound", "windows"]
+
+
+def windows(layer: Dense | Conv, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What the rows of a layer's matrix are given.
+
+    Parameters
+    ----------
+    layer : Dense or Conv
+    codes : uint8 [n, \\*shape of its input]
+
+    Returns
+    -------
+    uint8 [n, positions, rows]
+    """
+    n = len(codes)
+    if isinstance(layer, Dense):
+        return codes.reshape(n, -1, layer.inputs)
+    top, left, bottom, right = layer.pads
+    border = ((0, 0), (0, 0), (top, bottom), (left, right))
+    image = np.pad(codes, border, constant_values=layer.pad_code)
+    reach = [d * (k - 1) + 1 for k, d in zip(layer.kernel, layer.dilations, strict=True)]
+    seen = np.lib.stride_tricks.sliding_window_view(image, reach, axis=(2, 3))
+    seen = seen[:, :, :: layer.strides[0], :: layer.strides[1]]
+    seen = seen[..., :: layer.dilations[0], :: layer.dilations[1]]
+    rows, cols = seen.shape[2:4]
+    found: NDArray[np.uint8] = seen.transpose(0, 2, 3, 1, 4, 5).reshape(n, rows * cols, -1)
+    return found
+
+
+def reads_bound(mapping: LayerMap, codes: NDArray[np.uint8], chip: Chip) -> int:
+    """Fewest reads that products of ``codes`` uint8 [n, \\*shape of the input] can take.
+
+    Zero-skip: the sum over planes and blocks of ``ceil(popcount / N)``; baseline:
+    ``ceil(rows in the block / N)`` a plane (DESIGN section 7).
+    """
+    total = 0
+    seen = windows(mapping.layer, codes)
+    seen = seen.reshape(-1, seen.shape[-1])[:, mapping.input_order]
+    for row in mapping.row_parts:
+        part = seen[:, row[0].rows.start : row[0].rows.stop]
+        if chip.row_schedule is RowSchedule.BASELINE:
+            reads = chip.reads_of(part.shape[1]) * len(part)
+        else:
+            ones = sum(
+                -(-np.count_nonzero(part & (1 << bit), axis=1) // most)
+                for bit, most in enumerate(chip.budgets)
+            )
+            reads = int(np.sum(ones))
+        total += reads * len(row)
+    return total
