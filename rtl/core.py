@@ -11,6 +11,7 @@ from ..arch.formats import ACC_BITS
 from ..arch.inputs import DIGIT_BITS, InputEncoding
 from ..arch.registers import CoreEvent
 from ..arch.timing import core_tail
+from .budgets import rows_members
 from .checks import check_chip
 from .combine import SliceAccumulator
 from .counters import COUNTER_BITS, CoreCounters

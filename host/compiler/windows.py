@@ -4,7 +4,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arch.chip import Chip, RowSchedule
+from ...arch.chip import Chip
+from ...behavioral.inputs import reads_made
 from ..graph import Conv, Dense
 from .mapping import LayerMap
 
@@ -41,21 +42,13 @@ def windows(layer: Dense | Conv, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def reads_bound(mapping: LayerMap, codes: NDArray[np.uint8], chip: Chip) -> int:
     """Fewest reads that products of ``codes`` uint8 [n, \\*shape of the input] can take.
 
-    Zero-skip: the sum over planes and blocks of ``ceil(popcount / N)``; baseline:
-    ``ceil(rows in the block / N)`` a plane (DESIGN section 7).
+    Zero-skip: the sum over passes and blocks of ``ceil(popcount / N)``; baseline:
+    ``ceil(rows in the block / N)`` a pass (DESIGN section 7).
     """
     total = 0
     seen = windows(mapping.layer, codes)
     seen = seen.reshape(-1, seen.shape[-1])[:, mapping.input_order]
     for row in mapping.row_parts:
         part = seen[:, row[0].rows.start : row[0].rows.stop]
-        if chip.row_schedule is RowSchedule.BASELINE:
-            reads = chip.reads_of(part.shape[1]) * len(part)
-        else:
-            ones = sum(
-                -(-np.count_nonzero(part & (1 << bit), axis=1) // most)
-                for bit, most in enumerate(chip.budgets)
-            )
-            reads = int(np.sum(ones))
-        total += reads * len(row)
+        total += int(reads_made(part, chip, mapping.zero).sum()) * len(row)
     return total
