@@ -8,7 +8,19 @@ from ..arch.chip import RowSchedule
 from ..fpga.boards import find_board
 from ..fpga.build import build_bitstream
 from ..host.link.line import goodput
-from . import behavioral, compiling, ecc, fabric, mesh, noc, pipeline, prediction, simulation, wires
+from . import (
+    behavioral,
+    compiling,
+    ecc,
+    fabric,
+    mesh,
+    noc,
+    pipeline,
+    prediction,
+    recovered,
+    simulation,
+    wires,
+)
 
 __all__ = [
     "Figures",
@@ -27,6 +39,7 @@ __all__ = [
     "link_goodput",
     "network_on_chip",
     "pipeline_pace",
+    "recovered_accuracy",
     "sim_images",
     "sim_mesh",
     "sim_speed",
@@ -330,3 +343,22 @@ def code_area() -> Figures:
         "without its array and its converters: row registers, scheduler, accumulators, counters"
     )
     return _figure("ecc.area_fraction", area.fraction, "of the core without it", how)
+
+
+def recovered_accuracy() -> Figures:
+    """What codes and row budgets recover of the accuracy that analog cells lose."""
+    found = recovered.experiment()
+    plain = next(one for one in found.points if one.point.label == "plain")
+    how = (
+        f"MNIST MLP, {found.samples} held-out images, RRAM with 10 % spread, 2-bit cells, 16 "
+        f"rows a read, fast level: of {100 * (found.golden - plain.accuracy):.1f} points of "
+        f"accuracy lost, medians over {len(found.seeds)} seeds; point '{{}}' of "
+        "examples/protection.toml"
+    )
+    return {
+        key: entry
+        for name, label in (("code", recovered.CODE), ("budgets", recovered.BUDGETS))
+        for key, entry in _figure(
+            f"recovered.{name}", recovered.recovered(found, label), "of the loss", how.format(label)
+        ).items()
+    }

@@ -189,7 +189,7 @@ class FaultReport:
             + ("" if self.accuracy is None else f", accuracy {100 * self.accuracy:.1f} %")
         )
         yield ""
-        table = Table(box=None, pad_edge=False, padding=(0, 2))
+        table = Table(box=None, pad_edge=False, padding=(0, 1))
         table.add_column("place")
         for name in ("bits", "flips", "masked", "silent", "detected"):
             table.add_column(name, justify="right")

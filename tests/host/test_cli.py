@@ -119,6 +119,8 @@ def test_bench_writes_each_figure_with_unit_and_how(
         "adc_busy.baseline",
         "adc_busy.zero_skip",
         "zero_skip.reads_over_bound",
+        "recovered.code",
+        "recovered.budgets",
         "irdrop.max_rel_diff",
         "irdrop.speedup",
         "irdrop.solve_s",
@@ -134,7 +136,7 @@ def test_bench_functions_exist_and_groups_are_checked(tmp_path: Path) -> None:
 
     for source in bench.GROUPS:
         assert callable(getattr(figures, source.function))
-    unknown = "no group 'fst'; choose from adc_busy, compile, fast"
+    unknown = "no group 'fst'; choose from adc_busy, compile, ecc, fast"
     for only, message in (("fst", unknown), (",", "no group")):
         result = run("bench", "--only", only, "--json", str(tmp_path / "b.json"))
         assert result.exit_code == 2
