@@ -2,6 +2,7 @@
 """Accuracy against what it costs, a panel a cost, the front of each drawn through."""
 
 from pathlib import Path
+from typing import Any
 
 from ..tradeoff_report import COSTS, Measured, TradeoffReport, value_text
 from .figures import COLOURS, canvas, save
@@ -11,6 +12,7 @@ __all__ = ["WIDTH", "draw_tradeoff"]
 WIDTH = 1300
 """Pixels, unless told otherwise."""
 
+_FRONT: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 1, "linestyle": "--"}
 _MARKERS = "osD^vP*X<>"
 _PANEL = 380
 _LEGEND = 26
@@ -40,6 +42,7 @@ def draw_tradeoff(report: TradeoffReport, path: Path, width: int = WIDTH) -> Non
         If matplotlib is not installed.
     """
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import EngFormatter
 
     good = [one for one in report.points if not one.refused]
     costs = [name for name in COSTS if any(one.cost(name) is not None for one in good)]
@@ -53,7 +56,7 @@ def draw_tradeoff(report: TradeoffReport, path: Path, width: int = WIDTH) -> Non
             front = report.front(cost)
             xs = [one.cost(cost) or 0.0 for one in front]
             ys = [100 * one.accuracy for one in front]
-            panel.step(xs, ys, where="post", color="#999999", linewidth=1, zorder=1)
+            panel.step(xs, ys, where="post", **_FRONT, zorder=1)
             panel.axhline(100 * report.golden, color="#000000", linewidth=0.8, linestyle=":")
             for one in good:
                 value = one.cost(cost)
@@ -75,9 +78,10 @@ def draw_tradeoff(report: TradeoffReport, path: Path, width: int = WIDTH) -> Non
                 )
             panel.set_xlabel(COSTS[cost])
             panel.set_ylabel("accuracy, %")
+            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
             panel.set_xlim(0, 1.08 * max(one.cost(cost) or 0.0 for one in good))
             panel.margins(y=0.08)
-        figure.suptitle(f"{report.model}, {report.device}, {report.samples} samples", fontsize=10)
+        figure.suptitle(_title(report), fontsize=10)
         handles = [
             *(
                 Line2D([], [], marker="o", linestyle="none", color=colour, label=label)
@@ -97,11 +101,23 @@ def draw_tradeoff(report: TradeoffReport, path: Path, width: int = WIDTH) -> Non
                 for label, shape in shapes.items()
                 if label
             ),
-            Line2D([], [], marker="o", color="#999999", linewidth=1, label="front (filled)"),
+            Line2D([], [], marker="o", label="front (filled)", **_FRONT),
             Line2D([], [], linestyle=":", color="#000000", linewidth=0.8, label="golden"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=4 if across > 1 else 2)
         save(figure, path)
+
+
+def _title(report: TradeoffReport) -> str:
+    """The network, and what all points have in common."""
+    common = {
+        key: value
+        for key, value in report.points[0].point.changes.items()
+        if key not in report.keys and key != "device"
+    }
+    parts = [report.model, report.device, *(f"{k} {value_text(v)}" for k, v in common.items())]
+    seeds = f", {len(report.seeds)} seeds" if len(report.seeds) > 1 else ""
+    return ", ".join(parts) + f"; {report.samples} samples{seeds}"
 
 
 def _main_key(report: TradeoffReport) -> str | None:
