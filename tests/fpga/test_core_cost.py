@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cells of a core: what its options add to a plain one."""
+
+import pytest
+
+from ohmtwin.arch.chip import Chip
+from ohmtwin.fpga.core_cost import core_cost, plain_chip
+
+TINY = Chip(rows=8, cols=16, cell_bits=2, lanes=8, adc_bits=5, rows_per_read=8)
+
+
+def test_a_plain_chip_has_no_options() -> None:
+    coded = TINY.with_(code_a=69, row_budgets=(8,) * 8, row_schedule="baseline", cores=2)
+    plain = plain_chip(coded)
+    assert plain is not None
+    assert plain.structure == TINY.with_(cores=2).structure
+    # An ADC that may clip need not hold the sum; without that option there is no such chip.
+    assert plain_chip(TINY.with_(adc_bits=3, adc_clip=True)) is None
+
+
+@pytest.mark.xdist_group("core cost")
+def test_a_code_costs_gates_and_settings_do_not() -> None:
+    plain = core_cost(TINY)
+    coded = core_cost(TINY.with_(code_a=69))
+    assert plain.lut > 100
+    assert coded.lut > plain.lut
+    assert coded.ff > plain.ff
+    assert sum(part["lut"] for part in coded.parts.values()) == coded.lut
+    assert core_cost(TINY.with_(rows_per_read=4, cores=3, data_words=64)) == plain
