@@ -295,7 +295,7 @@ class _Judge:
         outcome, how = (Outcome.SILENT if values else Outcome.MASKED), ""
         if run.link_fault:
             outcome, how = Outcome.DETECTED, "link fault"
-        elif sum(run.counters.core_detected) > sum(self._good.counters.core_detected):
+        elif any(run.counters.core_detected) and not any(self._good.counters.core_detected):
             outcome, how = Outcome.DETECTED, "code"
         return FlipResult(
             flip,
