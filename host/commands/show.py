@@ -26,13 +26,16 @@ def show_chips(as_json: bool) -> None:
     if as_json:
         print(json_module.dumps([chip.model_dump(mode="json") for chip in chips], indent=2))
         return
-    table = _table(["chip", "cores", "array", "cell", "ADCs a core", "rows a read", "schedule"])
+    table = _table(
+        ["chip", "cores", "array", "cell", "weights", "ADCs a core", "rows a read", "schedule"]
+    )
     for chip in chips:
         table.add_row(
             chip.name,
             str(chip.cores),
             f"{chip.rows}x{chip.cols}",
             f"{chip.cell_bits} bits",
+            f"{chip.weight_bits} bits, {chip.weight_encoding}",
             f"{chip.lanes} of {chip.adc_bits} bits",
             str(chip.rows_per_read),
             str(chip.row_schedule),

@@ -13,6 +13,7 @@ import dataclasses
 import math
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,10 +200,9 @@ class _Stuck:
     cells: tuple[NDArray[np.bool_], ...]
     forced: tuple[NDArray[np.float64], ...]
 
-    def __getitem__(self, at: object) -> "_Stuck":
+    def __getitem__(self, at: Any) -> "_Stuck":
         return _Stuck(
-            tuple(cells[at] for cells in self.cells),  # type: ignore[index]
-            tuple(forced[at] for forced in self.forced),  # type: ignore[index]
+            tuple(cells[at] for cells in self.cells), tuple(forced[at] for forced in self.forced)
         )
 
     @property

@@ -194,6 +194,14 @@ def _small(m: LayerMap, parts: Sequence[int]) -> str:
     return ""
 
 
+def _encoding(chip: Mapping[str, Any]) -> str:
+    """How cells hold weights, where it is not as on most chips; older reports do not say."""
+    bits, encoding = chip.get("weight_bits", 8), chip.get("weight_encoding", "offset")
+    if (bits, encoding) == (8, "offset"):
+        return ""
+    return f" ({bits}-bit weights, {encoding})"
+
+
 def markdown(report: Mapping[str, Any]) -> str:
     """The report as text."""
     chip = report["chip"]
@@ -202,8 +210,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"# {report['network']} on {chip['name']}",
         "",
         f"{len(report['tiles'])} tile(s), {report['arrays']} arrays of {chip['rows']}x"
-        f"{chip['cols']} {chip['cell_bits']}-bit cells, {report['utilisation']:.0%} of their cells "
-        f"hold a weight. {report['cycles']:,} cycles a sample, predicted for evenly spread codes.",
+        f"{chip['cols']} {chip['cell_bits']}-bit cells{_encoding(chip)}, "
+        f"{report['utilisation']:.0%} of their cells hold a weight. {report['cycles']:,} cycles a "
+        "sample, predicted for evenly spread codes.",
         "",
         "| layer | tile | arrays | grid | rows x outputs | utilisation | positions | reads a "
         "product | cycles | limit |",
