@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vector ALU: 256 accumulators that VEC works on and a REQ with ``vector`` drains."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,7 +51,8 @@ class VectorElements(wiring.Component):
 
     Every bank has an address of its own, so that eight elements in a row are reached in one cycle
     wherever they begin. Its one read port serves both VEC and the drain: the controller's order
-    keeps them apart.
+    keeps them apart. An accumulator is read in the cycle before it is written, so no element may
+    come in two cycles in a row; elements of a VEC go up, and another one begins later.
 
     Parameters
     ----------
@@ -116,21 +117,19 @@ class VectorElements(wiring.Component):
         first = Signal(control)
         op = Signal(OP_BITS)
         mask = Signal(_BANKS)
-        # Of each bank: a register, since what it shows is multiplied in the same cycle.
-        places = [Signal(range(_DEPTH), name=f"place{k}") for k in range(_BANKS)]
+        after = Signal(range(_DEPTH))  # the word behind it
+        places = [Signal(range(_DEPTH), name=f"place{k}") for k in range(_BANKS)]  # of each bank
         m.d.sync += [
             multiplied.eq(self.valid & ~self.stop),
             added.eq(multiplied & ~self.stop),
         ]
         with m.If(self.valid):
             m.d.sync += [first[name].eq(self.i[name]) for name, _ in control]
+            m.d.sync += after.eq(self.i.word + 1)
         with m.If(multiplied):
             m.d.sync += [op.eq(first.op), mask.eq(first.mask)]
-            m.d.sync += [place.eq(first.word + first.next[k]) for k, place in enumerate(places)]
 
-        # One condition for all that follows, so that an idle ALU costs a simulation one test.
         enable = Signal(_BANKS)
-        used = added | self.drain
         m.d.comb += enable.eq(Mux(added, mask, 0))
         wide = Signal()  # PUT32 or ADD32
         m.d.comb += wide.eq(self.i.op[2] & self.i.op[:2].any())
@@ -146,13 +145,15 @@ class VectorElements(wiring.Component):
                 byte = self.i.bytes.word_select(k, ACTIVATION_BITS)
                 turned = self.i.bytes.rotate_right(ACTIVATION_BITS * _first_byte(k))
                 m.d.sync += product.eq(Mux(wide, turned[:ACC_BITS].as_signed(), self.scale * byte))
+            # A register of what the bank holds: to read and to multiply is too much for a cycle.
+            acc = Signal(signed(ACC_BITS), name=f"acc{k}", reset_less=True)
+            place = Mux(first.next[k], after, first.word)
             with m.If(multiplied):
-                m.d.sync += value.eq(product + self.offset)
+                m.d.sync += [value.eq(product + self.offset), acc.eq(read.data)]
+                m.d.sync += places[k].eq(place)
 
-            acc = Signal(signed(ACC_BITS), name=f"acc{k}")
             result = Signal(ACC_BITS, name=f"result{k}")
-            with idle_skips(m, used, platform):
-                m.d.comb += acc.eq(read.data)
+            with idle_skips(m, added, platform):
                 with m.Switch(op):
                     with m.Case(VecOp.PUT, VecOp.PUT32):
                         m.d.comb += result.eq(value)
@@ -165,12 +166,12 @@ class VectorElements(wiring.Component):
                     with m.Default():
                         m.d.comb += result.eq(Mux(acc < value, acc, value))
             m.d.comb += [
-                read.addr.eq(Mux(self.drain, self.drain_addr >> self._place_bits, places[k])),
+                read.addr.eq(Mux(self.drain, self.drain_addr >> self._place_bits, place)),
                 write.addr.eq(places[k]),
                 write.data.eq(result),
                 write.en.eq(enable[k]),
             ]
-            old.append(acc)
+            old.append(read.data)
         self._drain(m, old)
         return m
 
@@ -179,7 +180,7 @@ class VectorElements(wiring.Component):
         """Bits of ``drain_addr`` that say which lanes of eight are meant."""
         return (_BANKS // self._lanes).bit_length() - 1
 
-    def _drain(self, m: Module, banks: list[Signal]) -> None:
+    def _drain(self, m: Module, banks: list[Value]) -> None:
         shown = Signal()
         m.d.sync += shown.eq(self.drain)
         with m.If(self.drain), m.Switch(self.drain_addr[: self._place_bits]):

@@ -14,6 +14,9 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["IsqrtIterative", "IsqrtPipeline", "check_width"]
 
+_DIGITS = 2
+"""Bits of the root that a stage of the pipeline finds."""
+
 
 def check_width(width: object) -> int:
     """The width of an operand.
@@ -69,8 +72,8 @@ class IsqrtPipeline(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from operand to root: one for each bit of it."""
-        return self._bits
+        """Cycles from operand to root: one for every two bits of it."""
+        return -(-self._bits // _DIGITS)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -81,11 +84,11 @@ class IsqrtPipeline(wiring.Component):
             after, longer = _step(m, remainder, root, rest[-2:], k + 1, str(k))
             remainder = Signal(k + 2, name=f"remainder{k}", reset_less=True)
             root = Signal(k + 1, name=f"root{k}", reset_less=True)
-            m.d.sync += [remainder.eq(after), root.eq(longer)]
-            if k < self._bits - 1:
-                shorter = Signal(len(rest) - 2, name=f"rest{k}", reset_less=True)
-                m.d.sync += shorter.eq(rest[:-2])
-                rest = shorter
+            shorter = Signal(len(rest) - 2, name=f"rest{k}", reset_less=True)
+            ends = k % _DIGITS == _DIGITS - 1 or k == self._bits - 1
+            stage = m.d[("comb", "sync")[ends]]
+            stage += [remainder.eq(after), root.eq(longer), shorter.eq(rest[:-2])]
+            rest = shorter
         m.d.comb += self.o.eq(root)
         return m
 

@@ -270,8 +270,8 @@ ELEMENTS = _named(
     Mutation(
         "bytes beyond the word act on the same word",
         "ohmtwin.rtl.elements",
-        "place.eq(first.word + first.next[k])",
-        "place.eq(first.word)",
+        "Mux(first.next[k], after, first.word)",
+        "first.word",
     ),
     Mutation(
         "bytes that are not new act too",
