@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All of a board below its PLL: two pins of a serial line, the link, and the fabric behind it."""
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -96,7 +96,12 @@ class BoardFabric(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.link = link = self._link
-        m.submodules.fabric = ResetInserter(link.reset)(self._fabric)
+        # Thousands of registers hang on this one, so nothing is computed behind it.
+        reset = Signal(init=1)
+        m.d.sync += reset.eq(link.reset)
+        m.domains.fabric = fabric = ClockDomain()
+        m.d.comb += [fabric.clk.eq(ClockSignal()), fabric.rst.eq(reset)]
+        m.submodules.fabric = DomainRenamer("fabric")(self._fabric)
         connect(m, link.o, self._fabric.i)
         connect(m, self._fabric.o, link.i)
         m.d.comb += [

@@ -114,11 +114,12 @@ class VectorElements(wiring.Component):
         control = data.StructLayout(
             {"op": OP_BITS, "mask": _BANKS, "word": range(_DEPTH), "next": _BANKS}
         )
-        first = Signal(control)
-        op = Signal(OP_BITS)
-        mask = Signal(_BANKS)
-        after = Signal(range(_DEPTH))  # the word behind it
-        places = [Signal(range(_DEPTH), name=f"place{k}") for k in range(_BANKS)]  # of each bank
+        first = Signal(control, reset_less=True)
+        op = Signal(OP_BITS, reset_less=True)
+        mask = Signal(_BANKS, reset_less=True)
+        after = Signal(range(_DEPTH), reset_less=True)  # the word behind it
+        # Of each bank.
+        places = [Signal(range(_DEPTH), name=f"place{k}", reset_less=True) for k in range(_BANKS)]
         m.d.sync += [
             multiplied.eq(self.valid & ~self.stop),
             added.eq(multiplied & ~self.stop),
@@ -139,8 +140,8 @@ class VectorElements(wiring.Component):
             m.submodules[f"bank{k}"] = bank
             read = bank.read_port(domain="comb")
             write = bank.write_port()
-            product = Signal(signed(ACC_BITS), name=f"product{k}")
-            value = Signal(signed(ACC_BITS), name=f"value{k}")
+            product = Signal(signed(ACC_BITS), name=f"product{k}", reset_less=True)
+            value = Signal(signed(ACC_BITS), name=f"value{k}", reset_less=True)
             with m.If(self.valid):
                 byte = self.i.bytes.word_select(k, ACTIVATION_BITS)
                 turned = self.i.bytes.rotate_right(ACTIVATION_BITS * _first_byte(k))
@@ -153,18 +154,17 @@ class VectorElements(wiring.Component):
                 m.d.sync += places[k].eq(place)
 
             result = Signal(ACC_BITS, name=f"result{k}")
-            with idle_skips(m, added, platform):
-                with m.Switch(op):
-                    with m.Case(VecOp.PUT, VecOp.PUT32):
-                        m.d.comb += result.eq(value)
-                    with m.Case(VecOp.ADD, VecOp.ADD32):
-                        m.d.comb += result.eq(acc + value)
-                    with m.Case(VecOp.MUL):
-                        m.d.comb += result.eq(acc[:_HALF].as_signed() * value[:_HALF].as_signed())
-                    with m.Case(VecOp.MAX):
-                        m.d.comb += result.eq(Mux(acc < value, value, acc))
-                    with m.Default():
-                        m.d.comb += result.eq(Mux(acc < value, acc, value))
+            with idle_skips(m, added, platform), m.Switch(op):
+                with m.Case(VecOp.PUT, VecOp.PUT32):
+                    m.d.comb += result.eq(value)
+                with m.Case(VecOp.ADD, VecOp.ADD32):
+                    m.d.comb += result.eq(acc + value)
+                with m.Case(VecOp.MUL):
+                    m.d.comb += result.eq(acc[:_HALF].as_signed() * value[:_HALF].as_signed())
+                with m.Case(VecOp.MAX):
+                    m.d.comb += result.eq(Mux(acc < value, value, acc))
+                with m.Default():
+                    m.d.comb += result.eq(Mux(acc < value, acc, value))
             m.d.comb += [
                 read.addr.eq(Mux(self.drain, self.drain_addr >> self._place_bits, place)),
                 write.addr.eq(places[k]),

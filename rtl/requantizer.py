@@ -66,7 +66,8 @@ class Requantizer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        negative = Signal(5)  # bit k: sign of the value that stage k holds
+        # Registers of values need no reset: what ``enable`` marks has gone through all of them.
+        negative = Signal(5, reset_less=True)  # bit k: sign of the value that stage k holds
         # What a stage computes, it computes only where it holds a value: idle stages then cost a
         # simulation nothing.
         on = [Signal(name=f"on{k}") for k in range(self.LATENCY)]
@@ -75,10 +76,10 @@ class Requantizer(wiring.Component):
         # Stage 0: magnitude, -2**31 has one in 32 unsigned bits; meanwhile the zeros that it leads
         # with are counted in its one's complement, which has one more where it is a power of two
         # of a negative number. By bytes first, that no path is long.
-        magnitude = Signal(ACC_BITS)
-        zeros = Signal(5)
-        mantissa0 = Signal(MANTISSA_BITS)
-        shift0 = Signal(_SHIFT_BITS)
+        magnitude = Signal(ACC_BITS, reset_less=True)
+        zeros = Signal(5, reset_less=True)
+        mantissa0 = Signal(MANTISSA_BITS, reset_less=True)
+        shift0 = Signal(_SHIFT_BITS, reset_less=True)
         flipped = Signal(ACC_BITS)
         with m.If(on[0]):
             m.d.comb += flipped.eq(self.acc ^ self.acc[-1].replicate(ACC_BITS))
@@ -100,9 +101,9 @@ class Requantizer(wiring.Component):
         # A carry out stays in the significand: 2**24 is as good as 2**23 and a shift by one less.
         drop = ACC_BITS - MANTISSA_BITS
         normal = Signal(ACC_BITS + 1)
-        significand1 = Signal(MANTISSA_BITS + 1)
-        mantissa1 = Signal(MANTISSA_BITS)
-        right1 = Signal(signed(8))
+        significand1 = Signal(MANTISSA_BITS + 1, reset_less=True)
+        mantissa1 = Signal(MANTISSA_BITS, reset_less=True)
+        right1 = Signal(signed(8), reset_less=True)
         with m.If(on[1]):
             m.d.comb += normal.eq(magnitude << zeros)
             half = normal[drop - 1] & (normal[: drop - 1].any() | normal[drop])
@@ -114,8 +115,8 @@ class Requantizer(wiring.Component):
             ]
 
         # Stage 2: the product, zero or with its leading one in bit 46 or 47.
-        product = Signal(2 * MANTISSA_BITS)
-        right2 = Signal(signed(8))
+        product = Signal(2 * MANTISSA_BITS, reset_less=True)
+        right2 = Signal(signed(8), reset_less=True)
         with m.If(on[2]):
             m.d.sync += [
                 product.eq(significand1 * mantissa1),
@@ -129,10 +130,10 @@ class Requantizer(wiring.Component):
         top = product[-1]
         aligned = Signal(2 * MANTISSA_BITS)
         right = Signal(signed(9))
-        significand3 = Signal(MANTISSA_BITS + 1)
-        left = Signal(range(_ZERO_SHIFT - _SMALLEST_SHIFT + 1))
-        small = Signal()
-        large = Signal()
+        significand3 = Signal(MANTISSA_BITS + 1, reset_less=True)
+        left = Signal(range(_ZERO_SHIFT - _SMALLEST_SHIFT + 1), reset_less=True)
+        small = Signal(reset_less=True)
+        large = Signal(reset_less=True)
         with m.If(on[3]):
             m.d.comb += [
                 aligned.eq(Mux(top, product, product << 1)),
@@ -149,7 +150,7 @@ class Requantizer(wiring.Component):
 
         # Stage 4: shift right, round. Shifting left by the complement keeps the lost bits at hand.
         spread = Signal(_ZERO_SHIFT + 10)
-        scaled = Signal(signed(11))
+        scaled = Signal(signed(11), reset_less=True)
         up = Signal()
         with m.If(on[4]):
             lost = spread[: _ZERO_SHIFT - 1].any()

@@ -153,7 +153,7 @@ class VectorUnit(wiring.Component):
         # valid[k] and words[k]: the word issued k cycles ago; words[0] is the one at the port.
         valid = Cat(self.issue, later := Signal(end))
         words = [self.command.lanes]
-        words += [Signal(self._layout, name=f"word{k}") for k in range(1, end + 1)]
+        words += [Signal(self._layout, name=f"word{k}", reset_less=True) for k in range(1, end + 1)]
         m.d.sync += later.eq(Mux(self.stop, 0, valid[:end]))
         for k in range(end):
             with m.If(valid[k]):
@@ -200,7 +200,7 @@ class VectorUnit(wiring.Component):
                 read.addr.eq(words[ask].param),
                 read.en.eq(valid[ask]),
             ]
-            total = Signal(signed(ACC_BITS), name=f"total{lane}")
+            total = Signal(signed(ACC_BITS), name=f"total{lane}", reset_less=True)
             m.submodules[f"requantizer{lane}"] = requantizer = Requantizer()
             with m.If(valid[self._reduced]):
                 m.d.sync += [
