@@ -10,6 +10,7 @@ from ..fpga.build import build_bitstream
 from ..host.link.line import goodput
 from . import (
     behavioral,
+    boards,
     compiling,
     ecc,
     fabric,
@@ -27,6 +28,7 @@ __all__ = [
     "adc_busy",
     "all_effects",
     "board_build",
+    "board_speed",
     "code_area",
     "code_unit",
     "compile_times",
@@ -274,12 +276,31 @@ def board_build() -> Figures:
     board = find_board("ulx3s-85f")
     with tempfile.TemporaryDirectory(prefix="ohmtwin-bench-") as folder:
         report = build_bitstream(board, board.load_chip(), Path(folder) / "board", seeds=seeds)
+    each = ", ".join(f"{value:.1f}" for value in report.fmax_mhz.values())
+    how = f"chip {report.chip} on {board.title}, synthesized once, {{}} {seeds} placements"
+    return _figure(
+        "fpga.fmax_mhz_worst", report.fmax_worst, "MHz", how.format("worst of") + f": {each} MHz"
+    ) | _figure("fpga.build_s", report.build_s, "s", how.format("mean of") + ", two at a time")
+
+
+def board_speed() -> Figures:
+    """Inferences of the digits network on the ULX3S, and against the Verilated tile."""
+    board = find_board("ulx3s-85f")
+    count = 500
+    cycles = boards.board_cycles(board, count)
+    found = board.clock_hz / cycles
     how = (
-        f"chip {report.chip} on {board.title}, synthesized once, "
-        f"{{}} {seeds} placements, two at a time"
+        f"digits network with noisy emulated crossbars: {cycles:,.0f} cycles an image, counted in "
+        f"the Verilated fabric over {count} images, at {board.clock_hz / 1e6:g} MHz; words come "
+        "and go at once, which no serial line can do"
     )
-    return _figure("fpga.fmax_mhz_worst", report.fmax_worst, "MHz", how.format("worst of")) | (
-        _figure("fpga.build_s", report.build_s, "s", how.format("mean of"))
+    beside = boards.verilator_per_s(board, count)
+    return _figure("fpga.inferences_per_s", found, "images/s", how) | _figure(
+        "fpga.over_verilator",
+        found / beside,
+        "ratio",
+        f"over {beside:,.0f} images/s of the same network at level verilator, one processor, "
+        "median of 5 runs",
     )
 
 

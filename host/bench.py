@@ -87,6 +87,7 @@ GROUPS: tuple[Source, ...] = (
     Source("pipeline_pace", ("pipeline.throughput_ratio", "pipeline.duplication_gain")),
     Source("link_goodput", ("link.goodput_clean", "link.goodput_1e-3")),
     Source("board_build", ("fpga.fmax_mhz_worst", "fpga.build_s"), asked=True),
+    Source("board_speed", ("fpga.inferences_per_s", "fpga.over_verilator"), asked=True),
     Source("network_on_chip", ("noc.saturation", "noc.latency_excess")),
     Source("code_unit", ("ecc.single_corrected", "ecc.codewords_per_cycle")),
     Source("code_area", ("ecc.area_fraction",), asked=True),
@@ -153,4 +154,7 @@ def run_bench(json: Path, only: str | None) -> None:
         table.add_row(key, f"{entry['value']:,.4g}", entry["unit"])
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
+    # What takes long is told in full: each placement, for one.
+    for key in (key for source in sources if source.asked for key in source.keys):
+        console.print(f"{key}: {found[key]['how']}", markup=False)
     console.print(f"How each was measured stands in {json}", markup=False)

@@ -36,7 +36,7 @@ from .toolchain import Progress
 
 __all__ = ["EmulatedTarget", "NetlistTarget", "SerialTarget", "SimulatedTarget"]
 
-_COLUMNS = 16
+_COLUMNS = 8
 """Columns of an array that a simulated board sums at once, as the boards do."""
 
 

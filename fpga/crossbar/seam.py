@@ -77,8 +77,11 @@ class CrossbarSeam(wiring.Component):
                 "soon": Out(1),
             }
         )
-        # Made here for the proofs, which look into it: beats not yet transferred.
+        # Made here for the proofs, which look into them: beats not yet transferred; there is none,
+        # there is one. Registers, since the fabric hangs on them.
         self.left = Signal(BEAT_BITS)
+        self.none = Signal(init=1)
+        self.last = Signal()
 
     @property
     def chip(self) -> Chip:
@@ -86,7 +89,7 @@ class CrossbarSeam(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        left = self.left
+        left, none, last = self.left, self.none, self.last
         # A read that was taken counts, whatever a reset does to its beats.
         serial = Signal(SERIAL_BITS, reset_less=True)
         rows = Signal(self._chip.rows, reset_less=True)
@@ -97,10 +100,10 @@ class CrossbarSeam(wiring.Component):
             self.link.serial.eq(serial),
             self.link.rows.eq(rows),
             self.link.beats.eq(beats),
-            self.stall.eq((left != 0) & ~self.link.ready),
-            self.codes.valid.eq((left != 0) & (self.link.ready | self._held)),
+            self.stall.eq(~none & ~self.link.ready),
+            self.codes.valid.eq(~none & (self.link.ready | self._held)),
             self.codes.payload.eq(self.link.beat),
-            self.cmd.ready.eq((left == 0) | ((left == 1) & self.codes.valid & self.codes.ready)),
+            self.cmd.ready.eq(none | (last & self.codes.valid & self.codes.ready)),
             accept.eq(self.cmd.valid & self.cmd.ready & ~ResetSignal()),
             taken.eq(self.codes.valid & self.codes.ready),
         ]
@@ -108,13 +111,16 @@ class CrossbarSeam(wiring.Component):
             # The first beat of a read takes time.
             m.d.comb += self.soon.eq(self.cmd.payload.beats == 0)
         with m.Elif(self.run & taken):
-            m.d.comb += self.soon.eq((left == 1) | self.link.more)
+            m.d.comb += self.soon.eq(last | self.link.more)
         with m.Else():
-            m.d.comb += self.soon.eq((left == 0) | self.link.ready)
+            m.d.comb += self.soon.eq(none | self.link.ready)
+        beats_in = self.cmd.payload.beats
         with m.If(taken):
             m.d.sync += [left.eq(left - 1), self.link.taken.eq(self.link.taken + 1)]
+            m.d.sync += [none.eq(last), last.eq(left == 2)]
         with m.If(accept):
-            m.d.sync += [left.eq(self.cmd.payload.beats), self.link.taken.eq(0)]
+            m.d.sync += [left.eq(beats_in), self.link.taken.eq(0)]
+            m.d.sync += [none.eq(beats_in == 0), last.eq(beats_in == 1)]
             # A read of nothing is not made.
             with m.If(self.cmd.payload.beats != 0):
                 m.d.sync += [

@@ -77,6 +77,8 @@ def explain(m: Module, seam: CrossbarSeam, store: BeatStore) -> None:
         Assert(behind != 3),
         Assert((behind != 2) | (seam.left != 0) | (due == 0)),
         Assert((behind == 0) | (seam.link.beats != 0)),
+        Assert(seam.none == (seam.left == 0)),
+        Assert(seam.last == (seam.left == 1)),
         # Beats are taken of the read under way only, and not before they are written.
         Assert((behind == 0) | (taken == 0)),
         Assert((behind != 0) | (due == 0) | (taken <= written)),
