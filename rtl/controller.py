@@ -176,6 +176,9 @@ class Controller(wiring.Component):
         m = Module()
         m.submodules.sequencer = sequencer = Sequencer(chip=self._chip)
         fetch = self._state == _State.FETCH
+        # MVM waits for its cores alone: what else others wait for would come later.
+        starts = (self._state == _State.EXECUTE) & self.calm & self._kind.mvm
+        starts &= (self._wait_cores & self.busy) == 0
         m.d.comb += [
             self._begin.eq(self.run & (self.stop | ~self.running)),
             sequencer.begin.eq(self._begin),
@@ -191,7 +194,7 @@ class Controller(wiring.Component):
             self.running.eq(self._state != _State.IDLE),
             # The field has the same place in every instruction that has it.
             self.cores.eq(self._field(Opcode.LOAD, "cores")),
-            self.start.eq(Mux(self._go & self._kind.mvm, self.cores, 0)),
+            self.start.eq(Mux(starts, self.cores, 0)),
             self.beats.eq(self._field(Opcode.MVM, "beats")),
         ]
         with m.If(fetch):

@@ -11,6 +11,7 @@ from ..arch.chip import Chip
 from ..arch.formats import ACTIVATION_BITS
 from ..arch.inputs import DIGIT_BITS, InputEncoding
 from .checks import check_chip
+from .idle import idle_skips
 from .rotation import sum_bits
 
 __all__ = ["PlaneRegisters", "load_bits"]
@@ -115,25 +116,35 @@ class PlaneRegisters(wiring.Component):
 
         with m.If(self.sum_valid):
             m.d.sync += self.sum.eq(Mux(self.sum_first, 0, self.sum) + self.load_sum)
-        # Nothing is loaded in a cycle of `take`, which comes late: it need not be asked which wins.
+        # Nothing is loaded in a cycle of `take`, which comes late: so the choice of what is to show
+        # is made without it.
+        shown = Signal(chip.input_rows)
+        changes = self.take | self.clear
         if chip.input_code.thresholds:
             level = self._levels(m)
-            with m.If(self.take):
-                m.d.sync += self.plane.eq(Cat(_reaches(word, level) for word in words))
+            with idle_skips(m, changes, platform):
+                m.d.comb += shown.eq(Cat(_reaches(word, level) for word in words))
         else:
-            with m.If(self.take), m.Switch(self.next):
+            with idle_skips(m, changes, platform), m.Switch(self.next):
                 for p in range(chip.passes):
                     with m.Case(p):
-                        m.d.sync += self.plane.eq(Cat(self._bits(word, p) for word in words))
-        with m.If(self.load_valid), m.Switch(self.load_word):
-            for i, word in enumerate(words):
-                with m.Case(i):
-                    m.d.sync += [
-                        word.eq(self.load_planes),
-                        self.plane.word_select(i, _WORD_ROWS).eq(self._first(self.load_planes)),
-                    ]
+                        m.d.comb += shown.eq(Cat(self._bits(word, p) for word in words))
         with m.If(self.clear):
-            m.d.sync += [self.sum.eq(0), self.plane.eq(Cat(self._first(word) for word in words))]
+            m.d.comb += shown.eq(Cat(self._first(word) for word in words))
+            m.d.sync += self.sum.eq(0)
+        with m.If(changes | self.load_valid):
+            for i, word in enumerate(words):
+                loads = self.load_valid & (self.load_word == i)
+                with m.If(loads):
+                    m.d.sync += word.eq(self.load_planes)
+                with m.If(loads | ~self.load_valid):
+                    m.d.sync += self.plane.word_select(i, _WORD_ROWS).eq(
+                        Mux(
+                            loads,
+                            self._first(self.load_planes),
+                            shown.word_select(i, _WORD_ROWS),
+                        )
+                    )
         if chip.input_code.digit_bits > 1:
             with m.Switch(self.digits_of):
                 for p in range(chip.passes):

@@ -104,7 +104,7 @@ class CrossbarSeam(wiring.Component):
             self.codes.valid.eq(~none & (self.link.ready | self._held)),
             self.codes.payload.eq(self.link.beat),
             self.cmd.ready.eq(none | (last & self.codes.valid & self.codes.ready)),
-            accept.eq(self.cmd.valid & self.cmd.ready & ~ResetSignal()),
+            accept.eq(self.cmd.valid & self.cmd.ready),
             taken.eq(self.codes.valid & self.codes.ready),
         ]
         with m.If(self.run & accept):
@@ -121,8 +121,8 @@ class CrossbarSeam(wiring.Component):
         with m.If(accept):
             m.d.sync += [left.eq(beats_in), self.link.taken.eq(0)]
             m.d.sync += [none.eq(beats_in == 0), last.eq(beats_in == 1)]
-            # A read of nothing is not made.
-            with m.If(self.cmd.payload.beats != 0):
+            # A read of nothing is not made, nor is one that comes with a reset.
+            with m.If((beats_in != 0) & ~ResetSignal()):
                 m.d.sync += [
                     serial.eq(serial + 1),
                     rows.eq(self.cmd.payload.rows),
@@ -182,7 +182,8 @@ class BeatStore(wiring.Component):
         beats = Signal(range(chip.beats + 1))
         groups = Signal.like(self.groups)
         m.d.comb += [
-            self.start.eq((self.due == 0) & (link.serial != seen) & ~ResetSignal()),
+            # In a reset it begins, counts, and is forgotten.
+            self.start.eq((self.due == 0) & (link.serial != seen)),
             beats.eq(link.beats),
             asked.eq(beats * chip.lanes + whole),
             groups.eq(asked >> self._group_bits),
