@@ -19,6 +19,7 @@ SCALE_BITS = 24
 _BANKS = 8
 _DEPTH = VECTOR_ELEMENTS // _BANKS
 _HALF = ACC_BITS // 2
+_SPLIT = SCALE_BITS // 2
 
 
 def _first_byte(bank: int) -> int:
@@ -140,17 +141,23 @@ class VectorElements(wiring.Component):
             m.submodules[f"bank{k}"] = bank
             read = bank.read_port(domain="comb")
             write = bank.write_port()
-            product = Signal(signed(ACC_BITS), name=f"product{k}", reset_less=True)
+            # The product in two parts of a multiplier each, added with the offset; or a word.
+            low = Signal(_SPLIT + ACTIVATION_BITS, name=f"low{k}", reset_less=True)
+            high = Signal(ACC_BITS - _SPLIT, name=f"high{k}", reset_less=True)
             value = Signal(signed(ACC_BITS), name=f"value{k}", reset_less=True)
             with m.If(self.valid):
                 byte = self.i.bytes.word_select(k, ACTIVATION_BITS)
                 turned = self.i.bytes.rotate_right(ACTIVATION_BITS * _first_byte(k))
-                m.d.sync += product.eq(Mux(wide, turned[:ACC_BITS].as_signed(), self.scale * byte))
+                upper = self.scale[_SPLIT:].as_signed()
+                m.d.sync += [
+                    low.eq(Mux(wide, turned[:_SPLIT], self.scale[:_SPLIT] * byte)),
+                    high.eq(Mux(wide, turned[_SPLIT:ACC_BITS].as_signed(), upper * byte)),
+                ]
             # A register of what the bank holds: to read and to multiply is too much for a cycle.
             acc = Signal(signed(ACC_BITS), name=f"acc{k}", reset_less=True)
             place = Mux(first.next[k], after, first.word)
             with m.If(multiplied):
-                m.d.sync += [value.eq(product + self.offset), acc.eq(read.data)]
+                m.d.sync += [value.eq(low + (high << _SPLIT) + self.offset), acc.eq(read.data)]
                 m.d.sync += places[k].eq(place)
 
             result = Signal(ACC_BITS, name=f"result{k}")

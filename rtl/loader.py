@@ -152,7 +152,7 @@ class Loader(wiring.Component):
         m = Module()
         asked = Signal()
         begin = Signal()
-        row = Signal(8)
+        at_row_0 = Signal()
         from_host = Signal()
         offset = Signal(3)
         count = Signal(4)
@@ -163,7 +163,7 @@ class Loader(wiring.Component):
         with m.If(self.step):
             m.d.sync += [
                 begin.eq(self.begin),
-                row.eq(self.row),
+                at_row_0.eq(self.row == 0),
                 from_host.eq(self.from_host),
                 offset.eq(self.offset),
                 count.eq(self.count),
@@ -172,7 +172,8 @@ class Loader(wiring.Component):
                 cores.eq(Mux(self.vector, 0, self.cores)),
             ]
 
-        position = Signal(8)  # where the byte that comes next belongs
+        now = Signal(8)  # where the byte that comes next belongs
+        following = Signal(8)
         kept = Signal(64)  # the unfinished word
         beyond = Signal()  # it has begun in the word before, and no core has it yet
         summed = Signal(self._cores)
@@ -190,7 +191,6 @@ class Loader(wiring.Component):
 
         # Nothing here is computed while no word passes. What went beyond a word goes the same way
         # as the next word would, as a step of no bytes.
-        now = Signal(8)
         word = Signal(64)
         turn = Signal(3)
         slots = Signal(2 * _SLOTS)
@@ -199,11 +199,14 @@ class Loader(wiring.Component):
         merged = Signal(64)
         passes = Signal()
         m.d.comb += passes.eq(asked | beyond)
+        with m.If(passes | self.step):
+            adds = Mux(wide, count[2:], count)
+            m.d.comb += following.eq(Mux(asked, now + adds, now))
+            m.d.sync += now.eq(Mux(self.step & self.begin, self.row, following))
         with m.If(passes):
             m.d.comb += self.load_valid.eq(Mux(self.stop, 0, cores))
         with idle_skips(m, passes, platform):
             m.d.comb += [
-                now.eq(Mux(asked & begin, row, position)),
                 word.eq(Mux(from_host, self.host_word, self.data_word)),
                 turn.eq(now[:3] - offset),
                 slots.eq(Mux(asked, ((Const(1) << count) - 1)[:_SLOTS] << now[:3], 0)),
@@ -221,11 +224,10 @@ class Loader(wiring.Component):
         with m.If(asked):
             over = slots[_SLOTS:].any()
             m.d.sync += [
-                position.eq(now + Mux(wide, count[2:], count)),
                 kept.eq(Mux(over, turned & there, merged)),
                 beyond.eq(over & ~self.stop),
                 summed.eq(Mux(self.stop, 0, cores)),
-                self.sum_first.eq(begin & (row == 0)),
+                self.sum_first.eq(begin & at_row_0),
                 self.elements.op.eq(op),
                 self.elements.bytes.eq(turned & (here | there | wide.replicate(64))),
                 self.elements.mask.eq(Mux(wide, pair, slots[:_SLOTS] | slots[_SLOTS:])),

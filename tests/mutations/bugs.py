@@ -225,8 +225,8 @@ LOADER = _named(
     Mutation(
         "32-bit words count as bytes",
         "ohmtwin.rtl.loader",
-        "now + Mux(wide, count[2:], count)",
-        "now + count",
+        "Mux(wide, count[2:], count)",
+        "count",
     ),
     Mutation(
         "half a word of memory acts on two accumulators",
