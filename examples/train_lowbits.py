@@ -4,9 +4,10 @@
 Weights are -1, 0 and 1, or -1 and 1, times one scale a layer, as they are in training: the forward
 pass uses the quantized ones, gradients go to the real ones behind them (the straight-through
 estimator of Courbariaux et al., "BinaryConnect", 2015; ternary thresholds as in Li et al., "Ternary
-weight networks", 2016). Activations have 8 bits. All scales are written as powers of two, which change no
-ranking of logits (there are no biases), and make every product exact in floating point. Chips for them: ``weight_encoding = "ternary"``,
-``weight_bits = 2``, or ``weight_encoding = "xnor"``, ``weight_bits = 1``.
+weight networks", 2016). Activations have 8 bits. All scales are written as powers of two, which
+change no ranking of logits (there are no biases), and make every product exact in floating point.
+Chips for them: ``weight_encoding = "ternary"`` with ``weight_bits = 2``, or
+``weight_encoding = "xnor"`` with ``weight_bits = 1``.
 
     python train_lowbits.py [FOLDER]
 """
