@@ -44,7 +44,7 @@ class ArrayImage:
         var  = v0 + ((v1 * max(I, 0)) >> 16) + max(0, sum over R of q[r, c])
         n    = (isqrt(var) * z + 2048) >> 12
         x    = I + n - ref
-        near = (((x + 2048) >> 12) + adc_step // 2) // adc_step + 1 - threshold[c]
+        near = (x + 2048 * adc_step) // (4096 * adc_step) + 1 - threshold[c]
         code = adc_table[c // adc_span % lanes][clip(near, 0, 2**adc_bits - 1)]
 
     A read of digits d[r], one a row in place of a bit, is one masked read a digit, weighted with
@@ -74,8 +74,8 @@ class ArrayImage:
     adc_table : uint16 array [lanes, 2**adc_bits] or None
         Code that each ADC gives for an ideal code (gain, offset, INL). None: ideal ADCs.
     adc_step : int
-        Level steps that a code counts, a power of two up to 256. Codes change between two whole
-        sums of levels, never at one.
+        Level steps that a code counts, a power of two up to 256. A sum just between two codes
+        makes the higher one.
     adc_span : int
         Columns from one that a beat converts to the next: 1, or those of an output where a read
         converts one slice of each.
@@ -164,7 +164,7 @@ class ArrayImage:
 
     def codes(self, x: NDArray[np.int64]) -> NDArray[np.uint16]:
         """What the ADCs make of voltages: int64 [n, columns] in, uint16 out."""
-        near = (((x + 2048) >> 12) + self.adc_step // 2) // self.adc_step
+        near = (x + 2048 * self.adc_step) // (_ONE * self.adc_step)
         columns = x.shape[-1]
         if self.thresholds is not None:
             near = near + 1 - self.thresholds[:columns]

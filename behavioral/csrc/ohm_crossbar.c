@@ -252,10 +252,10 @@ static void ohm_noise_wide(const ohm_array *a, const ohm_plan *plan, int n, ohm_
     }
 }
 
-/* The code, before the table of its ADC, of a sum rounded to level steps. */
-static inline uint16_t ohm_near(const ohm_array *a, int c, int64_t t) {
+/* The code, before the table of its ADC, of what a column senses, 4096 to a level step. */
+static inline uint16_t ohm_near(const ohm_array *a, int c, int64_t x) {
     const int64_t top = ((int64_t)1 << a->bits) - 1;
-    t = ((t + ((1 << a->step_bits) >> 1)) >> a->step_bits) - a->base[c];
+    const int64_t t = ((x + ((int64_t)2048 << a->step_bits)) >> (12 + a->step_bits)) - a->base[c];
     return (uint16_t)(t < 0 ? 0 : t > top ? top : t);
 }
 
@@ -298,15 +298,14 @@ static void ohm_convert(ohm_array *a, const uint32_t *row_words, int columns, ui
             }
         else
             for (int c = 0; c < n; c++)
-                codes[c] = ohm_near(a, c, (s.current[c] + s.x[c] + offset) >> 12);
+                codes[c] = ohm_near(a, c, (int64_t)s.current[c] + s.x[c] - plan.reference);
     } else {
-        const int64_t offset = 2048 - plan.reference;
         if (a->noisy)
             ohm_noise_wide(a, &plan, n, &s);
         else
             memset(s.noise, 0, (size_t)n * 8);
         for (int c = 0; c < n; c++) {
-            codes[c] = ohm_near(a, c, (s.current[c] + s.noise[c] + offset) >> 12);
+            codes[c] = ohm_near(a, c, s.current[c] + s.noise[c] - plan.reference);
         }
     }
     if (a->adc)
@@ -354,7 +353,7 @@ static void ohm_convert_digits(ohm_array *a, const uint8_t *digits, int columns,
         const int64_t carried = (current[c] + 2048) >> 12;
         const int64_t noise =
             a->noisy ? ohm_wide_noise(a, carried, (cells[c] + 2048) >> 12, z[c]) : 0;
-        const uint16_t t = ohm_near(a, c, (carried + noise - reference + 2048) >> 12);
+        const uint16_t t = ohm_near(a, c, carried + noise - reference);
         codes[c] = (uint16_t)(a->adc ? a->adc[a->lane_base[c] + t] : t);
     }
 }

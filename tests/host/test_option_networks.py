@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks on chips with options of reads and converters, on the fast level."""
+
+import numpy as np
+import pytest
+from compiled_runs import assert_golden, run_fast
+from networks import random_codes, random_network
+
+from ohmtwin.arch.chip import Chip
+from ohmtwin.behavioral.golden import run_network
+from ohmtwin.host.compiler.network import compile_network
+
+SMALL = Chip(cores=16, rows=32, cols=64, lanes=8, data_words=256, param_words=256)
+
+LOSSLESS = {
+    "budgets": SMALL.with_(row_budgets=(21, 16, 8, 4, 16, 2, 1, 3)),
+}
+NETWORK = random_network(7, (70, 21, 10), table_after=0)
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_ideal_arrays_give_golden(name: str) -> None:
+    """What loses nothing changes nothing but reads and cycles."""
+    assert_golden(compile_network(NETWORK, chip=LOSSLESS[name], device="ideal"), n=3)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"adc_bits": 5, "adc_clip": True}, {"adc_step": 2}], ids=["clip", "coarse"]
+)
+def test_lossy_converters_lose(changes: dict[str, object]) -> None:
+    """Ideal cells: what differs is the converters' doing, and counted where they clip."""
+    chip = SMALL.with_(**changes)
+    codes = {NETWORK.fed[0].tensor: random_codes(4, 6, 70)}
+    found, counters = run_fast(compile_network(NETWORK, chip=chip, device="ideal"), codes)
+    golden = run_network(NETWORK, codes)
+    name = NETWORK.layers[0].name
+    off = np.abs(found[name].astype(int) - golden[name].astype(int))
+    assert off.max() > 0
+    assert len(counters[0].core_saturated) == (chip.cores if chip.adc_clip else 0)
+    assert not chip.adc_clip or sum(counters[0].core_saturated) > 0
