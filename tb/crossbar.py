@@ -10,7 +10,8 @@ nothing drives in Verilog; :class:`CrossbarModel` drives them from a behavioral 
     clk, rst    in   1                     one clock; active-high synchronous reset
     cmd_valid   in   1                     a read is asked for
     cmd_ready   out  1                     and is accepted in this cycle
-    cmd_rows    in   ROWS                  rows to drive, row 0 in bit 0
+    cmd_rows    in   ROWS                  rows to drive, row 0 in bit 0; with DIGIT_BITS = 2
+                                           twice as many bits, a digit a row
     cmd_beats   in   10                    beats to convert: columns in use / LANES, at least 1
     code_valid  out  1                     a beat of codes is offered
     code_ready  in   1                     and is taken in this cycle
@@ -49,6 +50,17 @@ class ReadEngine(Protocol):
     def read(
         self, row_mask: NDArray[np.bool_], columns: int | None = None
     ) -> NDArray[np.uint16]: ...
+
+    def read_digits(
+        self, digits: NDArray[np.uint8], columns: int | None = None
+    ) -> NDArray[np.uint16]: ...
+
+
+def row_digits(rows: int, width: int) -> NDArray[np.uint8]:
+    """The digits of a command, uint8 [width], two bits each; ``width`` in whole bytes."""
+    bits = row_mask(rows, 2 * width).reshape(-1, 2)
+    digits: NDArray[np.uint8] = (bits[:, 0] + 2 * bits[:, 1]).astype(np.uint8)
+    return digits
 
 
 def row_mask(rows: int, width: int) -> NDArray[np.bool_]:
@@ -115,8 +127,10 @@ class CrossbarModel:
         self._code_stall = never() if code_stall is None else code_stall
         self._on_read = on_read
         image = engine.image
+        # Two bits a row tell the voltages of multi-level drivers.
+        self._digits = len(self._cmd.payload["rows"]) == 2 * image.rows and image.drive is not None
         for what, wire, width in (
-            ("rows", self._cmd.payload["rows"], image.rows),
+            ("rows", self._cmd.payload["rows"], image.rows * (1 + self._digits)),
             ("codes", self._codes.payload["data"], image.lanes * image.adc_bits),
         ):
             if len(wire) != width:
@@ -142,7 +156,11 @@ class CrossbarModel:
         most = image.cols // image.lanes
         if not 1 <= beats <= most:
             raise StreamError(f"{self._cmd.name}: a read has 1 to {most} beats, not {beats}")
-        codes = self.engine.read(row_mask(rows, image.rows), beats * image.lanes)
+        columns = beats * image.lanes
+        if self._digits:
+            codes = self.engine.read_digits(row_digits(rows, image.rows)[None], columns)[0]
+        else:
+            codes = self.engine.read(row_mask(rows, image.rows), columns)
         self.reads += 1
         if self._on_read is not None:
             self._on_read(rows, beats)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohmtwin.arch.chip import Chip
+from ohmtwin.arch.inputs import InputEncoding
 from ohmtwin.behavioral.core import MvmConfig
 from ohmtwin.behavioral.image import ArrayImage
 
@@ -32,6 +33,11 @@ CHIPS = {
         **{"weight_encoding": "xnor", "weight_bits": 4},
     ),
 }
+CHIPS |= {
+    encoding.value: Chip(rows=16, cols=16, rows_per_read=4, input_encoding=encoding)
+    for encoding in InputEncoding
+    if encoding is not InputEncoding.UNSIGNED
+}
 
 
 def core_image(chip: Chip, noise: float, seed: int = 5) -> ArrayImage:
@@ -47,6 +53,7 @@ def core_image(chip: Chip, noise: float, seed: int = 5) -> ArrayImage:
         v1=1 << 20 if noise else 0,
         adc_bits=chip.adc_bits,
         lanes=chip.lanes,
+        drive=4096 * np.arange(4, dtype=np.int32),
     )
 
 
@@ -67,6 +74,7 @@ class Product:
     zero_skip: bool
     rows_per_read: int
     planes: int
+    zero: int = 0
 
     def config(self, chip: Chip) -> MvmConfig:
         return MvmConfig.of(
@@ -76,13 +84,15 @@ class Product:
             rows_per_read=self.rows_per_read,
             zero_skip=self.zero_skip,
             planes=self.planes,
+            zero=self.zero,
         )
 
 
 def core_products(chip: Chip, seed: int, count: int = 14) -> list[Product]:
     """Random products: all modes, sparse and dense, part of the rows and of the columns."""
     rng = np.random.default_rng(seed)
-    most = ((1 << chip.adc_bits) - 1) // ((1 << chip.cell_bits) - 1)
+    most = ((1 << chip.adc_bits) - 1) // ((1 << chip.cell_bits) - 1) // chip.input_code.top_digit
+    zero = 101 if chip.input_code.has_zero else 0
     inputs = chip.input_rows
     products = []
     for i in range(count):
@@ -98,7 +108,8 @@ def core_products(chip: Chip, seed: int, count: int = 14) -> list[Product]:
                 beats=int(rng.choice([words, rng.integers(1, words + 1)])) * chip.beats_per_word,
                 zero_skip=bool(rng.integers(2)) and not chip.cell_code.complement_rows,
                 rows_per_read=1 if i == 6 else int(rng.integers(3, min(most, inputs) + 1)),
-                planes=int(rng.choice([8, rng.integers(1, 9)])),
+                planes=int(rng.choice([chip.passes, rng.integers(1, chip.passes + 1)])),
+                zero=zero,
             )
         )
     return products

@@ -102,8 +102,9 @@ class TB:
         assert self.beats_left >= 0, "more beats than were asked for"
 
     def on_command(self, cycle: int, beat: Beat) -> None:
-        rows = beat["payload"] & ((1 << CHIP.rows) - 1)
-        beats = beat["payload"] >> CHIP.rows
+        width = CHIP.rows * CHIP.input_code.digit_bits
+        rows = beat["payload"] & ((1 << width) - 1)
+        beats = beat["payload"] >> width
         assert self.beats_left == 0, "a command before the last beat"
         self.beats_left = beats
         self.reads.append((rows, beats))
@@ -142,17 +143,21 @@ class TB:
             await RisingEdge(dut.clk)
             dut.write_flags.value = 0
 
-    async def load(self, x: list[int]) -> None:
+    async def load(self, x: list[int], zero: int) -> None:
         dut = self.dut
+        code = CHIP.input_code
+        # Sign and magnitude where the chip has them: the sign is a ninth bit.
+        stored = [abs(v - zero) | (v < zero) << 8 for v in x] if code.has_zero else x
         for word in range(0, len(x), 8):
             part = x[word : word + 8]
-            planes = sum((v >> p & 1) << (8 * p + r) for r, v in enumerate(part) for p in range(8))
+            bits = list(enumerate(stored[word : word + 8]))
+            planes = sum((v >> p & 1) << (8 * p + r) for r, v in bits for p in range(9))
             dut.load_valid.value = 1
             dut.load_word.value = word // 8
             dut.load_planes.value = planes
             dut.sum_valid.value = 1
             dut.sum_first.value = word == 0
-            dut.load_sum.value = sum(part)
+            dut.load_sum.value = sum(code.counts[v] for v in part)
             await RisingEdge(dut.clk)
         dut.load_valid.value = 0
         dut.sum_valid.value = 0
@@ -170,7 +175,7 @@ class TB:
 
     async def run(self, product: Product) -> None:
         dut = self.dut
-        await self.load(product.x)
+        await self.load(product.x, product.zero)
         await self.pulse("clear")
         dut.used.value = (1 << product.rows) - 1
         for name in ("beats", "zero_skip", "rows_per_read", "planes"):

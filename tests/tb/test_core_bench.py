@@ -62,6 +62,20 @@ def test_weight_encodings(chip: str, tmp_path: Path) -> None:
     check_core(built, chip, engine, products, tmp_path, stalls="sometimes", noise=0.6)
 
 
+@pytest.mark.parametrize("encoding", ["twos_complement", "sign_magnitude", "digits", "unary"])
+def test_input_encodings(encoding: str, tmp_path: Path) -> None:
+    built, engine = built_for("icarus-numpy", encoding)
+    count = 8 if CHIPS[encoding].passes <= 16 else 2
+    products = core_products(CHIPS[encoding], seed=15, count=count)
+    check_core(built, encoding, engine, products, tmp_path, stalls="sometimes", noise=0.6)
+
+
+def test_stochastic_streams(tmp_path: Path) -> None:
+    built, engine = built_for("icarus-numpy", "stochastic")
+    products = core_products(CHIPS["stochastic"], seed=16, count=2)
+    check_core(built, "stochastic", engine, products, tmp_path, noise=0.6)
+
+
 def test_products_cover_what_they_are_for(tmp_path: Path) -> None:
     """The other tests prove little if their products never do what is hard."""
     built, engine = built_for("verilator-c", "wide")
