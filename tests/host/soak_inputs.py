@@ -24,7 +24,7 @@ def differences(name: str, encoding: InputEncoding, samples: int) -> tuple[int, 
     """Values compared, those that differ, and whether the counters are alike."""
     path = MODELS / f"{name}_qdq.onnx"
     case = case_of(path)
-    chip = ot.load_chip("tile4" if name == "digits" else "tile16")
+    chip = ot.load_chip("tile4" if name == "digits" else "tile32")
     changes = {"input_encoding": encoding, "adc_bits": 8}
     if encoding is InputEncoding.STOCHASTIC:
         changes["stream_length"] = 63

@@ -12,6 +12,7 @@ __all__ = [
     "ELEMENTS",
     "ENCODINGS",
     "GATHER",
+    "INPUTS",
     "LOADER",
     "NETWORK",
     "NOISE_KEY_C",
@@ -173,6 +174,63 @@ GATHER = _named(
     ),
 )
 
+INPUTS = _named(
+    Mutation(
+        "the top plane of two's complement is added",
+        "ohmtwin.rtl.core",
+        "return number == chip.passes - 1",
+        "return number == chip.passes",
+    ),
+    Mutation(
+        "the top plane of two's complement is that of the code",
+        "ohmtwin.rtl.planes",
+        "return ~plane if code.negative(number) else plane",
+        "return plane",
+    ),
+    Mutation(
+        "rows below zero are driven with those above it",
+        "ohmtwin.rtl.planes",
+        "plane & (below if code.negative(number) else ~below)",
+        "plane & (below if code.negative(number) else ~0)",
+    ),
+    Mutation(
+        "the two passes of a plane weigh a plane apart",
+        "ohmtwin.rtl.core",
+        "return number >> 1",
+        "return number",
+    ),
+    Mutation(
+        "the digits are those of the pass that is planned",
+        "ohmtwin.rtl.core",
+        "registers.digits_of.eq(plan.plane)",
+        "registers.digits_of.eq(registers.next)",
+    ),
+    Mutation(
+        "a row of a pulse is driven a pass too long",
+        "ohmtwin.rtl.planes",
+        "return self.next + 1",
+        "return self.next",
+    ),
+    Mutation(
+        "streams do not begin afresh with a product",
+        "ohmtwin.rtl.planes",
+        "state.eq(Mux(again, second, Cat(fed, state)))",
+        "state.eq(Cat(fed, state))",
+    ),
+    Mutation(
+        "ZERO is added to activations",
+        "ohmtwin.rtl.loader",
+        "word.word_select(i, 8) - self.zero",
+        "word.word_select(i, 8) + self.zero",
+    ),
+    Mutation(
+        "the sum of a stream is that of its codes",
+        "ohmtwin.rtl.loader",
+        "if self._code.exact:",
+        "if True:",
+    ),
+)
+
 LOADER = _named(
     Mutation(
         "the bytes are turned one place too far",
@@ -189,7 +247,7 @@ LOADER = _named(
     Mutation(
         "the sum counts the bytes that are already there",
         "ohmtwin.rtl.loader",
-        "sum_bytes(m, self.elements.bytes)",
+        "sum_bytes(m, self._counts(self.elements.bytes))",
         "sum_bytes(m, self.load_planes | self.elements.bytes)",
     ),
     Mutation(

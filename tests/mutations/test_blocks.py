@@ -14,6 +14,7 @@ from bugs import (
     ELEMENTS,
     ENCODINGS,
     GATHER,
+    INPUTS,
     LOADER,
     NETWORK,
     NOISE_KEY_C,
@@ -46,6 +47,16 @@ def encoding_checks() -> None:
         module.test_products(chip, 0.0)
     module.test_flags_can_be_written_anew()
     module.test_products("flipped, two beats a word", 0.0)
+
+
+def input_checks() -> None:
+    """The quickest first: a bug ends it."""
+    loader = importlib.import_module("test_loader")
+    loader.test_signs_and_magnitudes()
+    loader.test_sums_of_streams()
+    core = importlib.import_module("test_core")
+    for chip in ("wide digits", "twos_complement", "sign_magnitude", "short stream", "unary"):
+        core.test_products(chip, 0.0)
 
 
 def requantizer_checks() -> None:
@@ -102,6 +113,7 @@ BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "weight encodings": (ENCODINGS, encoding_checks),
     "AN code": (CODE, code_checks),
     "requantizer": (REQUANTIZER, requantizer_checks),
+    "input encodings": (INPUTS, input_checks),
     "gather": (GATHER, check("test_gather", "test_reads_and_cycles")),
     "loader": (LOADER, loader_checks),
     "vector ALU": (ELEMENTS, elements_checks),

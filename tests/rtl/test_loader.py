@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from simulate import simulate
 from tile_host import small_chip
 
+from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.isa import VecOp
+from ohmtwin.behavioral.inputs import counts_of
 from ohmtwin.rtl.loader import Loader
 
 _CHIP = small_chip(cores=2, rows=128)
@@ -17,8 +19,8 @@ _CHIP = small_chip(cores=2, rows=128)
 class _Cores:
     """What the cores and the vector ALU make of the loader's outputs."""
 
-    def __init__(self, loader: Loader) -> None:
-        self.loader, self.cycle = loader, 0
+    def __init__(self, loader: Loader, zero: int = 0) -> None:
+        self.loader, self.cycle, self.zero = loader, 0, zero
         self.rows = np.zeros((_CHIP.cores, 256), np.uint8)
         self.sums = [0] * _CHIP.cores
         self.elements: list[tuple[int, int]] = []
@@ -29,6 +31,8 @@ class _Cores:
         valid = ctx.get(loader.load_valid)
         planes, first = ctx.get(loader.load_planes), 8 * ctx.get(loader.load_word)
         word = [sum((planes >> (8 * p + r) & 1) << p for p in range(8)) for r in range(8)]
+        below = planes >> 64
+        word = [self.zero - v if below >> r & 1 else self.zero + v for r, v in enumerate(word)]
         summed, amount = ctx.get(loader.sum_valid), ctx.get(loader.load_sum)
         for core in range(_CHIP.cores):
             if valid >> core & 1:
@@ -93,11 +97,28 @@ async def _steps(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_and_sums(seed: int) -> None:
+    _rows_and_sums(seed, _CHIP, 0)
+
+
+def test_signs_and_magnitudes() -> None:
+    """ZERO comes off every row, also where no byte has come yet, and leaves the sum alone."""
+    for zero in (1, 128, 255):
+        _rows_and_sums(zero, _CHIP.with_(input_encoding="sign_magnitude"), zero)
+
+
+def test_sums_of_streams() -> None:
+    """A byte adds the passes in which it drives its row."""
+    _rows_and_sums(4, _CHIP.with_(input_encoding="stochastic", stream_length=37), 0)
+
+
+def _rows_and_sums(seed: int, chip: Chip, zero: int) -> None:
     rng = np.random.default_rng(seed)
-    loader = Loader(chip=_CHIP)
+    loader = Loader(chip=chip)
 
     async def bench(ctx: SimulatorContext) -> None:
-        cores = _Cores(loader)
+        cores = _Cores(loader, zero)
+        if zero:
+            ctx.set(loader.zero, zero)
         expected = np.zeros((_CHIP.cores, 256), np.uint8)
         sums = [0] * _CHIP.cores
         for _ in range(60):
@@ -114,7 +135,9 @@ def test_rows_and_sums(seed: int) -> None:
                 for core in (c for c in range(_CHIP.cores) if select >> c & 1):
                     expected[core, row:end] = codes
                     expected[core, end : -(-end // 8) * 8] = 0
-                    sums[core] = (sums[core] if row else 0) + int(codes.sum())
+                    sums[core] = (sums[core] if row else 0) + int(
+                        counts_of(codes, chip.input_code).sum()
+                    )
                 np.testing.assert_array_equal(cores.rows, expected)
                 assert cores.sums == sums
                 assert last < cores.last_write <= last + loader.tail
