@@ -199,7 +199,8 @@ class IdealMacro(wiring.Component):
     chip : Chip
         ``rows``, ``cols``, ``lanes``, ``adc_bits`` and ``cell_bits`` are used.
     levels : sequence of rows of int
-        Level of each cell, [rows][cols], 0 to ``2**cell_bits - 1``.
+        Level of each cell, [rows][cols], 0 to ``2**cell_bits - 1``; where cores have several
+        arrays, the rows of all of them, one array after another.
 
     Members
     -------
@@ -210,20 +211,16 @@ class IdealMacro(wiring.Component):
     TypeError
         If ``chip`` is no Chip or a level no integer.
     ValueError
-        If the levels have another shape or range, or cores of the chip have several arrays.
+        If the levels have another shape or range.
     """
 
     def __init__(self, *, chip: Chip, levels: Sequence[Sequence[int]]) -> None:
         self._chip = check_chip(chip)
-        if chip.arrays_per_core > 1:
-            raise ValueError(
-                f"An ideal macro has one array, not the {chip.arrays_per_core} of a core of chip "
-                f"'{chip.name}'"
-            )
         table = [[index(level) for level in row] for row in levels]
-        if len(table) != chip.rows or any(len(row) != chip.cols for row in table):
+        count = chip.rows * chip.arrays_per_core
+        if len(table) != count or any(len(row) != chip.cols for row in table):
             raise ValueError(
-                f"Levels must be {chip.rows} rows of {chip.cols}, not {len(table)} of "
+                f"Levels must be {count} rows of {chip.cols}, not {len(table)} of "
                 f"{sorted({len(row) for row in table})}"
             )
         highest = (1 << chip.cell_bits) - 1
@@ -250,7 +247,6 @@ class IdealMacro(wiring.Component):
         chip = self._chip
         highest = (1 << chip.adc_bits) - 1
         digit_bits = chip.input_code.digit_bits
-        columns = []
 
         def carried(row: int, level: int) -> Any:
             """What a cell adds to the sum of its column."""
@@ -258,14 +254,23 @@ class IdealMacro(wiring.Component):
                 return Mux(self.cmd.payload.rows[row], level, 0)
             return self.cmd.payload.rows.word_select(row, digit_bits) * level
 
-        for c in range(chip.cols):
+        def converted(levels: Sequence[Sequence[int]], column: int) -> Any:
             total = sum(
-                (carried(r, self._levels[r][c]) for r in range(chip.rows) if self._levels[r][c]),
-                Const(0),
+                (carried(r, row[column]) for r, row in enumerate(levels) if row[column]), Const(0)
             )
             if chip.adc_step > 1:
                 total = (total + chip.adc_step // 2) >> (chip.adc_step.bit_length() - 1)
-            columns.append(Mux(total > highest, highest, total)[: chip.adc_bits])
+            return Mux(total > highest, highest, total)[: chip.adc_bits]
+
+        codes = Signal(chip.cols * chip.adc_bits)
+        arrays = [
+            self._levels[chip.rows * turn : chip.rows * (turn + 1)]
+            for turn in range(chip.arrays_per_core)
+        ]
+        with m.Switch(self.cmd.payload.array if chip.array_bits else Const(0)):
+            for turn, levels in enumerate(arrays):
+                with m.Case(turn):
+                    m.d.comb += codes.eq(Cat(converted(levels, c) for c in range(chip.cols)))
         left = Signal(BEAT_BITS)  # beats not yet transferred
         held = Signal(chip.cols * chip.adc_bits)  # their codes, the next lowest
 
@@ -277,5 +282,5 @@ class IdealMacro(wiring.Component):
         with m.If(self.codes.valid & self.codes.ready):
             m.d.sync += [left.eq(left - 1), held.eq(held >> len(self.codes.payload))]
         with m.If(self.cmd.valid & self.cmd.ready):
-            m.d.sync += [left.eq(self.cmd.payload.beats), held.eq(Cat(columns))]
+            m.d.sync += [left.eq(self.cmd.payload.beats), held.eq(codes)]
         return m

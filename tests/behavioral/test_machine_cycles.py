@@ -91,6 +91,8 @@ class Writer:
         self.put(Opcode.SYNC, in_words=self.taken, out_words=chip.fifo_words)
         self.set(Reg.A0, 0)
         self.set(Reg.A1, 0)
+        if self.chip.arrays_per_core > 1:
+            self.set(Reg.KEEP, 0)
         self.put(Opcode.RECV, addr=0, addr_step=1, words=words)
         self.put(Opcode.LOAD, addr=1, addr_step=1, bytes=8 * split, cores=self.everyone)
         self.put(Opcode.LOAD, addr=1, source=host, bytes=rest, row=8 * split, cores=self.everyone)
@@ -123,7 +125,13 @@ class Writer:
         )
         if self.chip.row_budgets:
             choices = (*choices, self.budget)
+        if self.chip.arrays_per_core > 1:
+            choices = (*choices, self.keep, self.keep)
         choices[self.pick(0, len(choices) - 1)]()
+
+    def keep(self) -> None:
+        """Products and loads add to what is there, from here on or no longer."""
+        self.set(Reg.KEEP, self.pick(0, 1))
 
     def budget(self) -> None:
         """The rows of a read of one plane, also while products run."""
@@ -147,7 +155,10 @@ class Writer:
     def product(self, mask: int) -> None:
         # As many columns each time, so that any later REQ finds what it drains.
         beats = self.words * self.chip.beats_per_word
-        self.put(Opcode.MVM, rows=self.pick(1, self.chip.rows), beats=beats, cores=mask)
+        turn = self.pick(0, self.chip.arrays_per_core - 1)
+        self.put(
+            Opcode.MVM, rows=self.pick(1, self.chip.rows), beats=beats, array=turn, cores=mask
+        )
 
     def take(self, words: int) -> None:
         """Wait for words in the middle of a sample."""
@@ -298,9 +309,12 @@ def make_program(seed: int, chip: Chip | None = None) -> TileProgram:
         tables=rng.integers(0, 256, (chip.tables, 256), dtype=np.uint8),
         arrays=tuple(
             ArraySpec(
-                c, rng.integers(0, 1 << chip.cell_bits, (chip.rows, chip.cols), dtype=np.uint8)
+                c,
+                rng.integers(0, 1 << chip.cell_bits, (chip.rows, chip.cols), dtype=np.uint8),
+                array=turn,
             )
             for c in range(chip.cores)
+            for turn in range(chip.arrays_per_core)
         ),
         input=InputLayout.plain(8 * writer.taken),
         outputs=outputs,
@@ -322,11 +336,13 @@ def make_image(program: TileProgram, spec: ArraySpec) -> ArrayImage:
 
 
 def make_arrays(program: TileProgram) -> list[Crossbar]:
-    return [Crossbar(make_image(program, s), seed=3, array=s.core) for s in program.arrays]
+    places = zip(program.arrays, program.array_numbers, strict=True)
+    return [Crossbar(make_image(program, s), seed=3, array=n) for s, n in places]
 
 
 def make_c_arrays(program: TileProgram) -> list[CCrossbar]:
-    return [CCrossbar(make_image(program, s), seed=3, array=s.core) for s in program.arrays]
+    places = zip(program.arrays, program.array_numbers, strict=True)
+    return [CCrossbar(make_image(program, s), seed=3, array=n) for s, n in places]
 
 
 def make_inputs(program: TileProgram, n: int, seed: int) -> NDArray[np.uint64]:

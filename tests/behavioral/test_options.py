@@ -23,6 +23,21 @@ OPTIONS = {
         adc_clip=True,
         data_words=64,
     ),
+    "three arrays a core": Chip(
+        cores=2, arrays_per_core=3, rows=24, cols=32, rows_per_read=8, data_words=64
+    ),
+    "two arrays and budgets": Chip(
+        cores=3,
+        arrays_per_core=2,
+        rows=40,
+        cols=16,
+        cell_bits=4,
+        adc_bits=8,
+        lanes=4,
+        rows_per_read=8,
+        row_budgets=(16,) * 8,
+        data_words=64,
+    ),
 }
 _PROGRAMS = 12
 
@@ -39,4 +54,5 @@ def test_model_numpy_and_c(name: str) -> None:
             out = machine.run(words).reshape(-1)
             np.testing.assert_array_equal(out, np.array(model.host_out, dtype=np.uint64))
             assert machine.counters == model.counters, f"seed {seed}"
-            assert [a.reads for a in arrays] == [core.reads for core in model.cores.values()]
+            own = [a for core in model.cores.values() for a in core.arrays.values()]
+            assert [a.reads for a in arrays] == [a.reads for a in own]

@@ -35,7 +35,7 @@ class CoreModel:
     """One core: planner, plan register, converters, accumulators."""
 
     chip: Chip
-    array: Crossbar
+    arrays: dict[int, Crossbar]
     rows: NDArray[np.uint8]
     total: int = 0
     acc: list[int] = field(default_factory=list)
@@ -46,10 +46,12 @@ class CoreModel:
     stalls: int = 0
     saturated: int = 0
 
-    def start(self, rows: int, beats: int, registers: dict[Any, int]) -> None:
+    def start(self, rows: int, beats: int, turn: int, registers: dict[Any, int]) -> None:
+        self.array = self.arrays[turn]
         self.used, self.columns, self.length = rows, beats * self.chip.lanes, beats
         self.registers = dict(registers)
-        self.acc = [0] * (self.columns // self.chip.columns_per_output)
+        if not registers[Reg.KEEP]:
+            self.acc = [0] * (self.columns // self.chip.columns_per_output)
         self.busy = True
         self.plane = -1
         self.left: list[int] = []
@@ -137,10 +139,12 @@ class TileModel:
 
     def __init__(self, program: TileProgram, arrays: list[Crossbar], rng: np.random.Generator):
         self.program, self.chip, self.rng = program, program.chip, rng
-        by_core = {s.core: a for s, a in zip(program.arrays, arrays, strict=True)}
+        by_core: dict[int, dict[int, Crossbar]] = {}
+        for spec, array in zip(program.arrays, arrays, strict=True):
+            by_core.setdefault(spec.core, {})[spec.array] = array
         self.cores = {
-            c: CoreModel(self.chip, a, np.zeros(self.chip.rows, dtype=np.uint8))
-            for c, a in by_core.items()
+            c: CoreModel(self.chip, own, np.zeros(self.chip.rows, dtype=np.uint8))
+            for c, own in by_core.items()
         }
         self.data = bytearray(8 * self.chip.data_words)
         image = b"".join(int(word).to_bytes(8, "little") for word in program.data)
@@ -299,7 +303,7 @@ class TileModel:
         for c in range(self.chip.cores):
             if i["cores"] >> c & 1:
                 core = self.cores[c]
-                if i["row"] == 0:
+                if i["row"] == 0 and not self.registers[Reg.KEEP]:
                     core.total = 0
                 core.total += sum(self.held)
                 filled = self.held + [0] * (-(i["row"] + len(self.held)) % 8)
@@ -354,7 +358,7 @@ class TileModel:
     def do_mvm(self, i: Instruction) -> bool:
         for c in range(self.chip.cores):
             if i["cores"] >> c & 1:
-                self.cores[c].start(i["rows"], i["beats"], self.registers)
+                self.cores[c].start(i["rows"], i["beats"], i["array"], self.registers)
         return True
 
     def do_req(self, i: Instruction) -> bool:

@@ -17,6 +17,10 @@ __all__ = [
     "NETWORK",
     "NOISE_KEY_C",
     "NOISE_KEY_NUMPY",
+    "ROTATION",
+    "ROTATION_C",
+    "ROTATION_HOST",
+    "ROUTER",
     "REQUANTIZER",
     "SCHEDULER",
     "STORE",
@@ -443,6 +447,156 @@ NETWORK = _named(
         "ohmtwin.rtl.noc.control",
         "self.busy.eq((level != 0) | (left != 0))",
         "self.busy.eq(level != 0)",
+    ),
+    Mutation(
+        "packets of a message are not added up",
+        "ohmtwin.rtl.noc.slots",
+        "arrived.eq(Mux(self.begun.bit_select(self.index, 1), count.data, 0) + length)",
+        "arrived.eq(length)",
+    ),
+    Mutation(
+        "a channel stays with the slot that was read",
+        "ohmtwin.rtl.noc.slots",
+        "self.turn.eq(self.turn ^ (C(1, len(self.turn)) << self.channel))",
+        "self.turn.eq(self.turn)",
+    ),
+    Mutation(
+        "the other slot is acknowledged",
+        "ohmtwin.rtl.noc.feeder",
+        "self.ack.slot.eq(self.slot)",
+        "self.ack.slot.eq(~self.slot)",
+    ),
+    Mutation(
+        "all packets of a message have the same number",
+        "ohmtwin.rtl.noc.sender",
+        "index.eq(index + 1),",
+        "index.eq(index),",
+    ),
+    Mutation(
+        "a message leaves on its first leg only",
+        "ohmtwin.rtl.noc.sender",
+        "leg >= self.config.legs",
+        "leg >= 1",
+    ),
+)
+
+ROUTER = _named(
+    Mutation(
+        "packets on a link are mixed",
+        "ohmtwin.rtl.noc.arbiter",
+        "self.held.eq(~(self.taken & self.last))",
+        "self.held.eq(0)",
+    ),
+    Mutation(
+        "a buffer takes a flit over one that the tile has not had",
+        "ohmtwin.rtl.noc.buffer",
+        "((self.write ^ self.onward_at) != depth) & ((self.write ^ self.local_at) != depth)",
+        "(self.write ^ self.onward_at) != depth",
+    ),
+    Mutation(
+        "a packet turns before its column",
+        "ohmtwin.rtl.noc.lookup",
+        "here_x & (header.dst_y > self.y)",
+        "header.dst_y > self.y",
+    ),
+    Mutation(
+        "what goes along y is absorbed on its way along x",
+        "ohmtwin.rtl.noc.lookup",
+        "header.absorb.bit_select(position, 1) & (~last_is_y | here_x)",
+        "header.absorb.bit_select(position, 1)",
+    ),
+    Mutation(
+        "words of a packet are taken for headers",
+        "ohmtwin.rtl.noc.router",
+        "Mux(inside, outputs, lookup.outputs)",
+        "lookup.outputs",
+    ),
+    Mutation(
+        "a packet for two outputs is through when one has it",
+        "ohmtwin.rtl.noc.buffer",
+        "self.local_valid.eq(\n                local_there & self.local.outputs[Port.LOCAL] & (~local_forks | (self.tails != 0))\n            ),",
+        "self.local_valid.eq(local_there & self.local.outputs[Port.LOCAL] & ~local_forks),",
+    ),
+)
+
+ROTATION = _named(
+    Mutation(
+        "the number of the array is dropped",
+        "ohmtwin.rtl.core",
+        "self.cmd.payload.array.eq(array)",
+        "self.cmd.payload.array.eq(0)",
+    ),
+    Mutation(
+        "reads go to the array of the instruction that executes now",
+        "ohmtwin.rtl.core",
+        "self.cmd.payload.array.eq(array)",
+        "self.cmd.payload.array.eq(self.array)",
+    ),
+    Mutation(
+        "a turn forgets the sums of those before",
+        "ohmtwin.rtl.core",
+        "afresh.eq(self.start & ~self.keep)",
+        "afresh.eq(self.start)",
+    ),
+    Mutation(
+        "the sum of activations starts with every turn",
+        "ohmtwin.rtl.tile",
+        "loader.sum_first & ~controller.keep",
+        "loader.sum_first",
+    ),
+    Mutation(
+        "the sum of activations holds those of one array",
+        "ohmtwin.rtl.rotation",
+        "+ 1 if chip.array_bits else 16",
+        "+ 1 if chip.rows == 0 else 16",
+    ),
+    Mutation(
+        "KEEP outlives its program",
+        "ohmtwin.rtl.rotation",
+        "owner.keep.eq(0)",
+        "owner.keep.eq(owner.keep)",
+    ),
+)
+
+ROTATION_C = _named(
+    Mutation(
+        "the first array of a core is read",
+        "ohm_tile.c",
+        "at * t->per_core + s->place",
+        "at * t->per_core",
+    ),
+    Mutation(
+        "a turn forgets the sums of those before, in C",
+        "ohm_tile.c",
+        "acc[j] = ohm_signed((uint32_t)acc[j] + (uint32_t)kept[j]);",
+        "acc[j] = ohm_signed((uint32_t)acc[j] + 0 * (uint32_t)kept[j]);",
+    ),
+    Mutation(
+        "the sum of activations starts with every turn, in C",
+        "ohm_tile.c",
+        "s->place || s->mode ?",
+        "s->place ?",
+    ),
+)
+
+ROTATION_HOST = _named(
+    Mutation(
+        "the arrays of a core share one noise key",
+        "ohmtwin.host.tiles",
+        "compiled.array_base + number, lib)",
+        "compiled.array_base + number // 2 * 2, lib)",
+    ),
+    Mutation(
+        "two arrays of a core have changed images",
+        "ohmtwin.host.tiles",
+        "CCrossbar(used[number], compiled.seed",
+        "CCrossbar(used.get(number ^ 1, used[number]), compiled.seed",
+    ),
+    Mutation(
+        "rows of a later turn are not loaded for the next round",
+        "ohmtwin.host.compiler.turns",
+        "None if number else rows",
+        "rows",
     ),
 )
 

@@ -73,7 +73,7 @@ class TileModel:
     Parameters
     ----------
     chip : Chip
-    levels : uint8 [rows, cols] a core
+    levels : uint8 [rows, cols] a core; of several arrays, one behind the other
     flags : bool [cols] a core, on chips with flipped columns
     params, tables : words and codes as the host writes them
     inputs : words that the host sends
@@ -218,7 +218,8 @@ class TileModel:
         for core in self._cores(op) if codes else ():
             self.rows[core, row:end] = codes
             self.rows[core, end : -(-end // 8) * 8] = 0
-            self.sums[core] = self.sums[core] * (row > 0) + sum(codes)
+            goes_on = row > 0 or self.regs[Reg.KEEP]
+            self.sums[core] = self.sums[core] * goes_on + sum(codes)
         return n
 
     def _vec(self, op: Instruction) -> int:
@@ -254,7 +255,7 @@ class TileModel:
         self.free_at[core] = t + busy + 1
         for k, amount in enumerate((reads, reads * beats, busy, stalls)):
             self.core_counters[core][k] += amount
-        levels = self.levels[core].astype(np.int64)
+        levels = self.levels[core].astype(np.int64).reshape(-1, chip.rows, chip.cols)[op["array"]]
         if self.flags:
             levels = np.where(self.flags[core], chip.cell_code.top - levels, levels)
         sums = x @ levels[:rows]
@@ -264,7 +265,7 @@ class TileModel:
             sums += other @ levels[chip.rows // 2 :][:rows]
         done = beats * chip.lanes // chip.columns_per_output
         weighed = sums.reshape(chip.outputs, -1) @ np.array(chip.column_weights)
-        self.acc[core, :done] = weighed[:done]
+        self.acc[core, :done] = self.acc[core, :done] * self.regs[Reg.KEEP] + weighed[:done]
 
     def _req(self, op: Instruction, t: int) -> int:
         chip, w, outputs = self.chip, self.chip.outputs_per_beat, op["outputs"]

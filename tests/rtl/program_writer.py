@@ -117,6 +117,16 @@ class ProgramWriter:
             bytes=bytes_, repeats=repeats,
         )  # fmt: skip
 
+    def product(self, cores: int, words: int) -> None:
+        chip = self.chip
+        self.add(
+            Opcode.MVM,
+            rows=self.pick(1, chip.input_rows),
+            beats=words * chip.beats_per_word,
+            array=self.pick(0, chip.arrays_per_core - 1),
+            cores=cores,
+        )
+
     def drain(self, outputs: int, **fields: int) -> None:
         """A REQ, perhaps of fewer outputs."""
         width = self.chip.outputs_per_beat
@@ -154,12 +164,13 @@ class ProgramWriter:
         if kind != 1:
             self.load(cores)
             words = pick(1, chip.acc_words)
-            self.add(
-                Opcode.MVM,
-                rows=pick(1, chip.input_rows),
-                beats=words * chip.beats_per_word,
-                cores=cores,
-            )
+            self.product(cores, words)
+            if chip.arrays_per_core > 1 and pick(0, 1):
+                self.add(Opcode.SET, reg=Reg.KEEP, value=1)
+                for _ in range(pick(1, 2)):
+                    self.load(cores)
+                    self.product(cores, words)
+                self.add(Opcode.SET, reg=Reg.KEEP, value=0)
             self.filler()
             self.drain(words * chip.outputs_per_beat, cores=cores)
             self.add(Opcode.SYNC)

@@ -23,7 +23,7 @@ from ohmtwin.rtl.tile import Tile
 
 
 def _levels(chip: Chip, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
-    shape = (chip.rows, chip.cols)
+    shape = (chip.rows * chip.arrays_per_core, chip.cols)
     return [rng.integers(0, 1 << chip.cell_bits, shape).astype(np.uint8) for _ in range(chip.cores)]
 
 
@@ -120,6 +120,7 @@ CHIPS = {
     "W=1, two beats a word": small_chip(lanes=2, cores=2),
     "W=4, cells of 4 bits": small_chip(cell_bits=4, adc_bits=7, cores=2, tables=16),
     "W=8, one word": small_chip(lanes=32, rows=40),
+    "three arrays a core": small_chip(arrays_per_core=3, cores=2),
     "differential": small_chip(weight_encoding="differential", cores=2),
     "flipped": small_chip(weight_encoding="flipped", cols=80, cores=3),
     "xnor": small_chip(
