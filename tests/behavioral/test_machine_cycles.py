@@ -156,9 +156,7 @@ class Writer:
         # As many columns each time, so that any later REQ finds what it drains.
         beats = self.words * self.chip.beats_per_word
         turn = self.pick(0, self.chip.arrays_per_core - 1)
-        self.put(
-            Opcode.MVM, rows=self.pick(1, self.chip.rows), beats=beats, array=turn, cores=mask
-        )
+        self.put(Opcode.MVM, rows=self.pick(1, self.chip.rows), beats=beats, array=turn, cores=mask)
 
     def take(self, words: int) -> None:
         """Wait for words in the middle of a sample."""
