@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MappingProxyType, ModuleType
 
 import pytest
 
 from ohmtwin.behavioral import cengine
 
-__all__ = ["Mutation", "StaleMutationError", "planted", "planted_in_c"]
+__all__ = ["Mutation", "StaleMutationError", "named", "planted", "planted_in_c"]
 
 
 class StaleMutationError(AssertionError):
@@ -90,6 +90,11 @@ def _differ(a: CodeType, b: CodeType) -> bool:
         elif type(x) is not type(y) or x != y:
             return True
     return False
+
+
+def named(*mutations: Mutation) -> MappingProxyType[str, Mutation]:
+    """Bugs by their names."""
+    return MappingProxyType({mutation.name: mutation for mutation in mutations})
 
 
 @contextmanager

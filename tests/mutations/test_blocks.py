@@ -8,13 +8,10 @@ from typing import Any
 
 import pytest
 from bugs import (
-    CODE,
     COMBINE,
     CONTROLLER,
     ELEMENTS,
-    ENCODINGS,
     GATHER,
-    INPUTS,
     LOADER,
     NETWORK,
     NOISE_KEY_C,
@@ -22,8 +19,8 @@ from bugs import (
     REQUANTIZER,
     SCHEDULER,
     STORE,
-    WRITER,
 )
+from bugs_of_options import CODE, ENCODINGS, INPUTS, WRITER
 from plant import Mutation, StaleMutationError, planted, planted_in_c
 
 # What a check raises when it has found a bug; anything else is a broken check.
