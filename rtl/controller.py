@@ -177,8 +177,7 @@ class Controller(wiring.Component):
         m.submodules.sequencer = sequencer = Sequencer(chip=self._chip)
         fetch = self._state == _State.FETCH
         # MVM waits for its cores alone: what else others wait for would come later.
-        starts = (self._state == _State.EXECUTE) & self.calm & self._kind.mvm
-        starts &= (self._wait_cores & self.busy) == 0
+        starts = self.calm & self._kind.mvm & ((self._wait_cores & self.busy) == 0)
         m.d.comb += [
             self._begin.eq(self.run & (self.stop | ~self.running)),
             sequencer.begin.eq(self._begin),
@@ -194,7 +193,7 @@ class Controller(wiring.Component):
             self.running.eq(self._state != _State.IDLE),
             # The field has the same place in every instruction that has it.
             self.cores.eq(self._field(Opcode.LOAD, "cores")),
-            self.start.eq(Mux(starts, self.cores, 0)),
+            self.start.eq(Mux(starts & (self._state == _State.EXECUTE), self.cores, 0)),
             self.beats.eq(self._field(Opcode.MVM, "beats")),
         ]
         with m.If(fetch):
@@ -301,9 +300,7 @@ class Controller(wiring.Component):
         with m.If(self._go & wrong):
             m.d.sync += [self.fault.eq(1), self._state.eq(_State.IDLE)]
         with m.If(self._finish):
-            m.d.sync += self._state.eq(_State.FETCH)
-            with m.If(kind.halt):
-                m.d.sync += self._state.eq(_State.IDLE)
+            m.d.sync += self._state.eq(Mux(kind.halt, _State.IDLE, _State.FETCH))
 
     def _change_register(self, m: Module) -> None:
         """Those that are no address registers."""
