@@ -14,7 +14,7 @@ __all__ = ["show_chips", "show_devices"]
 
 
 def _table(columns: list[str]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
     for column in columns:
         table.add_column(column)
     return table
@@ -27,7 +27,7 @@ def show_chips(as_json: bool) -> None:
         print(json_module.dumps([chip.model_dump(mode="json") for chip in chips], indent=2))
         return
     table = _table(
-        ["chip", "cores", "array", "cell", "weights", "ADCs a core", "rows a read", "schedule"]
+        ["chip", "cores", "array", "cell", "weight bits", "ADCs a core", "rows a read", "schedule"]
     )
     for chip in chips:
         table.add_row(
@@ -35,7 +35,7 @@ def show_chips(as_json: bool) -> None:
             str(chip.cores),
             f"{chip.rows}x{chip.cols}",
             f"{chip.cell_bits} bits",
-            f"{chip.weight_bits} bits, {chip.weight_encoding}",
+            f"{chip.weight_bits}, {chip.weight_encoding}",
             f"{chip.lanes} of {chip.adc_bits} bits",
             str(chip.rows_per_read),
             str(chip.row_schedule),
