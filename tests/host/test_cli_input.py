@@ -133,7 +133,7 @@ CASES: dict[str, tuple[Arguments, str]] = {
             *(str(MODEL), "--data", str(write_data(d / "d.npz"))),
             *("--chip", str(text(d / "c.toml", CHIP.replace("adc_bits = 6", "adc_bits = 5")))),
         ],
-        r"need an ADC of 6 bits, 5 were given; raise adc_bits to 6 or lower rows_per_read to 10",
+        r"need an ADC of 6 bits, 5 were given; raise adc_bits to 6, lower rows_per_read to 10",
     ),
     "truncated model": (
         lambda d: [
