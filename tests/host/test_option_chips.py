@@ -21,4 +21,4 @@ def test_rtl_equals_the_fast_machine(name: str) -> None:
         if program.output_words:
             check(program, library, seed)
             checked += 1
-    assert checked > _PROGRAMS // 2
+    assert checked > _PROGRAMS // 4, "few of these programs send anything"
