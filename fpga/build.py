@@ -38,8 +38,8 @@ _DEPTH = 6
 _PACKERS = {"ecp5": "ECPPACK", "ice40": "ICEPACK"}
 _PLACERS = {"ecp5": "NEXTPNR_ECP5", "ice40": "NEXTPNR_ICE40"}
 _PLACED = {"ecp5": ("--textcfg", "config"), "ice40": ("--asc", "asc")}
-# Of what was tried on the ULX3S the fastest to a routed design, and of the best clock: with the usual
-# placer router2 came to no end, and router1 to one after 15 minutes of processor time.
+# Of what was tried on the ULX3S the fastest to a routed design, and of the best clock: with the
+# usual placer router2 came to no end, and router1 to one after 15 minutes of processor time.
 _PLACING = {"ecp5": ("--placer", "static", "--router", "router2"), "ice40": ()}
 _BITSTREAM = {"ecp5": "top.bit", "ice40": "top.bin"}
 _SYNTHESIS = {"ecp5": "synth_ecp5", "ice40": "synth_ice40 -dsp"}
