@@ -5,8 +5,6 @@ The fabric is Verilated RTL with emulated arrays, noise on. Words come and are t
 the serial line, which is slower, does not count.
 """
 
-import statistics
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +18,8 @@ from ..host.driver import Port
 from ..host.emulated import EmulatedTarget
 from ..host.importer.network import load_network
 from ..host.simulation import Simulation, SimulationPort
-from ..host.targets import connect
 from ..host.verilator_build import build_verilog, emit_cached
+from .fabric import verilated_per_s
 
 __all__ = ["MODEL", "board_cycles", "compiled_digits", "verilator_per_s"]
 
@@ -90,11 +88,4 @@ def verilator_per_s(board: Board, count: int, runs: int = 5) -> float:
     """Images a second through the Verilated tile, its arrays in C: the median of the runs."""
     compiled = compiled_digits(board)
     codes = compiled.network.quantize_input(_images(count))
-    speeds = []
-    with connect("verilator", compiled) as target:
-        target.run(codes)
-        for _ in range(runs):
-            begin = time.perf_counter()
-            target.run(codes)
-            speeds.append(count / (time.perf_counter() - begin))
-    return statistics.median(speeds)
+    return verilated_per_s(compiled, codes, runs)

@@ -22,7 +22,14 @@ from ..host.compiler.windows import reads_bound
 from ..host.importer.network import load_network
 from ..host.targets import connect
 
-__all__ = ["MODEL", "compiled_mnist", "first_layer", "images_per_s", "pictures"]
+__all__ = [
+    "MODEL",
+    "compiled_mnist",
+    "first_layer",
+    "images_per_s",
+    "pictures",
+    "verilated_per_s",
+]
 
 MODEL = Path(__file__).parents[1] / "examples" / "models" / "mnist_qdq.onnx"
 
@@ -106,11 +113,17 @@ def images_per_s(count: int = 200, runs: int = 5) -> tuple[float, int, int]:
     """
     compiled = compiled_mnist(RowSchedule.ZERO_SKIP, trace=False)
     codes = compiled.network.quantize_input(pictures(count))
+    return verilated_per_s(compiled, codes, runs), count, runs
+
+
+def verilated_per_s(compiled: CompiledNetwork, codes: NDArray[np.uint8], runs: int = 5) -> float:
+    """Samples [n, ...] a second through the Verilated model: the median of the runs, after one that
+    is not counted."""
     speeds = []
     with connect("verilator", compiled) as target:
         target.run(codes)
         for _ in range(runs):
             begin = time.perf_counter()
             target.run(codes)
-            speeds.append(count / (time.perf_counter() - begin))
-    return statistics.median(speeds), count, runs
+            speeds.append(len(codes) / (time.perf_counter() - begin))
+    return statistics.median(speeds)

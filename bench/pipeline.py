@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well samples follow each other through the tiles of a mesh, from the counters of the RTL."""
 
+from typing import TypedDict
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,19 @@ __all__ = ["bottleneck_network", "duplication_gain", "throughput_ratio"]
 _SEED = 5
 _CHIP = Chip(name="one core", cores=1, mesh=(3, 1), data_words=1024, fifo_words=256)
 """An array a tile: a first layer, one behind it, and as much again as the first layer takes."""
+
+
+class _Products(TypedDict):
+    """What Conv and Dense have in common."""
+
+    weights: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    mantissa: NDArray[np.uint32]
+    shift: NDArray[np.uint8]
+    zero_point: int
+    clip_low: int
+    clip_high: int
+    out_quant: Quantization
 
 
 def _pace(net: CompiledNetwork, codes: NDArray[np.uint8]) -> tuple[float, float]:
@@ -54,7 +69,7 @@ def bottleneck_network() -> Network:
     random = np.random.default_rng(_SEED)
     quant = Quantization(1.0, 0, signed=False)
 
-    def products(shape: tuple[int, ...]) -> dict[str, NDArray[np.generic]]:
+    def products(shape: tuple[int, ...]) -> _Products:
         factor = 60 / (74 * 147 * float(np.prod(shape[1:])) ** 0.5)
         scale = RequantScale.from_float(float(np.float32(factor)))
         return {
@@ -62,16 +77,19 @@ def bottleneck_network() -> Network:
             "bias": random.integers(-20000, 20000, shape[0]).astype(np.int32),
             "mantissa": np.full(shape[0], scale.mantissa, np.uint32),
             "shift": np.full(shape[0], scale.shift, np.uint8),
+            "zero_point": 128,
+            "clip_low": 0,
+            "clip_high": 255,
+            "out_quant": quant,
         }
 
-    clip = {"zero_point": 128, "clip_low": 0, "clip_high": 255, "out_quant": quant}
     layers = (
-        Conv(name="conv", input="x_q", output="conv", **products((8, 8, 3, 3)), **clip),  # type: ignore[arg-type]
+        Conv(name="conv", input="x_q", output="conv", **products((8, 8, 3, 3))),
         MaxPool(
             name="pool", input="conv", output="pool", kernel=(6, 6), strides=(6, 6), out_quant=quant
         ),
         Reshape(name="flat", input="pool", output="flat", to=(32,), out_quant=quant),
-        Dense(name="fc", input="flat", output="fc", **products((10, 32)), **clip),  # type: ignore[arg-type]
+        Dense(name="fc", input="flat", output="fc", **products((10, 32))),
     )
     return Network(
         name="bottleneck",

@@ -50,7 +50,8 @@ def badcrossbar_compute() -> Callable[..., Any]:
         root.handlers[:] = handlers
         root.setLevel(level)
     logging.getLogger("badcrossbar").setLevel(logging.WARNING)
-    return compute  # type: ignore[no-any-return]
+    found: Callable[..., Any] = compute
+    return found
 
 
 def _problem(size: int, seed: int, vectors: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -17,7 +17,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import (
-    CalibrationDataReader,
     QuantFormat,
     QuantType,
     quantize_static,
@@ -78,8 +77,8 @@ def float_mlp(layers: Layers, name: str) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-class Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds training samples to the quantizer, 100 at a time."""
+class Calibration:
+    """Training samples for the quantizer, 100 at a time: a CalibrationDataReader by its method."""
 
     def __init__(self, x: NDArray[np.float32]) -> None:
         self._batches: Iterator[NDArray[np.float32]] = iter(np.split(x, range(100, len(x), 100)))

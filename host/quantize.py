@@ -302,7 +302,6 @@ def _quantize(
     folder: Path,
 ) -> ModelProto:
     from onnxruntime.quantization import (
-        CalibrationDataReader,
         QuantFormat,
         QuantType,
         quantize_static,
@@ -310,7 +309,9 @@ def _quantize(
 
     shapes = inputs_of(model)
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader:
+        """A CalibrationDataReader, which asks for this method alone."""
+
         def __init__(self) -> None:
             self._batches = _batches(feeds, shapes)
 

@@ -23,6 +23,8 @@ from ..arch.errors import InputError
 
 __all__ = ["TensorFiles", "check_folder"]
 
+_Mapped = np.memmap[Any, np.dtype[Any]]
+
 
 def check_folder(path: Path, option: str) -> Path:
     """Refuse, before any work, a folder that could not be made or written to.
@@ -63,7 +65,7 @@ class TensorFiles:
     def __init__(self, folder: Path, samples: int) -> None:
         self._folder = folder
         self._samples = samples
-        self._open: dict[str, dict[str, NDArray[Any]]] = {}
+        self._open: dict[str, dict[str, _Mapped]] = {}
         self._needed = 0
         try:
             folder.mkdir(exist_ok=True)
@@ -85,7 +87,7 @@ class TensorFiles:
                 files[name] = self._new(level, len(files), array)
             files[name][start : start + len(array)] = array
 
-    def _new(self, level: str, number: int, array: NDArray[Any]) -> NDArray[Any]:
+    def _new(self, level: str, number: int, array: NDArray[Any]) -> _Mapped:
         shape = (self._samples, *array.shape[1:])
         self._needed += int(np.prod(shape, dtype=np.int64)) * array.itemsize
         free = shutil.disk_usage(self._parts).free
@@ -95,14 +97,14 @@ class TensorFiles:
                 f"{self._folder} has {free >> 20} MiB free; trace fewer samples"
             )
         path = self._parts / f"{level}.{number}.npy"
-        mapped: NDArray[Any] = np.lib.format.open_memmap(path, "w+", array.dtype, shape)
+        mapped: _Mapped = np.lib.format.open_memmap(path, "w+", array.dtype, shape)
         return mapped
 
     def _finish(self) -> None:
         for level, files in self._open.items():
             names = list(files)
             for array in files.values():
-                array.flush()  # type: ignore[attr-defined]  # a numpy.memmap
+                array.flush()
             files.clear()
             target = self._folder / f"{level}.npz"
             partial = self._parts / f"{level}.npz"

@@ -177,8 +177,9 @@ class _Planner:
                     continue
                 order = program.input.order[span]
                 order = np.where(order < 0, -1, order - first[tensor])
-                layout = InputLayout(order, fill[span].astype(np.uint8))
-                key = (tensor, order.tobytes(), layout.fill.tobytes())  # type: ignore[union-attr]
+                filled = fill[span].astype(np.uint8)
+                layout = InputLayout(order, filled)
+                key = (tensor, order.tobytes(), filled.tobytes())
                 feed = _Feed(tensor, layout, [], tuple(_cut(words, self.most)))
                 found.setdefault(key, feed).parts.append(number)
         return list(found.values())

@@ -12,15 +12,22 @@ from ..graph import (
     Constant,
     Conv,
     Dense,
+    MaxPool,
     Multiply,
     Operator,
+    Pad,
     Reshape,
+    Slice,
+    Softmax,
+    Sum,
+    Transpose,
 )
 from ..graph.operators import Shape
 from .build import IDENTITY
 
 __all__ = ["finish_layers"]
 
+_OfOne = Dense | Conv | MaxPool | AveragePool | Softmax | Reshape | Transpose | Slice | Pad
 _WITH_TABLE = (Dense, Conv, Combine, Multiply, AveragePool)
 
 
@@ -65,14 +72,14 @@ def _reading(layer: Operator, names: Mapping[str, str]) -> Operator:
     """A layer whose sources have other names."""
     if isinstance(layer, Constant) or not any(s in names for s in layer.sources):
         return layer
-    if isinstance(layer, Combine | Concat):
+    if isinstance(layer, Combine | Sum | Concat):
         return replace(layer, sources=tuple(names.get(s, s) for s in layer.sources))
     if isinstance(layer, Multiply):
         first, second = layer.sources
         return replace(layer, sources=(names.get(first, first), names.get(second, second)))
-    (source,) = layer.sources
-    changed: Operator = replace(layer, input=names.get(source, source))  # type: ignore[type-var]
-    return changed
+    if not isinstance(layer, _OfOne):
+        raise TypeError(f"Layers '{layer.kind}' have no one source that could be renamed")
+    return replace(layer, input=names.get(layer.input, layer.input))
 
 
 def _is_table(layer: Operator) -> bool:

@@ -27,6 +27,7 @@ from ohmtwin.host.graph import (
     Transpose,
     check_accumulators,
 )
+from ohmtwin.host.importer.finish import finish_layers
 
 UNIT = Quantization(1.0, 0, signed=False)
 ONE = {"mantissa": 1 << 23, "shift": 23}
@@ -188,3 +189,9 @@ def test_a_network_proves_the_sums_of_all_its_operators() -> None:
     inputs = tuple(NetworkInput(n, n, (4,), UNIT) for n in "ab")
     with pytest.raises(CapacityError, match="Layer 'k'"):
         Network(name="n", inputs=inputs, layers=(combine(offset=(1 << 31) - 1),), outputs=("y",))
+
+
+def test_layers_read_what_an_idle_reshape_read() -> None:
+    view = Reshape(name="r", input="x", output="a", to=(5,), out_quant=UNIT)
+    layers, _ = finish_layers((view, SUM), ("y",), {"x": (5,)})
+    assert [layer.sources for layer in layers] == [("x",)]
