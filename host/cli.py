@@ -16,6 +16,22 @@ from .commands.faults import faults
 from .commands.fpga import fpga_app
 from .commands.mesh import mesh_app
 from .commands.noc import noc_app
+from .commands.options import (
+    ChipOption,
+    DataOption,
+    DeviceOption,
+    DuplicateOption,
+    FaultsOption,
+    JsonFile,
+    JsonText,
+    MeshOption,
+    ModelArgument,
+    SamplesOption,
+    ScheduleOption,
+    SeedOption,
+    StateOption,
+    TraceOption,
+)
 from .commands.pictures import array_app, device_app
 from .commands.quantize import quantize_command
 from .commands.tradeoff import tradeoff_command
@@ -61,35 +77,6 @@ app.command()(faults)
 app.command("tradeoff")(tradeoff_command)
 app.command("quantize")(quantize_command)
 
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-_ChipOption = Annotated[
-    str,
-    typer.Option(
-        "--chip",
-        metavar="NAME|FILE.toml",
-        help="Chip; auto takes the smallest standard one that holds the network.",
-    ),
-]
-_DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="NAME|FILE.toml", help="Device of the crossbars.")
-]
-_SeedOption = Annotated[int, typer.Option("--seed", help="Seed of programming and noise.")]
-_ScheduleOption = Annotated[
-    str | None,
-    typer.Option("--schedule", metavar="baseline|zero_skip", help="Instead of the chip's own."),
-]
-
-_FaultsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--faults", metavar="FILE", help="Stuck cells to place weights around (program --test)."
-    ),
-]
-_MeshOption = Annotated[
-    str | None,
-    typer.Option("--mesh", metavar="COLSxROWS", help="Mesh of tiles, instead of the chip's own."),
-]
-
 
 def _version(value: bool) -> None:
     if value:
@@ -111,34 +98,18 @@ def _root(
 
 @app.command()
 def verify(
-    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data",
-            help="Samples: .npz with x (or an array for each input) and, if known, labels y.",
-        ),
-    ],
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="Run only the first N samples.")
-    ] = None,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--state",
-            metavar="INPUT=OUTPUT",
-            help="Step model: the output that feeds this input at the next step; x is then "
-            "samples, steps, features. Repeatable.",
-        ),
-    ] = None,
-    chip: _ChipOption = "auto",
-    device: _DeviceOption = "rram",
-    seed: _SeedOption = 1,
-    schedule: _ScheduleOption = None,
+    model: ModelArgument,
+    data: DataOption,
+    samples: SamplesOption = None,
+    state: StateOption = None,
+    chip: ChipOption = "auto",
+    device: DeviceOption = "rram",
+    seed: SeedOption = 1,
+    schedule: ScheduleOption = None,
     levels: Annotated[
         str, typer.Option("--levels", help="Levels to run and compare.")
     ] = "golden,fast,verilator",
-    json: Annotated[Path | None, typer.Option("--json", help="Also write a report.")] = None,
+    json: JsonFile = None,
     age: Annotated[
         float, typer.Option("--age", metavar="SECONDS", help="Let that time pass before the runs.")
     ] = 0.0,
@@ -159,8 +130,8 @@ def verify(
         str | None,
         typer.Option("--target", metavar="serial:DEVICE[@BAUD]", help="Board of level serial."),
     ] = None,
-    mesh: _MeshOption = None,
-    faults: _FaultsOption = None,
+    mesh: MeshOption = None,
+    faults: FaultsOption = None,
 ) -> None:
     """Run a network at several levels and compare every tensor.
 
@@ -205,40 +176,30 @@ def bench(
 
 @app.command()
 def compile(
-    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
+    model: ModelArgument,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o", "--output", metavar="DIR", help="Write programs, listings and the report there."
         ),
     ] = None,
-    chip: _ChipOption = "auto",
-    schedule: _ScheduleOption = None,
-    state: Annotated[
-        list[str] | None,
-        typer.Option("--state", metavar="INPUT=OUTPUT", help="Of a step model: what feeds what."),
-    ] = None,
+    chip: ChipOption = "auto",
+    schedule: ScheduleOption = None,
+    state: StateOption = None,
     steps: Annotated[
         int | None, typer.Option("--steps", help="Steps of a sample, for models with states.")
     ] = None,
     tiles: Annotated[
         int | None, typer.Option("--tiles", help="Tiles that there are, 1 to 4096.")
     ] = None,
-    mesh: _MeshOption = None,
-    duplicate: Annotated[
-        bool,
-        typer.Option(
-            "--duplicate/--no-duplicate", help="In a mesh, let slow stages take several tiles."
-        ),
-    ] = True,
+    mesh: MeshOption = None,
+    duplicate: DuplicateOption = True,
     conv_mapping: Annotated[
         str,
         typer.Option("--conv-mapping", metavar="rows|kernel", help="How convolutions are cut."),
     ] = "rows",
-    trace: Annotated[
-        bool, typer.Option("--trace/--no-trace", help="Send every tensor, or outputs alone.")
-    ] = True,
-    json: _Json = False,
+    trace: TraceOption = True,
+    json: JsonText = False,
 ) -> None:
     """Map a network and make the programs of its tiles: print them, or write them to a folder."""
     from .commands.compile import run_compile
@@ -261,14 +222,12 @@ def compile(
 
 @app.command()
 def program(
-    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Samples to run: .npz with x and y.")],
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="Run only the first N samples.")
-    ] = None,
-    chip: _ChipOption = "auto",
-    device: _DeviceOption = "rram",
-    seed: _SeedOption = 1,
+    model: ModelArgument,
+    data: DataOption,
+    samples: SamplesOption = None,
+    chip: ChipOption = "auto",
+    device: DeviceOption = "rram",
+    seed: SeedOption = 1,
     levels: Annotated[str, typer.Option("--levels", help="fast, verilator.")] = "fast,verilator",
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", help="Error of a cell that is good enough.")
@@ -290,7 +249,7 @@ def program(
         Path | None,
         typer.Option("--test", metavar="FILE", help="Find all stuck cells; write their map."),
     ] = None,
-    faults: _FaultsOption = None,
+    faults: FaultsOption = None,
     refresh_every: Annotated[
         int | None, typer.Option("--refresh-every", metavar="N", help="Samples.")
     ] = None,
@@ -300,7 +259,7 @@ def program(
     sample_time: Annotated[
         float, typer.Option("--sample-time", metavar="SECONDS", help="That each sample takes.")
     ] = 0.0,
-    json: Annotated[Path | None, typer.Option("--json", help="Also write a report.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Let the chip program its arrays by pulses and verifying reads; run samples; compare levels.
 
@@ -345,13 +304,13 @@ def explain(
 
 @app.command()
 def budgets(
-    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Samples, as verify takes them.")],
+    model: ModelArgument,
+    data: DataOption,
     samples: Annotated[int, typer.Option("--samples", help="Use only the first N.")] = 64,
-    chip: _ChipOption = "auto",
-    device: _DeviceOption = "rram",
-    seed: _SeedOption = 1,
-    schedule: _ScheduleOption = None,
+    chip: ChipOption = "auto",
+    device: DeviceOption = "rram",
+    seed: SeedOption = 1,
+    schedule: ScheduleOption = None,
     output_error: Annotated[
         float | None,
         typer.Option("--output-error", help="Error that layers' codes may have, in steps (RMS)."),
@@ -360,7 +319,7 @@ def budgets(
         float | None,
         typer.Option("--error-rate", help="Share of conversions that may be off, in any plane."),
     ] = None,
-    json: _Json = False,
+    json: JsonText = False,
 ) -> None:
     """Choose rows a read for each bit plane: the fewest reads that meet a target."""
     from .commands.budgets import run_budgets
@@ -369,7 +328,7 @@ def budgets(
 
 
 @app.command()
-def devices(json: _Json = False) -> None:
+def devices(json: JsonText = False) -> None:
     """List the devices that crossbars can be made of."""
     from .commands.show import show_devices
 
@@ -377,7 +336,7 @@ def devices(json: _Json = False) -> None:
 
 
 @app.command()
-def chips(json: _Json = False) -> None:
+def chips(json: JsonText = False) -> None:
     """List the standard chips."""
     from .commands.show import show_chips
 
@@ -398,7 +357,7 @@ def rtl(
 
 
 @app.command()
-def doctor(json: _Json = False) -> None:
+def doctor(json: JsonText = False) -> None:
     """Tell what is installed, what is missing and how to get it."""
     from .doctor import show
 

@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ohmtwin faults``: digital faults in the running RTL."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .options import (
+    ChipOption,
+    DataOption,
+    DeviceOption,
+    JsonText,
+    ModelArgument,
+    ScheduleOption,
+    StateOption,
+)
 
 __all__ = ["faults"]
 
 
 def faults(
-    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
-    data: Annotated[
-        Path, typer.Option("--data", help="Samples: .npz with x and, if known, labels y.")
-    ],
+    model: ModelArgument,
+    data: DataOption,
     samples: Annotated[int, typer.Option("--samples", help="Run only the first N samples.")] = 10,
-    chip: Annotated[
-        str, typer.Option("--chip", metavar="NAME|FILE.toml", help="Chip; auto: the smallest.")
-    ] = "auto",
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME|FILE.toml", help="Device of the crossbars.")
-    ] = "ideal",
-    schedule: Annotated[
-        str | None,
-        typer.Option("--schedule", metavar="baseline|zero_skip", help="Instead of the chip's own."),
-    ] = None,
+    chip: ChipOption = "auto",
+    device: DeviceOption = "ideal",
+    schedule: ScheduleOption = None,
     flips: Annotated[int, typer.Option("--flips", help="Flips in each place.")] = 100,
     where: Annotated[
         str,
@@ -49,11 +49,8 @@ def faults(
     seed: Annotated[
         int, typer.Option("--seed", help="Of the flips, and of programming and noise.")
     ] = 1,
-    state: Annotated[
-        list[str] | None,
-        typer.Option("--state", metavar="INPUT=OUTPUT", help="Of a step model: what feeds what."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    state: StateOption = None,
+    json: JsonText = False,
 ) -> None:
     """Flip bits of accumulators, memories and instructions, one a run, and tell what came of it."""
     from rich.console import Console

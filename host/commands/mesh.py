@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...arch.errors import InputError
+from .options import (
+    ChipOption,
+    DataOption,
+    DeviceOption,
+    DuplicateOption,
+    JsonText,
+    MeshOption,
+    ModelArgument,
+    SeedOption,
+)
 
 if TYPE_CHECKING:
     from ...behavioral.mesh import MeshRun
@@ -32,24 +42,16 @@ def _mesh() -> None:
 
 @mesh_app.command()
 def show(
-    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Samples: .npz with x.")],
-    mesh: Annotated[
-        str | None,
-        typer.Option("--mesh", metavar="COLSxROWS", help="Tiles, instead of the chip's own mesh."),
-    ] = None,
+    model: ModelArgument,
+    data: DataOption,
+    mesh: MeshOption = None,
     samples: Annotated[
         int | None, typer.Option("--samples", help="Run the first N samples, 20 by default.")
     ] = None,
-    chip: Annotated[str, typer.Option("--chip", metavar="NAME|FILE.toml", help="Chip.")] = "auto",
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME|FILE.toml", help="Device of the crossbars.")
-    ] = "rram",
-    seed: Annotated[int, typer.Option("--seed", help="Seed of programming and noise.")] = 1,
-    duplicate: Annotated[
-        bool,
-        typer.Option("--duplicate/--no-duplicate", help="Let slow stages take several tiles."),
-    ] = True,
+    chip: ChipOption = "auto",
+    device: DeviceOption = "rram",
+    seed: SeedOption = 1,
+    duplicate: DuplicateOption = True,
     trace: Annotated[
         bool,
         typer.Option("--trace/--no-trace", help="Send every tensor to the host, or the output."),
@@ -69,7 +71,7 @@ def show(
         typer.Option("--links", metavar="FILE.png|FILE.svg", help="Draw the use of links."),
     ] = None,
     width: Annotated[int, typer.Option("--width", help="Width of pictures in pixels.")] = 1200,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    json: JsonText = False,
 ) -> None:
     """Predict a pipelined run: which tile works on which sample when, and how busy links are.
 

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from ...arch.errors import InputError
+from .options import DataOption, JsonText, ModelArgument, SamplesOption, StateOption
 
 __all__ = ["tradeoff_command"]
 
 
 def tradeoff_command(
-    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Samples: .npz with x and labels y.")],
+    model: ModelArgument,
+    data: DataOption,
     vary: Annotated[
         list[str] | None,
         typer.Option(
@@ -27,9 +28,7 @@ def tradeoff_command(
         Path | None,
         typer.Option("--config", metavar="FILE.toml", help="All that in a file."),
     ] = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="Run only the first N samples.")
-    ] = None,
+    samples: SamplesOption = None,
     chip: Annotated[
         str,
         typer.Option(
@@ -50,16 +49,13 @@ def tradeoff_command(
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Processes; by default one a processor.")
     ] = None,
-    state: Annotated[
-        list[str] | None,
-        typer.Option("--state", metavar="INPUT=OUTPUT", help="Of a step model: what feeds what."),
-    ] = None,
+    state: StateOption = None,
     plot: Annotated[
         list[Path] | None,
         typer.Option("--plot", metavar="FILE.png|FILE.svg", help="Draw a picture. Repeatable."),
     ] = None,
     width: Annotated[int, typer.Option("--width", help="Of the picture, in pixels.")] = 1300,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json: JsonText = False,
 ) -> None:
     """Run every combination of options: accuracy, cycles, events and gates, and the best."""
     from rich.console import Console

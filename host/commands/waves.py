@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from ...arch.errors import InputError
+from .options import ChipOption, DataOption, DeviceOption, ModelArgument, SeedOption
 
 __all__ = ["waves"]
 
 
 def waves(
-    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Samples: .npz with x.")],
+    model: ModelArgument,
+    data: DataOption,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE.vcd", help="Waves to write.")
     ],
@@ -41,11 +42,9 @@ def waves(
     digital: Annotated[
         str, typer.Option("--digital", metavar="all|cores", help="Signals of the RTL to keep.")
     ] = "all",
-    chip: Annotated[str, typer.Option("--chip", metavar="NAME|FILE.toml", help="Chip.")] = "auto",
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME|FILE.toml", help="Device of the crossbars.")
-    ] = "rram",
-    seed: Annotated[int, typer.Option("--seed", help="Seed of programming and noise.")] = 1,
+    chip: ChipOption = "auto",
+    device: DeviceOption = "rram",
+    seed: SeedOption = 1,
     schedule: Annotated[
         str | None,
         typer.Option("--schedule", metavar="baseline|zero_skip", help="Instead of the chip's."),
