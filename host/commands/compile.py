@@ -2,15 +2,18 @@
 """``ohmtwin compile``: programs, a listing and a mapping report."""
 
 import json as json_module
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ...arch.chip import Chip
 from ...arch.errors import ConfigError
 from ..compiler.artifacts import check_target, write_artifacts
 from ..compiler.compiled import CompiledNetwork
 from ..compiler.mesh_report import mesh_lines
 from ..compiler.network import compile_network
-from ..compiler.report import describe, sample_codes
+from ..compiler.report import describe, sample_codes, summary
+from ..compiler.rotation_report import compile_plain, rotation_lines
 from ..importer.network import load_network
 from .explain import layer_table, wide_console
 from .verify import mesh_size, parse_states
@@ -48,30 +51,36 @@ def run_compile(
     if network.states and steps is None:
         # The program of a longer sequence differs in the count of a loop alone.
         steps = 1
-    compiled = compile_network(
-        network,
-        chip=chip,
-        device="ideal",
-        trace=trace,
-        steps=steps,
-        conv_mapping="kernel" if conv_mapping == "kernel" else "rows",
-        tiles=tiles,
-        schedule=schedule,
-        mesh=mesh_size(mesh),
-        duplicate=duplicate,
-    )
+
+    def compile_for(chip: Chip | str) -> CompiledNetwork:
+        return compile_network(
+            network,
+            chip=chip,
+            device="ideal",
+            trace=trace,
+            steps=steps,
+            conv_mapping="kernel" if conv_mapping == "kernel" else "rows",
+            tiles=tiles,
+            schedule=schedule,
+            mesh=mesh_size(mesh),
+            duplicate=duplicate,
+        )
+
+    compiled = compile_for(chip)
+    plain = compile_plain(compiled.chip, compile_for)
+    report = describe(compiled, sample_codes(compiled, steps), plain)
     if output is None and not json:
-        _print(compiled)
+        _print(compiled, report)
         return
-    report = describe(compiled, sample_codes(compiled, steps))
     if output is not None:
         written = write_artifacts(output, compiled, report)
     if json:
         print(json_module.dumps(report, indent=2))
         return
     console = wide_console()
+    console.print(summary(report), markup=False)
     console.print(layer_table(report))
-    for line in mesh_lines(report):
+    for line in (*mesh_lines(report), *rotation_lines(report["rotation"])):
         console.print(line, markup=False)
     console.print(
         f"{len(written)} files in {output}; 'ohmtwin explain {output}' tells what limits layers",
@@ -79,20 +88,23 @@ def run_compile(
     )
 
 
-def _print(compiled: CompiledNetwork) -> None:
-    """Which array holds what, and the listing of each tile, which the assembler takes back."""
-    network, mapping = compiled.network, compiled.mapping
-    tiles = f" on {len(compiled.parts)} tiles" if len(compiled.parts) > 1 else ""
-    print(
-        f"# {network.name} on {compiled.chip.name}: {mapping.arrays} arrays{tiles}, "
-        f"{mapping.utilisation:.0%} of their cells in use"
-    )
+def _print(compiled: CompiledNetwork, report: Mapping[str, Any]) -> None:
+    """Which array holds what, predicted cycles, and the listing of each tile, which the assembler
+    takes back."""
+    mapping = compiled.mapping
+    print(f"# {summary(report)}")
     for mapped in mapping.layers:
         for block in mapped:
+            which = f" array {block.array}" if compiled.chip.arrays_per_core > 1 else ""
             print(
-                f"# core {block.core:2}: {mapped.layer.name} inputs {block.rows.start}.."
+                f"# core {block.core:2}{which}: {mapped.layer.name} inputs {block.rows.start}.."
                 f"{block.rows.stop - 1}, outputs {block.cols.start}..{block.cols.stop - 1}"
             )
+    for layer in report["layers"]:
+        print(f"# {layer['name']}: {layer['cycles']:,} cycles a sample, predicted")
+    for line in (*mesh_lines(report), *rotation_lines(report["rotation"])):
+        print(f"# {line}".rstrip())
+    tiles = len(compiled.parts) > 1
     for number, part in enumerate(compiled.parts):
         if compiled.mesh is not None:
             tile = compiled.mesh.tiles[number]

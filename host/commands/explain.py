@@ -10,7 +10,8 @@ from rich.table import Table
 
 from ..compiler.artifacts import read_report
 from ..compiler.mesh_report import mesh_lines
-from ..compiler.report import explain_lines
+from ..compiler.report import explain_lines, summary
+from ..compiler.rotation_report import rotation_lines
 
 __all__ = ["layer_table", "run_explain", "wide_console"]
 
@@ -72,16 +73,10 @@ def run_explain(folder: Path) -> None:
     """
     report = read_report(folder)
     console = wide_console()
-    chip = report["chip"]
-    console.print(
-        f"{report['network']} on {len(report['tiles'])} tile(s) of {chip['name']}: "
-        f"{report['arrays']} arrays, {report['utilisation']:.0%} of their cells in use, "
-        f"{report['cycles']:,} cycles a sample (predicted)",
-        markup=False,
-    )
+    console.print(summary(report), markup=False)
     console.print(layer_table(report))
     console.print(weight_table(report))
-    for line in mesh_lines(report):
+    for line in (*mesh_lines(report), *rotation_lines(report.get("rotation"))):
         console.print(line, markup=False)
     for line in explain_lines(report):
         console.print(line.replace("**", ""), markup=False)

@@ -20,7 +20,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ...arch.chip import Chip
     from ...behavioral.mesh import MeshRun
+    from ..codes import Codes
     from ..compiler.compiled import CompiledNetwork
     from ..mesh_timing import MeshCounters
 
@@ -79,10 +81,10 @@ def show(
     RTL.
     """
     from ..compiler.network import compile_network
+    from ..compiler.rotation_report import compile_plain, describe_rotation, rotation_lines
     from ..dataset import load_dataset
     from ..importer.network import load_network
     from ..plots.figures import check_picture
-    from ..targets import FastTarget
     from ..verify import check_samples
     from .progress import Bars
     from .verify import mesh_size
@@ -98,28 +100,52 @@ def show(
     dataset = dataset.head(min(_RUN, count) if samples is None else check_samples(samples, count))
     with Bars() as bars:
         bars("programming the arrays", 0, 0)
-        compiled = compile_network(
-            network, chip=chip, device=device, seed=seed, mesh=size, duplicate=duplicate,
-            trace=trace,
-        )  # fmt: skip
+
+        def compile_for(chip: "Chip | str") -> "CompiledNetwork":
+            return compile_network(
+                network, chip=chip, device=device, seed=seed, mesh=size, duplicate=duplicate,
+                trace=trace,
+            )  # fmt: skip
+
+        compiled = compile_for(chip)
         if compiled.mesh is None:
             raise InputError(
                 f"Chip '{compiled.chip.name}' is a single tile; tell a mesh, as --mesh 2x2"
             )
         bars("predicting the run", 0, 0)
-        with FastTarget(compiled) as target:
-            target.run(network.quantize_input(dataset.x))
-            timing = target.timing
-        if timing is None or timing.last is None:
-            raise TypeError("A fast target of a mesh predicts its runs")
-    _draw(compiled, timing.last, window, pipeline, links, width)
+        codes = network.quantize_input(dataset.x)
+        run, counters = _predict(compiled, codes)
+        plain, plain_cycles = compile_plain(compiled.chip, compile_for), None
+        if plain is not None and plain.compiled is not None:
+            bars("predicting the run with an array a core", 0, 0)
+            plain_cycles = _predict(plain.compiled, codes)[1].cycles // counters.samples
+    each = counters.cycles // counters.samples
+    rotation = describe_rotation(compiled, each, plain, plain_cycles)
+    _draw(compiled, run, window, pipeline, links, width)
     if json:
-        typer.echo(json_module.dumps(_json(compiled, timing.last, timing.counters), indent=2))
+        told = {**_json(compiled, run, counters), "rotation": rotation}
+        typer.echo(json_module.dumps(told, indent=2))
     else:
-        _tell(compiled, timing.last, timing.counters, window)
+        _tell(compiled, run, counters, window)
+        if rotation is not None:
+            typer.echo("")
+        for line in rotation_lines(rotation):
+            typer.echo(line)
         for path in (pipeline, links):
             if path is not None:
                 typer.echo(f"wrote {path}")
+
+
+def _predict(compiled: "CompiledNetwork", codes: "Codes") -> "tuple[MeshRun, MeshCounters]":
+    """A run on the fast level, and what it counts."""
+    from ..targets import FastTarget
+
+    with FastTarget(compiled) as target:
+        target.run(codes)
+        timing = target.timing
+    if timing is None or timing.last is None:
+        raise TypeError("A fast target of a mesh predicts its runs")
+    return timing.last, timing.counters
 
 
 def _window(text: str) -> tuple[int, int]:

@@ -15,9 +15,10 @@ from .mapping import LayerMap
 from .mesh_report import describe_mesh, mesh_lines
 from .partition import piece_codes
 from .profile import CAUSES, LayerProfile, Profile, profile_tile
+from .rotation_report import Plain, describe_rotation, rotation_lines
 from .values import tensor_codes
 
-__all__ = ["describe", "explain_lines", "markdown", "sample_codes"]
+__all__ = ["describe", "explain_lines", "markdown", "sample_codes", "summary"]
 
 _LIMITS = {
     "adc": "products: its arrays convert while the tile waits; more ADCs a core (lanes), more rows "
@@ -63,7 +64,11 @@ def _profiles(
         yield known[id(part.network)]
 
 
-def describe(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) -> dict[str, Any]:
+def describe(
+    compiled: CompiledNetwork,
+    codes: Mapping[str, NDArray[np.uint8]],
+    plain: Plain | None = None,
+) -> dict[str, Any]:
     """The mapping report as data fit for JSON.
 
     Parameters
@@ -71,6 +76,8 @@ def describe(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) 
     compiled : CompiledNetwork
     codes : mapping of str to uint8 [1, (steps,) \\*shape]
         The sample that cycles are predicted for.
+    plain : Plain, optional
+        What weight rotation is compared with.
     """
     chip = compiled.chip
     layers = []
@@ -100,17 +107,40 @@ def describe(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) 
                 layers.append(_linear(part, number, maps[name], found))
             elif found.total:
                 layers.append({"name": name, "tile": number, "arrays": 0, **_cycles(found)})
+    mesh = describe_mesh(compiled, [tile["cycles"] for tile in tiles])
+    cycles = sum(layer["cycles"] for layer in layers)
+    plain_pace = None
+    if plain is not None and plain.compiled is not None:
+        other = describe(plain.compiled, codes)
+        plain_pace = _pace(other["cycles"], other["mesh"])
     return {
         "network": compiled.network.name,
         "chip": chip.model_dump(mode="json"),
         "tiles": tiles,
         "arrays": compiled.mapping.arrays,
         "utilisation": round(compiled.mapping.utilisation, 4),
-        "cycles": sum(layer["cycles"] for layer in layers),
+        "cycles": cycles,
         "layers": layers,
         "weights": _weights(compiled, layers),
-        "mesh": describe_mesh(compiled, [tile["cycles"] for tile in tiles]),
+        "mesh": mesh,
+        "rotation": describe_rotation(compiled, _pace(cycles, mesh), plain, plain_pace),
     }
+
+
+def _pace(cycles: int, mesh: Mapping[str, Any] | None) -> int:
+    """Cycles from one sample to the next: tiles of a mesh work on several at once."""
+    return cycles if mesh is None else int(mesh["pace"])
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The report in a sentence."""
+    mesh = report.get("mesh")
+    every = "" if mesh is None else f", a sample every {mesh['pace']:,}"
+    return (
+        f"{report['network']} on {len(report['tiles'])} tile(s) of {report['chip']['name']}: "
+        f"{report['arrays']} arrays, {report['utilisation']:.0%} of their cells in use, "
+        f"{report['cycles']:,} cycles a sample{every} (predicted)"
+    )
 
 
 def _weights(
@@ -240,7 +270,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{w['arrays']} | {w['copies']} | {w['reuse']} |"
         for w in report["weights"]
     ]
-    lines += ["", *mesh_lines(report)]
+    lines += ["", *mesh_lines(report), *rotation_lines(report.get("rotation"))]
     arrays = chip["cores"] * chip.get("arrays_per_core", 1)
     lines += ["## Tiles", ""]
     lines += ["| tile | arrays | instructions | data words | parameters | tables | cycles |"]

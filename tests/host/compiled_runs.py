@@ -26,8 +26,8 @@ def run_fast(
     def run(part: CompiledNetwork, given: dict[str, NDArray[np.uint8]]) -> Tensors:
         program = part.program
         arrays = [
-            CCrossbar(image, part.seed, part.array_base + spec.core)
-            for spec, image in zip(program.arrays, part.images, strict=True)
+            CCrossbar(image, part.seed, part.array_base + number)
+            for number, image in zip(program.array_numbers, part.images, strict=True)
         ]
         machine = Machine(program, arrays)
         flat = [given[entry.tensor] for entry in part.network.fed]

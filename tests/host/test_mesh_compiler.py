@@ -121,7 +121,7 @@ def assert_sound(net: CompiledNetwork) -> None:
             assert route.consumers == len(list(plan.consumers(tile, route)))
             heard.update((c.tile, route.channel) for c in plan.consumers(tile, route))
         check_lists(chip, at, tile.routes, tile.input_list, tile.output_list)
-        assert len(net.tiles[tile.tile].program.arrays) <= chip.cores
+        assert len(net.tiles[tile.tile].program.arrays) <= chip.arrays
         waits = waits_of(net.tiles[tile.tile].program)
         assert sum(wait.taken for wait in waits) == net.tiles[tile.tile].program.input_words
         assert sum(wait.given for wait in waits) == net.tiles[tile.tile].program.output_words
