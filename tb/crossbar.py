@@ -11,7 +11,8 @@ nothing drives in Verilog; :class:`CrossbarModel` drives them from a behavioral 
     cmd_valid   in   1                     a read is asked for
     cmd_ready   out  1                     and is accepted in this cycle
     cmd_rows    in   ROWS                  rows to drive, row 0 in bit 0; with DIGIT_BITS = 2
-                                           twice as many bits, a digit a row
+                                           twice as many bits, a digit a row; above them, with
+                                           ARRAYS above 1, the number of the array that is read
     cmd_beats   in   10                    beats to convert: columns in use / LANES, at least 1
     code_valid  out  1                     a beat of codes is offered
     code_ready  in   1                     and is taken in this cycle
@@ -22,9 +23,12 @@ A command accepted in cycle a gives its beats in a+1 .. a+beats if code_ready st
 command is accepted in the cycle in which the last beat is taken at the earliest, so cmd_ready
 depends on code_ready in the same cycle, and code_ready must not depend on cmd_ready. Results
 depend on the order of the reads alone, never on when they happen.
+
+With ARRAYS above 1 so many arrays take turns behind the same converters, each with cells, noise
+and read numbers of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import cocotb
@@ -77,15 +81,39 @@ def pack_beats(codes: NDArray[np.uint16], lanes: int, adc_bits: int) -> list[int
     ]
 
 
+def _first(engines: Sequence[ReadEngine]) -> ReadEngine:
+    """The first of some arrays that can stand behind the same converters.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or they are not of one shape.
+    """
+    if not engines:
+        raise ValueError("A macro needs an array")
+    shapes = [
+        (e.image.rows, e.image.cols, e.image.lanes, e.image.adc_bits, e.image.drive is None)
+        for e in engines
+    ]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            "Arrays that take turns must have the same rows, columns, lanes, bits of the ADCs and "
+            f"drivers; these have {sorted(set(shapes))}"
+        )
+    return engines[0]
+
+
 class CrossbarModel:
-    """Serves the ports of a crossbar macro from a behavioral array.
+    """Serves the ports of a crossbar macro from a behavioral array, or from several that take
+    turns.
 
     Parameters
     ----------
     macro : handle
         The instance of ``crossbar_macro``, or anything with its ports.
-    engine : ReadEngine
-        Read in the order of the commands; its read number advances.
+    engine : ReadEngine or sequence of ReadEngine
+        Read in the order of the commands; its read number advances. Several are arrays that take
+        turns, in the order of their numbers.
     clock : handle
         The clock at the top of the design (see :class:`~.streams.StreamPort`).
     cmd_stall, code_stall : iterator of bool, optional
@@ -94,20 +122,23 @@ class CrossbarModel:
         Active high; drops what is under way. The read number goes on.
     cmd, codes : StreamPort, optional
         Where the streams are, if the ports of ``macro`` have other names. ``cmd`` has the payload
-        fields rows and beats, ``codes`` the field data.
+        fields rows and beats, and of several arrays either the number above the rows or a field
+        array; ``codes`` has the field data.
     on_read : callable, optional
-        Called with the row mask (int) and the beats of each accepted command.
+        Called with the row mask (int) and the beats of each accepted command; ``engine`` then is
+        the array that is read.
 
     Raises
     ------
     ValueError
-        If the ports do not have the widths of the engine's array.
+        If the ports do not have the widths of the engine's array, if there is no engine, or if
+        several are not of one shape.
     """
 
     def __init__(
         self,
         macro: Any,
-        engine: ReadEngine,
+        engine: ReadEngine | Sequence[ReadEngine],
         clock: LogicObject,
         *,
         cmd_stall: Pattern | None = None,
@@ -117,7 +148,12 @@ class CrossbarModel:
         codes: StreamPort | None = None,
         on_read: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.engine = engine
+        self.engines = tuple(engine) if isinstance(engine, Sequence) else (engine,)
+        """By number."""
+        self.engine = _first(self.engines)
+        """The array that was read last; at first number 0."""
+        self.array = 0
+        """Its number."""
         fields = ("rows", "beats")
         self._cmd = cmd or StreamPort.of(macro, "cmd", clock, fields=fields, separator="_")
         self._codes = codes or StreamPort.of(macro, "code", clock, fields=("data",), separator="_")
@@ -126,16 +162,24 @@ class CrossbarModel:
         self._cmd_stall = never() if cmd_stall is None else cmd_stall
         self._code_stall = never() if code_stall is None else code_stall
         self._on_read = on_read
-        image = engine.image
+        image = self.engine.image
+        rows = self._cmd.payload["rows"]
+        # What tells arrays apart, above the rows unless it has a field of its own.
+        self._number = self._cmd.payload.get("array")
+        bits = (len(self.engines) - 1).bit_length()
+        above = 0 if self._number is not None else bits
         # Two bits a row tell the voltages of multi-level drivers.
-        self._digits = len(self._cmd.payload["rows"]) == 2 * image.rows and image.drive is not None
+        self._digits = len(rows) - above == 2 * image.rows and image.drive is not None
+        self._row_bits = image.rows * (1 + self._digits)
         for what, wire, width in (
-            ("rows", self._cmd.payload["rows"], image.rows * (1 + self._digits)),
+            ("rows", rows, self._row_bits + above),
             ("codes", self._codes.payload["data"], image.lanes * image.adc_bits),
+            *((("array", self._number, bits),) if self._number is not None else ()),
         ):
             if len(wire) != width:
+                several = f"{len(self.engines)} arrays of " if bits else ""
                 raise ValueError(
-                    f"The macro's {what} have {len(wire)} bits, the array needs {width}: "
+                    f"The macro's {what} have {len(wire)} bits, the array needs {width}: {several}"
                     f"{image.rows} rows, {image.lanes} lanes of {image.adc_bits} bits"
                 )
         self.reads = 0
@@ -150,9 +194,16 @@ class CrossbarModel:
 
     def _read(self) -> list[int]:
         """Make the read on the command port; its beats."""
-        image = self.engine.image
         command = self._cmd.read()
-        rows, beats = command["rows"], command["beats"]
+        beats = command["beats"]
+        rows = command["rows"] & ((1 << self._row_bits) - 1)
+        array = command.get("array", command["rows"] >> self._row_bits)
+        if array >= len(self.engines):
+            raise StreamError(
+                f"{self._cmd.name}: a read of array {array}, but there are {len(self.engines)}"
+            )
+        self.array, self.engine = array, self.engines[array]
+        image = self.engine.image
         most = image.cols // image.lanes
         if not 1 <= beats <= most:
             raise StreamError(f"{self._cmd.name}: a read has 1 to {most} beats, not {beats}")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from compiled_runs import assert_golden
 from graph_cases import random_inputs
+from networks import random_network
 from test_mesh_compiler import CASES, CHIP, assert_sound, assert_words
+from test_options import OPTIONS
 
-from ohmtwin.arch.chip import Chip
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 from ohmtwin.host.importer.network import load_network
 from ohmtwin.host.mesh_build import build_mesh
@@ -19,11 +20,11 @@ from ohmtwin.host.verilator_build import build_model
 
 MODEL = Path(__file__).parents[2] / "examples" / "models" / "digits_qdq.onnx"
 
-LARGE = Chip(name="both", cores=1, arrays_per_core=2)
-"""A core that holds both layers of the digits network."""
+ONE = CHIP.with_(mesh=(1, 1), cores=1, arrays_per_core=5)
+"""One core that holds the five blocks of the digits network, four of them of one layer."""
 
-SMALL = CHIP.with_(mesh=(1, 1), cores=2, arrays_per_core=3)
-"""Five blocks on two cores: the first layer takes two rounds of two turns each."""
+TWO = OPTIONS["three arrays a core"]
+"""Two cores that hold a layer of four blocks and one of one: two rounds, of a turn a core."""
 
 MESH = CHIP.with_(cores=2, arrays_per_core=2)
 """3x3 tiles of four arrays, two of which stand behind the same converters."""
@@ -33,7 +34,7 @@ SAMPLES = 5
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Path]:
-    return {"large": build_model(LARGE), "small": build_model(SMALL), "mesh": build_mesh(MESH)}
+    return {"digits": build_model(ONE), "dense": build_model(TWO), "mesh": build_mesh(MESH)}
 
 
 def shared_cores(net: CompiledNetwork) -> int:
@@ -67,20 +68,21 @@ def compare(
             assert abs(counted.cycles / predicted.cycles - 1) <= 0.02
 
 
-@pytest.mark.parametrize("chip", ["large", "small"])
+@pytest.mark.parametrize("name", ["digits", "dense"])
 @pytest.mark.parametrize(("device", "reference"), [("ideal", "golden"), ("rram", "fast")])
-def test_one_tile(chip: str, device: str, reference: str, models: dict[str, Path]) -> None:
-    shape = LARGE if chip == "large" else SMALL
-    net = compile_network(load_network(MODEL), chip=shape, device=device, seed=5)
-    assert shared_cores(net) == shape.cores
-    compare(net, VerilatorTarget(net, library=models[chip]), reference)
+def test_one_tile(name: str, device: str, reference: str, models: dict[str, Path]) -> None:
+    chip = ONE if name == "digits" else TWO
+    network = load_network(MODEL) if name == "digits" else random_network(9, (40, 10, 6))
+    net = compile_network(network, chip=chip, device=device, seed=5)
+    assert shared_cores(net) == chip.cores
+    compare(net, VerilatorTarget(net, library=models[name]), reference)
 
 
 @pytest.mark.parametrize("case", ["mlp", "residual", "image sums"])
 @pytest.mark.parametrize(("device", "reference"), [("ideal", "golden"), ("rram", "fast")])
 def test_a_mesh(case: str, device: str, reference: str, models: dict[str, Path]) -> None:
     net = compile_network(CASES[case](), chip=MESH, device=device, seed=5)
-    assert shared_cores(net) >= 4
+    assert shared_cores(net) >= 3
     compare(net, MeshTarget(net, library=models["mesh"]), reference)
 
 

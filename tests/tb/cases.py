@@ -11,7 +11,7 @@ from ohmtwin.arch.inputs import InputEncoding
 from ohmtwin.behavioral.core import MvmConfig
 from ohmtwin.behavioral.image import ArrayImage
 
-__all__ = ["CHIPS", "Product", "core_flips", "core_image", "core_products"]
+__all__ = ["CHIPS", "Product", "core_flips", "core_image", "core_images", "core_products"]
 
 CHIPS = {
     # Two groups of rows, so that reads cross them; two outputs a beat.
@@ -32,12 +32,21 @@ CHIPS = {
         **{"rows_per_read": 8, "row_schedule": "baseline"},
         **{"weight_encoding": "xnor", "weight_bits": 4},
     ),
+    # Three arrays that take turns.
+    "turning": Chip(
+        cores=1, arrays_per_core=3, rows=32, cols=32, lanes=8, adc_bits=6, rows_per_read=8
+    ),
 }
 CHIPS |= {
     encoding.value: Chip(rows=16, cols=16, rows_per_read=4, input_encoding=encoding)
     for encoding in InputEncoding
     if encoding is not InputEncoding.UNSIGNED
 }
+
+
+def core_images(chip: Chip, noise: float) -> list[ArrayImage]:
+    """Of each array of the core."""
+    return [core_image(chip, noise, 5 + array) for array in range(chip.arrays_per_core)]
 
 
 def core_image(chip: Chip, noise: float, seed: int = 5) -> ArrayImage:
@@ -75,6 +84,8 @@ class Product:
     rows_per_read: int
     planes: int
     zero: int = 0
+    array: int = 0
+    keep: bool = False
 
     def config(self, chip: Chip) -> MvmConfig:
         return MvmConfig.of(
@@ -101,15 +112,26 @@ def core_products(chip: Chip, seed: int, count: int = 14) -> list[Product]:
         if i % 5 == 4:
             x &= 0b10010110  # planes without a bit
         words = chip.beats // chip.beats_per_word
+        beats = int(rng.choice([words, rng.integers(1, words + 1)])) * chip.beats_per_word
+        array, keep = 0, False
+        if chip.array_bits:
+            array, keep = (
+                int(rng.integers(chip.arrays_per_core)),
+                bool(products and rng.integers(2)),
+            )
+            # Products that add up are of as many beats.
+            beats = products[-1].beats if keep else beats
         products.append(
             Product(
                 x=[int(v) for v in x],
                 rows=int(rng.choice([inputs, rng.integers(1, inputs + 1)])),
-                beats=int(rng.choice([words, rng.integers(1, words + 1)])) * chip.beats_per_word,
+                beats=beats,
                 zero_skip=bool(rng.integers(2)) and not chip.cell_code.complement_rows,
                 rows_per_read=1 if i == 6 else int(rng.integers(3, min(most, inputs) + 1)),
                 planes=int(rng.choice([chip.passes, rng.integers(1, chip.passes + 1)])),
                 zero=zero,
+                array=array,
+                keep=keep,
             )
         )
     return products

@@ -9,7 +9,7 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cases import CHIPS, Product, core_flips, core_image
+from cases import CHIPS, Product, core_flips, core_images
 from cocotb.triggers import ReadOnly, RisingEdge
 
 from ohmtwin.arch.chip import Chip
@@ -24,10 +24,13 @@ from ohmtwin.tb.dpi import DpiArrays
 from ohmtwin.tb.stalls import pattern
 from ohmtwin.tb.streams import Beat, StreamMonitor, StreamPort
 
+BEAT_BITS = 10
+"""Of a command's beats."""
+
 CHIP: Chip = CHIPS[parameters()["chip"]]
-IMAGE = core_image(CHIP, parameters()["noise"])
+IMAGES = core_images(CHIP, parameters()["noise"])
 # Before the first evaluation, in which the macro looks for its array.
-DPI = DpiArrays([IMAGE], parameters()["array_seed"]) if parameters()["engine"] == "dpi" else None
+DPI = DpiArrays(IMAGES, parameters()["array_seed"]) if parameters()["engine"] == "dpi" else None
 
 BINS = {
     "full_read": "a read drives as many rows as it may",
@@ -58,7 +61,7 @@ class TB:
     def __init__(self, dut: Any) -> None:
         self.dut = dut
         self.coverage = Coverage("core", BINS)
-        self.reads: list[tuple[int, int]] = []  # rows and beats of the commands seen
+        self.reads: list[tuple[int, int, int]] = []  # rows, beats, array of the commands seen
         self.product: Product | None = None
         self.last_beat = -1
         self.beats_left = 0
@@ -80,7 +83,7 @@ class TB:
             engine = {"numpy": Crossbar, "c": CCrossbar}[parameters()["engine"]]
             self.macro = CrossbarModel(
                 dut.crossbar.macro,
-                engine(IMAGE, parameters()["array_seed"], 0),
+                [engine(image, parameters()["array_seed"], i) for i, image in enumerate(IMAGES)],
                 dut.clk,
                 cmd_stall=pattern(parameters()["stalls"], rng("commands")),
                 code_stall=pattern(parameters()["stalls"], rng("codes")),
@@ -104,10 +107,11 @@ class TB:
     def on_command(self, cycle: int, beat: Beat) -> None:
         width = CHIP.rows * CHIP.input_code.digit_bits
         rows = beat["payload"] & ((1 << width) - 1)
-        beats = beat["payload"] >> width
+        beats = beat["payload"] >> width & ((1 << BEAT_BITS) - 1)
+        array = beat["payload"] >> width + BEAT_BITS
         assert self.beats_left == 0, "a command before the last beat"
         self.beats_left = beats
-        self.reads.append((rows, beats))
+        self.reads.append((rows, beats, array))
         product = self.product
         assert product is not None, "a read between products"
         count = rows.bit_count()
@@ -178,14 +182,15 @@ class TB:
         await self.load(product.x, product.zero)
         await self.pulse("clear")
         dut.used.value = (1 << product.rows) - 1
-        for name in ("beats", "zero_skip", "rows_per_read", "planes"):
+        turns = ("array", "keep") if CHIP.array_bits else ()
+        for name in ("beats", "zero_skip", "rows_per_read", "planes", *turns):
             getattr(dut, name).value = int(getattr(product, name))
         before = len(self.reads)
         self.last_beat = -1
         self.product = product
         await self.pulse("start")
         # What is not registered at the start shows up.
-        for name in ("used", "beats", "zero_skip", "rows_per_read", "planes"):
+        for name in ("used", "beats", "zero_skip", "rows_per_read", "planes", *turns):
             getattr(dut, name).value = rng(name).getrandbits(len(getattr(dut, name)))
         await RisingEdge(dut.clk)
         await within(dut.clk, 40_000, self.idle(), "the end of a product")
@@ -265,6 +270,7 @@ async def products(dut: Any) -> None:
         counters=np.array(counters),
         events=np.array(events, dtype=np.int64),
         reads_after=np.array(made),
-        rows=np.array([rows for rows, _ in tb.reads], dtype=np.uint64),
-        beats=np.array([beats for _, beats in tb.reads]),
+        rows=np.array([rows for rows, _, _ in tb.reads], dtype=np.uint64),
+        beats=np.array([beats for _, beats, _ in tb.reads]),
+        arrays=np.array([array for _, _, array in tb.reads]),
     )

@@ -55,6 +55,17 @@ def test_under_a_code(served: str, tmp_path: Path) -> None:
     check_core(built, "coded", engine, products, tmp_path, stalls="sometimes", noise=0.6)
 
 
+@pytest.mark.parametrize("served", ["verilator-c", "verilator-dpi", "icarus-numpy"])
+def test_arrays_that_take_turns(served: str, tmp_path: Path) -> None:
+    """Each with cells, noise and read numbers of its own; some products add to those before."""
+    built, engine = built_for(served, "turning")
+    products = core_products(CHIPS["turning"], seed=17, count=12)
+    assert {product.array for product in products} == {0, 1, 2}
+    assert any(product.keep for product in products)
+    stalls = "never" if engine == "dpi" else "sometimes"
+    check_core(built, "turning", engine, products, tmp_path, stalls=stalls, noise=0.6)
+
+
 @pytest.mark.parametrize("chip", ["paired", "flipped", "agreeing"])
 def test_weight_encodings(chip: str, tmp_path: Path) -> None:
     built, engine = built_for("icarus-numpy", chip)
