@@ -27,7 +27,7 @@ help:
 	@echo "make test      all tests but the next three"
 	@echo "make mutate    bugs planted in the RTL, each of which its tests must catch"
 	@echo "make prove     formal proofs of the small hard parts"
-	@echo "make soak      NumPy, C and RTL with every effect on, a million reads each, and the link (for the night)"
+	@echo "make soak      NumPy, C and RTL with every effect on, a million reads each, weight rotation, and the link (for the night)"
 	@echo "make fpga      tests of boards, link and emulated arrays, through synthesis and simulation"
 	@echo "make fpga-quick  one bitstream and one netlist of them"
 	@echo "make boards    a bitstream for every board, five placements each (an hour or so)"
@@ -62,6 +62,7 @@ soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/behavioral "$(BIN)/python" tests/host/soak_verilator.py --reads $(SOAK_READS)
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/host/soak_encodings.py
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/host/soak_inputs.py
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/behavioral "$(BIN)/python" tests/host/soak_rotation.py
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/host/soak_link.py --frames $(SOAK_FRAMES)
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/rtl/soak_noc.py --packets $(SOAK_READS)
 

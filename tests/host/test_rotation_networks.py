@@ -15,7 +15,7 @@ from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 from ohmtwin.host.importer.network import load_network
 from ohmtwin.host.mesh_build import build_mesh
 from ohmtwin.host.mesh_target import MeshTarget
-from ohmtwin.host.targets import FastTarget, GoldenTarget, VerilatorTarget
+from ohmtwin.host.targets import FastTarget, GoldenTarget, Target, VerilatorTarget
 from ohmtwin.host.verilator_build import build_model
 
 MODEL = Path(__file__).parents[2] / "examples" / "models" / "digits_qdq.onnx"
@@ -44,9 +44,7 @@ def shared_cores(net: CompiledNetwork) -> int:
     return sum(cores.count(core) > 1 for core in set(cores))
 
 
-def compare(
-    net: CompiledNetwork, target: VerilatorTarget | MeshTarget, reference: str = "fast"
-) -> None:
+def compare(net: CompiledNetwork, target: Target, reference: str = "fast") -> None:
     """Runs of several lengths: all tensors; against fast all counters, flits and cycles too."""
     codes = random_inputs(net.network, SAMPLES)
     made = FastTarget(net) if reference == "fast" else GoldenTarget(net)
