@@ -6,17 +6,18 @@ import json
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import field_validator, model_validator
 
 from .ancode import AnCode, largest_product, nearest_a, single_errors
 from .budgets import encode_budget
 from .chip_fields import ChipFields, RowSchedule
+from .converters import check_converter, check_slices
 from .encodings import CellCode, WeightEncoding
 from .errors import ConfigError
 from .formats import ACTIVATION_BITS
-from .inputs import InputCode, InputEncoding
+from .inputs import InputCode
 from .registers import CoreEvent
 from .tomlconfig import load_model
 
@@ -33,7 +34,7 @@ _OPTIONS: frozenset[str] = frozenset(
         *("adc_clip", "adc_step"),
         *("code_a", "code_b", "code_errors"),
         *("input_encoding", "stream_length"),
-        *("arrays_per_core", "program_verify", "row_budgets", "sense_amplifier"),
+        *("arrays_per_core", "program_verify", "row_budgets", "sense_amplifier", "slice_reads"),
         *("weight_encoding", "weight_bits"),
     }
 )
@@ -51,6 +52,14 @@ class Chip(ChipFields):
     Fields marked (run time) are registers of the tile: chips that differ in nothing else share one
     RTL, one Verilated model and one :attr:`structure_hash`.
     """
+
+    @field_validator("row_budgets", mode="before")
+    @classmethod
+    def _flatten(cls, value: Any) -> Any:
+        """Slices of planes may be given plane by plane."""
+        if isinstance(value, list | tuple) and all(isinstance(v, list | tuple) for v in value):
+            return tuple(rows for plane in value for rows in plane)
+        return value
 
     @field_validator("mesh")
     @classmethod
@@ -89,7 +98,7 @@ class Chip(ChipFields):
             )
         self.input_code.check_with(self.row_budgets, self.program_verify, self.weight_encoding)
         self._check_budgets()
-        self._check_converter()
+        check_converter(self)
         if self.program_verify and self.mesh != (1, 1):
             raise ValueError(
                 f"program_verify is for a tile alone: the tiles of a mesh of {self.mesh[0]} x "
@@ -110,67 +119,21 @@ class Chip(ChipFields):
 
     def _check_budgets(self) -> None:
         given = self.row_budgets
-        if given and len(given) != ACTIVATION_BITS:
+        slices = self.read_slices
+        if given and len(given) != ACTIVATION_BITS * slices:
+            what = f", {slices} slices each" if slices > 1 else ""
             raise ValueError(
-                f"row_budgets must be {ACTIVATION_BITS} numbers, one a bit plane, the least "
-                f"significant first, not {len(given)}"
+                f"row_budgets must be {ACTIVATION_BITS * slices} numbers, one a bit plane, the "
+                f"least significant first{what}, not {len(given)}"
             )
-        for plane, rows in enumerate(given):
+        for number, rows in enumerate(given):
             if not 1 <= rows <= self.input_rows:
                 raise ValueError(
-                    f"the row budget of plane {plane} must be 1 to the rows of an array "
-                    f"({self.input_rows}), not {rows}"
+                    f"the row budget of plane {number // slices} must be 1 to the rows of an "
+                    f"array ({self.input_rows}), not {rows}"
                 )
-
-    def _check_sense_amplifier(self) -> None:
-        wanted = {
-            "adc_bits": 1,
-            "adc_clip": False,
-            "adc_step": 1,
-            "row_budgets": (),
-            "input_encoding": InputEncoding.UNSIGNED,
-            "weight_encoding": WeightEncoding.XNOR,
-            "weight_bits": 1,
-        }
-        for key, value in wanted.items():
-            if getattr(self, key) != value:
-                shown = json.dumps(value)
-                raise ValueError(
-                    f"a sense amplifier gives one bit for binary weights, which does not go with "
-                    f"{key} = {json.dumps(getattr(self, key))}; set {key} = {shown}, or leave "
-                    "sense_amplifier out"
-                )
-
-    def _check_converter(self) -> None:
-        if self.sense_amplifier:
-            self._check_sense_amplifier()
-            return
-        if self.adc_step not in (1 << k for k in range(9)):
-            raise ValueError(f"adc_step must be a power of two up to 256, not {self.adc_step}")
-        if self.full_code >> 16:
-            raise ValueError(
-                f"codes of {self.adc_bits} bits in steps of {self.adc_step} levels count more than "
-                f"any sum has; lower adc_step"
-            )
-        most = self.most_rows
-        needed = self.adc_bits_for(most)
-        if self.adc_bits >= needed or self.adc_clip:
-            return
-        fits = next((n for n in range(most, 0, -1) if self.adc_bits_for(n) <= self.adc_bits), 0)
-        what = "row_budgets" if self.row_budgets else "rows_per_read"
-        digit = self.input_code.top_digit
-        driven = f" driven with up to {digit} read voltages" if digit > 1 else ""
-        step = 1
-        highest = self.cell_code.highest_code(most * digit)
-        while (highest + step // 2) // step >> self.adc_bits:
-            step *= 2
-        raise ValueError(
-            f"{most} rows of {self.cell_bits}-bit cells{driven} need an ADC of {needed} bits, "
-            f"{self.adc_bits} were given; raise adc_bits to {needed}"
-            + (f", lower {what} to {fits}" if fits else "")
-            + (f", let codes count more levels (adc_step = {step})" if step <= 256 else "")
-            + " or let sums saturate (adc_clip = true)"
-        )
+        if self.slice_reads:
+            check_slices(self)
 
     def _check_encoding(self) -> None:
         code = self.cell_code
@@ -320,9 +283,19 @@ class Chip(ChipFields):
         return self.input_code.passes
 
     @property
+    def read_slices(self) -> int:
+        """Reads of the same rows that it takes to convert all columns: each one slice, or 1."""
+        return self.columns_per_output if self.slice_reads else 1
+
+    @property
+    def slice_bits(self) -> int:
+        """Bits of the number of a slice that is read by itself."""
+        return self.read_slices.bit_length() - 1
+
+    @property
     def beats(self) -> int:
-        """Beats that convert all columns."""
-        return self.cols // self.lanes
+        """Beats that convert all columns that a read does."""
+        return self.cols // (self.lanes * self.read_slices)
 
     @property
     def outputs_per_beat(self) -> int:
@@ -333,7 +306,18 @@ class Chip(ChipFields):
     def beats_per_word(self) -> int:
         """Beats that make one accumulator word; above 1 where columns of an output outnumber
         lanes."""
-        return max(1, self.columns_per_output // self.lanes)
+        return 1 if self.slice_reads else max(1, self.columns_per_output // self.lanes)
+
+    @property
+    def words_per_beat(self) -> int:
+        """Accumulator words that a beat adds to; above 1 only where slices are read by
+        themselves."""
+        return self.lanes // self.outputs_per_beat if self.slice_reads else 1
+
+    def beats_of(self, outputs: int) -> int:
+        """Beats that so many outputs take."""
+        words = -(-outputs // self.outputs_per_beat)
+        return -(-words // self.words_per_beat) * self.beats_per_word
 
     @property
     def acc_words(self) -> int:
@@ -354,9 +338,9 @@ class Chip(ChipFields):
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """Rows that one read may drive, for each pass that it makes, whether or not it has
-        registers for that."""
-        return self.row_budgets or (self.rows_per_read,) * self.used_passes
+        """Rows that one read may drive, for each pass that it makes and in it each slice that is
+        read by itself, whether or not it has registers for that."""
+        return self.row_budgets or (self.rows_per_read,) * (self.used_passes * self.read_slices)
 
     @property
     def used_passes(self) -> int:
@@ -369,11 +353,14 @@ class Chip(ChipFields):
         if not self.row_budgets:
             return (self.rows_per_read,)
         common = max(set(self.budgets), key=self.budgets.count)
-        own = enumerate(self.budgets)
-        return (
-            encode_budget(common),
-            *(encode_budget(rows, plane) for plane, rows in own if rows != common),
+        own = (
+            (rows, number >> self.slice_bits, number & (self.read_slices - 1))
+            for number, rows in enumerate(self.budgets)
+            if rows != common
         )
+        if not self.slice_reads:
+            return (encode_budget(common), *(encode_budget(rows, p) for rows, p, _ in own))
+        return (encode_budget(common), *(encode_budget(*one) for one in own))
 
     @property
     def most_rows(self) -> int:
@@ -401,9 +388,15 @@ class Chip(ChipFields):
     def full_scale(self, rows: int) -> int:
         """What the sum of a product over so many rows comes to with every conversion at full
         scale, whatever the schedule."""
-        top = max(-self.read_range[0], self.read_range[1])
-        passes = zip(self.budgets, self.input_code.weights[: self.used_passes], strict=True)
-        return sum(-(-rows // most) * top * abs(weight) for most, weight in passes)
+        tops = [max(-self.read_range[0], self.read_range[1])]
+        if self.slice_reads:
+            tops = [self.full_code * abs(weight) for weight in self.column_weights]
+        weights = self.input_code.weights[: self.used_passes]
+        passes = ((weight, top) for weight in weights for top in tops)
+        return sum(
+            -(-rows // most) * top * abs(weight)
+            for most, (weight, top) in zip(self.budgets, passes, strict=True)
+        )
 
     @property
     def structure(self) -> dict[str, int]:

@@ -74,9 +74,14 @@ class ChipFields(BaseModel):
     row_schedule: RowSchedule = RowSchedule.ZERO_SKIP
     """How rows are picked (run time)."""
 
+    slice_reads: bool = False
+    """Whether a read converts one slice of each output, of more outputs a beat: so that slices,
+    too, have row budgets of their own."""
+
     row_budgets: tuple[int, ...] = ()
     """Rows that one read may drive, for each bit plane of the activations, the least significant
-    first. That a chip has budgets is part of its structure, their values are run time; without them
+    first; with ``slice_reads`` for each slice of each plane (a file may nest them). That a chip has
+    budgets is part of its structure, their values are run time; without them
     ``rows_per_read`` holds for all planes."""
 
     input_encoding: InputEncoding = InputEncoding.UNSIGNED

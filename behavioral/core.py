@@ -64,6 +64,9 @@ class MvmConfig:
         Levels that a code counts.
     top : int
         The code at which conversions are counted as saturated; 0: none is.
+    slices : int
+        1: a read converts all columns of the outputs. Otherwise those of an output: each pass is
+        made once a slice, and converts one column of each output.
     budgets : tuple of int
         Most rows driven at once, for each of 8 planes; empty: ``rows_per_read`` for all.
     zero_skip : bool
@@ -108,6 +111,7 @@ class MvmConfig:
     tail: int = 0
     step: int = 1
     top: int = 0
+    slices: int = 1
     budgets: tuple[int, ...] = ()
     code: AnCode | None = None
     complement: bool = False
@@ -132,10 +136,13 @@ class MvmConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"MVM parameter {name} must be {low} to {high}, not {value}")
-        if self.budgets and len(self.budgets) != ACTIVATION_BITS:
+        if self.slices not in (1, len(self.weights)):
             raise ValueError(
-                f"MVM budgets must be {ACTIVATION_BITS} or none, not {len(self.budgets)}"
+                f"An MVM reads 1 or {len(self.weights)} slices of an output, not {self.slices}"
             )
+        wanted = ACTIVATION_BITS * self.slices
+        if self.budgets and len(self.budgets) != wanted:
+            raise ValueError(f"MVM budgets must be {wanted} or none, not {len(self.budgets)}")
         for rows in self.budgets:
             if not 1 <= rows <= 256:
                 raise ValueError(f"MVM budgets must be 1 to 256 rows, not {rows}")
@@ -163,7 +170,7 @@ class MvmConfig:
         """What a core of ``chip`` does at an MVM of some rows and beats; all passes by default."""
         return cls(
             rows_used=rows,
-            outputs=beats * chip.lanes // chip.columns_per_output,
+            outputs=beats * chip.lanes * chip.read_slices // chip.columns_per_output,
             rows_per_read=rows_per_read,
             zero_skip=zero_skip,
             group=chip.planner_group,
@@ -173,6 +180,7 @@ class MvmConfig:
             tail=core_tail(chip),
             step=chip.adc_step,
             top=(1 << chip.adc_bits) - 1 if chip.adc_clip else 0,
+            slices=chip.read_slices,
             budgets=budgets,
             code=chip.an_code,
             complement=chip.cell_code.complement_rows,
@@ -181,9 +189,9 @@ class MvmConfig:
             zero=zero,
         )
 
-    def most_rows(self, plane: int) -> int:
-        """Rows that a read of a plane may drive."""
-        return self.budgets[plane] if self.budgets else self.rows_per_read
+    def most_rows(self, number: int) -> int:
+        """Rows that a read of a pass may drive; each slice that is read by itself is a pass."""
+        return self.budgets[number] if self.budgets else self.rows_per_read
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,13 +319,14 @@ def _product(
     planned = 0  # s: the cycle of the planner's last step
     accepted = 0  # a: the cycle in which the macro took the last read
     waiting = 0  # steps spent on empty planes, not yet placed on the clock
-    for plane in range(config.planes):
+    for number in range(config.planes * config.slices):
+        plane, part = divmod(number, config.slices)
         bits = drives_of(x, config.inputs, plane, config.zero)
         bits[config.rows_used :] = 0
         candidates = np.flatnonzero(bits) if config.zero_skip else np.arange(config.rows_used)
         if len(candidates) == 0:
             waiting += 1
-        for taken, steps in plan_plane(candidates, config.most_rows(plane), config.group):
+        for taken, steps in plan_plane(candidates, config.most_rows(number), config.group):
             driven = np.zeros_like(bits)
             driven[taken] = bits[taken]
             if config.complement:
@@ -326,13 +335,16 @@ def _product(
                 codes = crossbar.read_digits(driven[None], columns)[0].astype(np.int64)
             else:
                 codes = crossbar.read(driven.astype(np.bool_), columns).astype(np.int64)
+            weighed = weights
+            if config.slices > 1:
+                codes, weighed = codes[part :: config.slices], weights[part : part + 1]
             if config.top:
                 events[Event.SATURATED] += int((codes == config.top).sum())
             codes = codes * config.step
             if config.cell_top and flips is not None:
                 full = config.cell_top * np.count_nonzero(driven)
                 codes = np.where(flips[:columns], full - codes, codes)
-            sums = codes.reshape(config.outputs, -1) @ weights
+            sums = codes.reshape(config.outputs, -1) @ weighed
             if config.code is not None:
                 truth = None
                 if words is not None:

@@ -65,7 +65,8 @@ def reads_made(x: NDArray[np.uint8], chip: Chip, zero: int = 0) -> NDArray[np.in
         return np.full(len(x), chip.reads_of(x.shape[1]), np.int64)
     total = np.zeros(len(x), np.int64)
     for number, most in enumerate(chip.budgets):
-        driven = np.count_nonzero(drives_of(x, chip.input_code, number, zero), axis=1)
+        plane = number // chip.read_slices
+        driven = np.count_nonzero(drives_of(x, chip.input_code, plane, zero), axis=1)
         total += -(-driven // most)
     return total
 

@@ -316,7 +316,11 @@ class _Tracer(Walk):
             config = self.config(*key)
             self.known[key] = self.configs.setdefault(config, len(self.configs))
         wanted = (1 << -(-rows // 8)) - 1
-        turn, keep, words = instruction["array"], self.keeps(), beats // self.chip.beats_per_word
+        turn, keep, words = (
+            instruction["array"],
+            self.keeps(),
+            beats * self.chip.words_per_beat // self.chip.beats_per_word,
+        )
         for core in members(mask):
             self.check_zero(core, wanted)
             self.check_array(core, turn)

@@ -233,12 +233,16 @@ class Walk:
 
     def set_budget(self, value: int) -> Step:
         """Cores read the budgets while they work, so the instruction waits for them."""
-        rows, plane, _ = decode_budget(value)
+        rows, plane, part = decode_budget(value)
         if not 1 <= rows <= self.chip.rows:
             raise self.bad(f"a row budget must be 1 to {self.chip.rows}, not {rows}")
         registers = budget_registers(self.chip)
-        for register in registers if plane is None else [registers[plane]]:
-            self.change(register, rows)
+        slices = self.chip.read_slices
+        if part is not None and part >= slices:
+            raise self.bad(f"it sets the row budget of slice {part}, of {slices} read alone")
+        for number, register in enumerate(registers):
+            if plane in (None, number // slices) and part in (None, number % slices):
+                self.change(register, rows)
         return step(cores=self.all_cores)
 
     def add(self, instruction: Instruction) -> Step:

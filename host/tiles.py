@@ -236,5 +236,6 @@ def blank_array(chip: Chip, lib: ctypes.CDLL) -> CCrossbar:
         adc_bits=chip.adc_bits,
         lanes=chip.lanes,
         adc_step=chip.adc_step,
+        adc_span=chip.read_slices,
     )
     return CCrossbar(image, 0, 0, lib)

@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.budgets import ONE_PLANE, ROWS_BITS
+from ..arch.budgets import ONE_PLANE, ONE_SLICE, ROWS_BITS
 from ..arch.chip import Chip
 from ..arch.formats import ACTIVATION_BITS
 from .checks import check_chip
@@ -18,9 +18,10 @@ _PLANE_BITS = (ACTIVATION_BITS - 1).bit_length()
 
 
 def rows_members(chip: Chip, way: Any) -> dict[str, Any]:
-    """The member that tells how many rows a read may drive: one number, or one a plane."""
+    """The member that tells how many rows a read may drive: one number, or one a plane (and
+    slice)."""
     if chip.row_budgets:
-        return {"budgets": way(ROWS_BITS * ACTIVATION_BITS)}
+        return {"budgets": way(ROWS_BITS * ACTIVATION_BITS * chip.read_slices)}
     return {"rows_per_read": way(ROWS_BITS)}
 
 
@@ -43,7 +44,7 @@ class RowBudgets(wiring.Component):
     reset : In(1)
         A program starts: a row a read.
     budgets : Out(9 * planes)
-        Rows of a read, the least significant plane lowest.
+        Rows of a read, the least significant plane lowest, in it the least significant slice.
 
     Raises
     ------
@@ -52,23 +53,33 @@ class RowBudgets(wiring.Component):
     """
 
     def __init__(self, *, chip: Chip) -> None:
-        check_chip(chip)
+        self._slices = check_chip(chip).read_slices
         super().__init__(
             {
                 "set": In(1),
                 "value": In(32),
                 "reset": In(1),
-                "budgets": Out(ROWS_BITS * ACTIVATION_BITS),
+                "budgets": Out(ROWS_BITS * ACTIVATION_BITS * self._slices),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         plane = self.value[ROWS_BITS:][:_PLANE_BITS]
-        registers = [Signal(ROWS_BITS, name=f"plane{p}") for p in range(ACTIVATION_BITS)]
+        part = self.value[ROWS_BITS + _PLANE_BITS : ONE_PLANE]
+        slices = self._slices
+        registers = [
+            Signal(ROWS_BITS, name=f"plane{p}" if slices == 1 else f"plane{p}_{s}")
+            for p in range(ACTIVATION_BITS)
+            for s in range(slices)
+        ]
         m.d.comb += self.budgets.eq(Cat(registers))
-        for p, register in enumerate(registers):
-            with m.If(self.set & (~self.value[ONE_PLANE] | (plane == p))):
+        for number, register in enumerate(registers):
+            p, s = divmod(number, slices)
+            chosen = ~self.value[ONE_PLANE] | (plane == p)
+            if slices > 1:
+                chosen &= ~self.value[ONE_SLICE] | (part == s)
+            with m.If(self.set & chosen):
                 m.d.sync += register.eq(self.value[:ROWS_BITS])
             with m.If(self.reset):
                 m.d.sync += register.eq(1)

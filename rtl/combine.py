@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -103,6 +103,7 @@ class SliceAccumulator(wiring.Component):
                 "begin": In(1),
                 "plane": In(3),
                 **({"negative": In(1)} if chip.input_code.signed else {}),
+                **({"slice": In(chip.slice_bits)} if chip.slice_bits else {}),
                 "beat": In(1),
                 "codes": In(chip.lanes * chip.adc_bits),
                 "drain_select": In(1),
@@ -125,7 +126,7 @@ class SliceAccumulator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         chip = self._chip
-        outputs = chip.outputs_per_beat
+        outputs = chip.outputs_per_beat * chip.words_per_beat
         parts = chip.beats_per_word
         per_part = chip.columns_per_output // parts  # columns of one output in a beat
         weights = chip.column_weights
@@ -135,7 +136,7 @@ class SliceAccumulator(wiring.Component):
         width = shape.width
 
         m.submodules.sums = sums = memory.Memory(
-            shape=outputs * ACC_BITS, depth=chip.acc_words, init=[]
+            shape=outputs * ACC_BITS, depth=chip.acc_words // chip.words_per_beat, init=[]
         )
         write = sums.write_port()
         read = sums.read_port(domain="comb")
@@ -144,7 +145,8 @@ class SliceAccumulator(wiring.Component):
         signed_passes = chip.input_code.signed
         negative = Signal(reset_less=True)
         valid_negative = Signal(reset_less=True)
-        word = Signal(range(chip.acc_words), reset_less=True)
+        word = Signal(range(chip.acc_words // chip.words_per_beat), reset_less=True)
+        part_of = Signal(max(1, chip.slice_bits), reset_less=True)  # slice of the read under way
         part = Signal(range(parts), reset_less=True)
         nothing = Signal(init=1)  # no read yet
         overwrite = Signal(reset_less=True)  # the read under way is the first
@@ -165,9 +167,13 @@ class SliceAccumulator(wiring.Component):
             if signed_passes:
                 m.d.sync += valid_negative.eq(negative)
             for i, value in enumerate(values):
-                combined = Const(0)
-                for s in range(per_part):
-                    combined = _add(combined, codes[i * per_part + s], weights[s])
+                combined: Value = Const(0)
+                if chip.slice_bits:
+                    every = Array(_times(codes[i], weight) for weight in weights)
+                    combined = every[part_of]
+                else:
+                    for s in range(per_part):
+                        combined = _add(combined, codes[i * per_part + s], weights[s])
                 moved = (combined << by)[:width]
                 if parts > 1:
                     placed = Signal(shape, name=f"placed{i}")
@@ -191,6 +197,8 @@ class SliceAccumulator(wiring.Component):
             ]
             if signed_passes:
                 m.d.sync += negative.eq(self.negative)
+            if chip.slice_bits:
+                m.d.sync += part_of.eq(self.slice)
         with m.If(self.reset):
             m.d.sync += nothing.eq(1)
 
@@ -201,7 +209,9 @@ class SliceAccumulator(wiring.Component):
             valid_negative = going[-1]
 
         # Second stage: add to memory.
-        m.d.comb += read.addr.eq(Mux(self.drain_select, self.drain_addr, valid_word))
+        # Words of W outputs, of which a word of memory may hold several.
+        bank_bits = _log2(chip.words_per_beat)
+        m.d.comb += read.addr.eq(Mux(self.drain_select, self.drain_addr[bank_bits:], valid_word))
         m.d.comb += write.addr.eq(valid_word)
         with m.If(valid):
             m.d.comb += write.en.eq(1)
@@ -220,7 +230,10 @@ class SliceAccumulator(wiring.Component):
             with m.If(self.drain_sum):
                 m.d.sync += self.drain_data.eq(self.sum)
             with m.Elif(~nothing):
-                m.d.sync += self.drain_data.eq(read.data)
+                drained: Value = Value.cast(read.data)
+                if bank_bits:
+                    drained = drained.word_select(self.drain_addr[:bank_bits], len(self.drain_data))
+                m.d.sync += self.drain_data.eq(drained)
         return m
 
     def _decode(

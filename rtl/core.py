@@ -168,6 +168,7 @@ class Core(wiring.Component):
 
         accept = Signal()
         beat = Signal()
+        number = scheduler.o.payload.plane[self._chip.slice_bits :]  # of the pass
         m.d.comb += [
             self.cmd.valid.eq(scheduler.o.valid),
             self.cmd.payload.rows.eq(self._rows(m, registers, scheduler)),
@@ -199,7 +200,7 @@ class Core(wiring.Component):
             registers.sum_first.eq(self.sum_first),
             registers.load_sum.eq(self.load_sum),
             registers.clear.eq(self.stop),
-            registers.next.eq(scheduler.next),
+            registers.next.eq(scheduler.next[self._chip.slice_bits :]),
             registers.take.eq(scheduler.take),
             scheduler.start.eq(self.start),
             scheduler.used.eq(self.used),
@@ -208,12 +209,12 @@ class Core(wiring.Component):
                 getattr(scheduler, name).eq(getattr(self, name))
                 for name in rows_members(self._chip, In)
             ),
-            scheduler.planes.eq(self.planes),
+            scheduler.planes.eq(self.planes << self._chip.slice_bits),
             scheduler.stop.eq(self.stop),
             scheduler.plane.eq(registers.plane),
             combine.reset.eq(afresh | self.stop),
             combine.begin.eq(accept),
-            combine.plane.eq(_plane_of(self._chip, scheduler.o.payload.plane)),
+            combine.plane.eq(_plane_of(self._chip, number)),
             combine.beat.eq(beat),
             combine.codes.eq(self.codes.payload),
             combine.drain_select.eq(self.drain_select),
@@ -244,7 +245,10 @@ class Core(wiring.Component):
                 combine.flags.eq(self.flags),
             ]
         if self._chip.input_code.signed:
-            m.d.comb += combine.negative.eq(_negative(self._chip, scheduler.o.payload.plane))
+            m.d.comb += combine.negative.eq(_negative(self._chip, number))
+        if self._chip.slice_bits:
+            part = scheduler.o.payload.plane[: self._chip.slice_bits]
+            m.d.comb += [self.cmd.payload.slice.eq(part), combine.slice.eq(part)]
         if self._chip.events:
             self._count_events(m, combine, beat)
         return m
@@ -257,7 +261,7 @@ class Core(wiring.Component):
         if self._chip.input_code.digit_bits == 1:
             return Value.cast(plan.rows)
         # The row registers keep still while products run: a read's digits are still there.
-        m.d.comb += registers.digits_of.eq(plan.plane)
+        m.d.comb += registers.digits_of.eq(plan.plane[self._chip.slice_bits :])
         return registers.digits & Cat(row.replicate(DIGIT_BITS) for row in plan.rows)
 
     def _count_events(self, m: Module, combine: SliceAccumulator, beat: Signal) -> None:

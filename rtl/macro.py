@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,11 +39,15 @@ def command_layout(chip: Chip) -> data.StructLayout:
 
     Where several arrays share the converters, ``array`` says which of them is read. With a write
     port, ``fine`` makes the ADCs take ``2**fine`` codes to a level step. With multi-level drivers a
-    row has two bits, its voltage: those of row r from bit 2r up.
+    row has two bits, its voltage: those of row r from bit 2r up. Where slices are read by
+    themselves, ``slice`` is which: lane l of beat k then converts column
+    ``(k * lanes + l) * columns_per_output + slice``.
     """
     fields = {"rows": chip.rows * chip.input_code.digit_bits, "beats": BEAT_BITS}
     if chip.array_bits:
         fields["array"] = chip.array_bits
+    if chip.slice_bits:
+        fields["slice"] = chip.slice_bits
     return data.StructLayout(fields | ({"fine": FINE_BITS} if chip.program_verify else {}))
 
 
@@ -147,6 +151,9 @@ class CrossbarMacro(wiring.Component):
             # Above the rows: a port of no width, where there is one array, cannot be.
             rows = Cat(command.rows, command.array)
             more = {"p_ARRAYS": self._chip.arrays_per_core}
+        if self._chip.slice_bits:
+            rows = Cat(rows, command.slice)
+            more["p_SPAN"] = self._chip.read_slices
         name, write_port = "crossbar_macro", {}
         if self._chip.program_verify:
             payload = self.write.payload
@@ -271,6 +278,12 @@ class IdealMacro(wiring.Component):
             for turn, levels in enumerate(arrays):
                 with m.Case(turn):
                     m.d.comb += codes.eq(Cat(converted(levels, c) for c in range(chip.cols)))
+        sampled: Any = codes
+        if chip.slice_bits:
+            columns = [codes.word_select(c, chip.adc_bits) for c in range(chip.cols)]
+            span = chip.read_slices
+            slices = Array(Cat(columns[part::span]) for part in range(span))
+            sampled = slices[self.cmd.payload.slice]
         left = Signal(BEAT_BITS)  # beats not yet transferred
         held = Signal(chip.cols * chip.adc_bits)  # their codes, the next lowest
 
@@ -282,5 +295,5 @@ class IdealMacro(wiring.Component):
         with m.If(self.codes.valid & self.codes.ready):
             m.d.sync += [left.eq(left - 1), held.eq(held >> len(self.codes.payload))]
         with m.If(self.cmd.valid & self.cmd.ready):
-            m.d.sync += [left.eq(self.cmd.payload.beats), held.eq(codes)]
+            m.d.sync += [left.eq(self.cmd.payload.beats), held.eq(sampled)]
         return m

@@ -25,7 +25,7 @@ def plan_layout(chip: Chip) -> data.StructLayout:
     """A planned read: ``rows`` to drive, and the pass (as a rule, bit ``plane``) that they carry;
     where inputs have two rows, also those whose other row is to be driven (``others``)."""
     others = {"others": chip.input_rows} if chip.cell_code.complement_rows else {}
-    bits = chip.input_code.number_bits
+    bits = chip.input_code.number_bits + chip.slice_bits
     return data.StructLayout({"rows": chip.input_rows, "plane": bits, **others})
 
 
@@ -62,7 +62,8 @@ class RowScheduler(wiring.Component):
         product.
     planes : In(range(passes + 1))
         Passes to stream (bit planes, least significant first, but for other input encodings); more
-        than ``chip.passes`` acts as that.
+        than ``chip.passes`` acts as that. Where slices are read by themselves, each slice of a
+        plane is a pass: of plane p, slice s it is pass ``p * slices + s``.
     stop : In(1)
         Forget everything, a read on offer too: the one case in which ``o`` is withdrawn.
     busy : Out(1)
@@ -90,12 +91,12 @@ class RowScheduler(wiring.Component):
                 "used": In(chip.input_rows),
                 "zero_skip": In(1),
                 **rows_members(chip, In),
-                "planes": In(chip.passes.bit_length()),
+                "planes": In(chip.passes.bit_length() + chip.slice_bits),
                 "stop": In(1),
                 "busy": Out(1),
                 "plane": In(chip.input_rows),
                 "take": Out(1),
-                "next": Out(chip.input_code.number_bits),
+                "next": Out(chip.input_code.number_bits + chip.slice_bits),
                 "o": Out(stream.Signature(plan_layout(chip))),
             }
         )
@@ -116,7 +117,7 @@ class RowScheduler(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows = self._chip.input_rows
-        passes = self._chip.passes
+        passes = self._chip.passes << self._chip.slice_bits
         group = self._chip.planner_group
         bases = range(0, rows, group)
         spans = [slice(base, min(base + group, rows)) for base in bases]
@@ -138,7 +139,7 @@ class RowScheduler(wiring.Component):
         per_read = Signal(9, reset_less=True)
         need = Signal(9, reset_less=True)  # candidates that the read in the making still lacks
         planes = Signal(len(self.planes), reset_less=True)
-        number = Signal(self._chip.input_code.number_bits, reset_less=True)  # the current plane
+        number = Signal(len(self.next), reset_less=True)  # the current plane
         held_over = Signal(reset_less=True)  # the read that is held is the last of its plane
         planned = Signal(plan_layout(self._chip), reset_less=True)
         upcoming = Signal(len(self.planes))  # planes begun
@@ -147,7 +148,8 @@ class RowScheduler(wiring.Component):
         # Rows of a read of the first plane, and of the plane that comes next.
         if self._chip.row_budgets:
             at_first = self.budgets[:ROWS_BITS]
-            coming = self._at_least_one(self.budgets.word_select(upcoming[:3], ROWS_BITS))
+            number_bits = len(self.next)
+            coming = self._at_least_one(self.budgets.word_select(upcoming[:number_bits], ROWS_BITS))
         else:
             at_first = self.rows_per_read
 

@@ -236,7 +236,10 @@ static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
     if (m->drive < OHM_BITS || m->drive > OHM_STOCHASTIC || m->planes < 1 ||
         m->planes > most[m->drive] || m->zero < 0 || m->zero > 255)
         return 0;
-    for (int p = 0; p < m->planes; p++)
+    if (m->slices < 1 || (m->slices > 1 && (m->slices != m->columns || m->code || m->cell_top)) ||
+        m->planes * m->slices > OHM_MAX_PASSES)
+        return 0;
+    for (int p = 0; p < m->planes * m->slices; p++)
         if (m->budgets[p] < 1) return 0;
     const int given = m->complement ? rows / 2 : rows;
     return m->rows_used >= 1 && m->rows_used <= given && m->outputs >= 1 && m->columns >= 1 &&
@@ -263,14 +266,15 @@ int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, const uint8_t *flips, in
         uint32_t s = 0, t = 0, made = 0, stalled = 0, empty = 0;
         memset(sums, 0, (size_t)m->outputs * 4);
         ohm_prepare(x, rows, m, &inputs);
-        for (int p = 0; p < m->planes; p++) {
+        for (int q = 0; q < m->planes * m->slices; q++) {
+            const int p = q / m->slices, slice = q % m->slices;
             uint64_t bits[OHM_PLANE_WORDS], left[OHM_PLANE_WORDS], taken[OHM_PLANE_WORDS];
             int from = 0, steps;
             ohm_pass(&inputs, rows, m, p, bits);
             for (int i = 0; i < OHM_PLANE_WORDS; i++)
                 left[i] = m->zero_skip ? bits[i] & used[i] : used[i];
             const uint32_t before = made;
-            while ((steps = ohm_take(left, m->rows_used, m->budgets[p], m->group, &from,
+            while ((steps = ohm_take(left, m->rows_used, m->budgets[q], m->group, &from,
                                      taken)) != 0) {
                 if (m->complement)
                     ohm_drive_other(taken, bits, rows / 2);
@@ -278,13 +282,19 @@ int ohm_core_mvm(ohm_array *a, const ohm_mvm_config *m, const uint8_t *flips, in
                     for (int i = 0; i < OHM_PLANE_WORDS; i++) taken[i] &= bits[i];
                 const int status = ohm_read_pass(a, m, &inputs, taken, rows, columns, codes);
                 if (status) return status;
-                if (m->top) events[OHM_SATURATED] += ohm_at_top(codes, columns, m->top);
+                const int converted = columns / m->slices;
+                if (m->slices > 1)
+                    for (int j = 0; j < converted; j++) codes[j] = codes[j * m->slices + slice];
+                if (m->top) events[OHM_SATURATED] += ohm_at_top(codes, converted, m->top);
                 if (m->step > 1)
-                    for (int c = 0; c < columns; c++) codes[c] = (uint16_t)(codes[c] * m->step);
+                    for (int c = 0; c < converted; c++) codes[c] = (uint16_t)(codes[c] * m->step);
                 if (m->code) {
                     const uint8_t *digits = m->drive == OHM_DIGITS ? inputs.digits : NULL;
                     if (words) ohm_truth(words, width, taken, m->outputs, digits, truth);
                     ohm_decode(codes, m, p, sums, events, words ? truth : NULL);
+                } else if (m->slices > 1) {
+                    ohm_combine_n(codes, m->outputs, 1, m->weights + slice, m->pass_weights[p],
+                                  sums);
                 } else if (flips && m->cell_top) {
                     ohm_combine_flipped(codes, flips, (uint32_t)m->cell_top * ohm_driven(taken),
                                         m, p, sums);

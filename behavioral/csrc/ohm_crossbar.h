@@ -117,6 +117,7 @@ typedef struct {
     int32_t rows_used, outputs, zero_skip, group, beats, planes, tail;
     int32_t step;       /* levels that a code counts */
     int32_t top;        /* the code that counts as saturated, or 0 */
+    int32_t slices;  /* 1, or columns of an output, of which a read converts one */
     int32_t complement; /* inputs have two rows, of which a read drives one */
     int32_t cell_top;   /* flipped columns hold the complement to it */
     int32_t zero;       /* what LOAD takes off, with sign and magnitude */

@@ -208,6 +208,7 @@ class CompiledNetwork:
             adc_bits=chip.adc_bits,
             lanes=chip.lanes,
             adc_step=chip.adc_step,
+            adc_span=chip.read_slices,
             thresholds=spec.thresholds,
             adc_table=self._shared_table(spec.core),
             yield_map=self.fault_maps.get(array),

@@ -110,7 +110,7 @@ class LinearEmitter:
         starts: dict[tuple[int, int], int] = {}
         for block in load.blocks:
             slots = self.mapped.slots_of(self.mapped.part_of(block))
-            beats = self.memories.beats(len(slots)) * self.builder.chip.beats_per_word
+            beats = self.builder.chip.beats_of(len(slots))
             key = beats, block.array
             starts[key] = starts.get(key, 0) | 1 << block.core
         return _Gather(

@@ -8,14 +8,15 @@ module crossbar_macro #(
     parameter LANES = 8,
     parameter ADC_BITS = 6,
     parameter DIGIT_BITS = 1,
-    parameter ARRAYS = 1
+    parameter ARRAYS = 1,
+    parameter SPAN = 1  // columns of an output, where a read converts one of them
 ) (
     input  wire                      clk  /*verilator public_flat_rd*/,
     input  wire                      rst  /*verilator public_flat_rd*/,
     input  wire                      cmd_valid  /*verilator public_flat_rd*/,
     output reg                       cmd_ready  /*verilator public_flat_rw*/,
     // Of several arrays, the number of the one that is read stands above the rows.
-    input  wire [ROWS*DIGIT_BITS+$clog2(ARRAYS)-1:0] cmd_rows  /*verilator public_flat_rd*/,
+    input  wire [ROWS*DIGIT_BITS+$clog2(ARRAYS)+$clog2(SPAN)-1:0] cmd_rows  /*verilator public_flat_rd*/,
     input  wire [               9:0] cmd_beats  /*verilator public_flat_rd*/,
     output reg                       code_valid  /*verilator public_flat_rw*/,
     input  wire                      code_ready  /*verilator public_flat_rd*/,

@@ -12,14 +12,15 @@ module crossbar_macro #(
     parameter int LANES = 8,
     parameter int ADC_BITS = 6,
     parameter int DIGIT_BITS = 1,  // a row
-    parameter int ARRAYS = 1
+    parameter int ARRAYS = 1,
+    parameter int SPAN = 1  // columns of an output, where a read converts one of them
 ) (
     input  logic                      clk,
     input  logic                      rst,
     input  logic                      cmd_valid,
     output logic                      cmd_ready,
     // Of several arrays, the number of the one that is read stands above the rows.
-    input  logic [ROWS*DIGIT_BITS+$clog2(ARRAYS)-1:0] cmd_rows,
+    input  logic [ROWS*DIGIT_BITS+$clog2(ARRAYS)+$clog2(SPAN)-1:0] cmd_rows,
     input  logic [               9:0] cmd_beats,
     output logic                      code_valid,
     input  logic                      code_ready,
@@ -36,6 +37,7 @@ module crossbar_macro #(
     input int adc_bits
   );
   import "DPI-C" function void ohm_dpi_select(input chandle macro, input int index);
+  import "DPI-C" function void ohm_dpi_slice(input chandle macro, input int span, input int slice);
   import "DPI-C" function void ohm_dpi_read(
     input chandle macro,
     input bit [ROWS-1:0] rows,
@@ -64,6 +66,12 @@ module crossbar_macro #(
   end else begin : g_alone
     always_comb index = 0;
   end
+  int slice;  // which of an output's columns is read
+  if (SPAN > 1) begin : g_slice
+    always_comb slice = int'({1'b0, cmd_rows[ROWS*DIGIT_BITS+$clog2(ARRAYS)+:$clog2(SPAN)]});
+  end else begin : g_whole
+    always_comb slice = 0;
+  end
   wire transfer = code_valid && code_ready;
   wire accept = cmd_valid && cmd_ready;
   assign code_valid = left != 0;
@@ -78,6 +86,7 @@ module crossbar_macro #(
       if (accept) begin
         left <= cmd_beats;
         if (ARRAYS > 1) ohm_dpi_select(macro, index);
+        if (SPAN > 1) ohm_dpi_slice(macro, SPAN, slice);
         if (DIGIT_BITS == 1) ohm_dpi_read(macro, cmd_rows[ROWS-1:0], int'({22'd0, cmd_beats}));
         else
           ohm_dpi_read_digits(macro, cmd_rows[ROWS*DIGIT_BITS-1:0], DIGIT_BITS,

@@ -9,14 +9,15 @@ module crossbar_macro #(
     parameter int LANES = 8,
     parameter int ADC_BITS = 6,
     parameter int DIGIT_BITS = 1,  // a row
-    parameter int ARRAYS = 1
+    parameter int ARRAYS = 1,
+    parameter int SPAN = 1  // columns of an output, where a read converts one of them
 ) (
     input  logic                      clk,
     input  logic                      rst,
     input  logic                      cmd_valid,
     output logic                      cmd_ready,
     // Of several arrays, the number of the one that is read stands above the rows.
-    input  logic [ROWS*DIGIT_BITS+$clog2(ARRAYS)-1:0] cmd_rows,
+    input  logic [ROWS*DIGIT_BITS+$clog2(ARRAYS)+$clog2(SPAN)-1:0] cmd_rows,
     input  logic [               9:0] cmd_beats,
     output logic                      code_valid,
     input  logic                      code_ready,

@@ -31,6 +31,7 @@ typedef struct ohm_dpi_macro {
     const uint64_t *next;
     const uint32_t *next_wide;
     int count; /* of arrays */
+    int span, slice; /* a read converts every span-th column, from slice on */
     int cols, lanes, adc_bits, words; /* words of 32 bits a beat; 0 where one of 64 holds it */
     uint64_t beats[OHM_MAX_COLS + 1];
     uint32_t wide[OHM_DPI_MAX_WORDS];
@@ -124,6 +125,7 @@ void *ohm_dpi_attach(const char *path, int id, int arrays, int cols, int lanes, 
     m->session = s;
     m->arrays = s->arrays + id * arrays;
     m->count = arrays;
+    m->span = 1;
     m->array = m->arrays[0];
     m->cols = cols;
     m->lanes = lanes;
@@ -200,6 +202,13 @@ void ohm_dpi_select(void *macro, int index) {
     m->array = m->arrays[index];
 }
 
+void ohm_dpi_slice(void *macro, int span, int slice) {
+    ohm_dpi_macro *m = (ohm_dpi_macro *)macro;
+    if (!m || !m->array) return;
+    m->span = span;
+    m->slice = slice;
+}
+
 void ohm_dpi_read(void *macro, const uint32_t *rows, int beats) {
     ohm_dpi_read_fine(macro, rows, beats, 0);
 }
@@ -208,7 +217,7 @@ void ohm_dpi_read(void *macro, const uint32_t *rows, int beats) {
 static int ohm_dpi_begin(ohm_dpi_macro *m, int beats) {
     m->next = m->beats;
     m->next_wide = m->wide;
-    return beats > 0 && beats * m->lanes <= m->cols;
+    return beats > 0 && beats * m->lanes * m->span <= m->cols;
 }
 
 /* A read has left its codes, or gone wrong. */
@@ -219,6 +228,8 @@ static void ohm_dpi_end(ohm_dpi_macro *m, int beats, int made) {
         m->array = NULL; /* zeros from here on: the buffers may not hold that many */
         return;
     }
+    if (m->span > 1)
+        for (int c = 0; c < beats * m->lanes; c++) m->codes[c] = m->codes[c * m->span + m->slice];
     const uint64_t seen = m->words ? ohm_dpi_pack_wide(m, beats) : ohm_dpi_pack(m, beats);
     const uint64_t code = 0xffffULL << m->adc_bits & 0xffffULL;
     if (seen & (code * 0x0001000100010001ULL))
@@ -229,7 +240,7 @@ static void ohm_dpi_end(ohm_dpi_macro *m, int beats, int made) {
 void ohm_dpi_read_fine(void *macro, const uint32_t *rows, int beats, int fine) {
     ohm_dpi_macro *m = (ohm_dpi_macro *)macro;
     if (!m || !m->array || !beats) return;
-    const int columns = beats * m->lanes;
+    const int columns = beats * m->lanes * m->span;
     int made = ohm_dpi_begin(m, beats);
     if (made)
         made = (fine ? ohm_array_read_fine(m->array, rows, columns, fine, m->codes)
@@ -247,7 +258,7 @@ void ohm_dpi_read_digits(void *macro, const uint32_t *packed, int digit_bits, in
         digits[r] = (uint8_t)(packed[low >> 5] >> (low & 31) & (uint32_t)mask);
     }
     const int made = ohm_dpi_begin(m, beats) &&
-                     ohm_array_read_digits(m->array, 1, digits, beats * m->lanes, m->codes) ==
+                     ohm_array_read_digits(m->array, 1, digits, beats * m->lanes * m->span, m->codes) ==
                          OHM_OK;
     ohm_dpi_end(m, beats, made);
 }

@@ -38,6 +38,7 @@ void ohm_dpi_free(ohm_dpi_session *session);
  * the lowest bits, a word of 64 bits or several of 32. */
 void *ohm_dpi_attach(const char *path, int id, int arrays, int cols, int lanes, int adc_bits);
 void ohm_dpi_select(void *macro, int index);
+void ohm_dpi_slice(void *macro, int span, int slice); /* of the reads that follow */
 void ohm_dpi_read(void *macro, const uint32_t *rows, int beats);
 void ohm_dpi_read_fine(void *macro, const uint32_t *rows, int beats, int fine);
 /* Rows driven with digits of 1, 2 or 4 bits, packed, row 0's lowest. */

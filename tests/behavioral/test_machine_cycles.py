@@ -136,7 +136,8 @@ class Writer:
     def budget(self) -> None:
         """The rows of a read of one plane, also while products run."""
         rows, plane = self.pick(1, self.chip.most_rows), self.pick(0, 7)
-        self.set(Reg.ROWS_PER_READ, encode_budget(rows, plane))
+        part = self.pick(0, self.chip.read_slices - 1) if self.chip.slice_reads else None
+        self.set(Reg.ROWS_PER_READ, encode_budget(rows, plane, part))
 
     def loop(self) -> None:
         self.times = self.pick(1, 3)
@@ -154,7 +155,7 @@ class Writer:
 
     def product(self, mask: int) -> None:
         # As many columns each time, so that any later REQ finds what it drains.
-        beats = self.words * self.chip.beats_per_word
+        beats = self.chip.beats_of(self.words * self.chip.outputs_per_beat)
         turn = self.pick(0, self.chip.arrays_per_core - 1)
         self.put(Opcode.MVM, rows=self.pick(1, self.chip.rows), beats=beats, array=turn, cores=mask)
 
@@ -330,6 +331,7 @@ def make_image(program: TileProgram, spec: ArraySpec) -> ArrayImage:
         adc_bits=chip.adc_bits,
         lanes=chip.lanes,
         adc_step=chip.adc_step,
+        adc_span=chip.read_slices,
     )
 
 

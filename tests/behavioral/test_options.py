@@ -38,6 +38,15 @@ OPTIONS = {
         row_budgets=(16,) * 8,
         data_words=64,
     ),
+    "slices": Chip(
+        cores=2,
+        rows=40,
+        cols=64,
+        rows_per_read=8,
+        data_words=64,
+        slice_reads=True,
+        row_budgets=(16,) * 32,
+    ),
 }
 _PROGRAMS = 12
 

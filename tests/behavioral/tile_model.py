@@ -50,6 +50,9 @@ class CoreModel:
         self.array = self.arrays[turn]
         self.used, self.columns, self.length = rows, beats * self.chip.lanes, beats
         self.registers = dict(registers)
+        self.slices = self.chip.read_slices
+        self.columns *= self.slices
+        self.passes = self.registers[Reg.PLANES] * self.slices
         if not registers[Reg.KEEP]:
             self.acc = [0] * (self.columns // self.chip.columns_per_output)
         self.busy = True
@@ -65,11 +68,11 @@ class CoreModel:
 
     def next_plane(self) -> None:
         self.plane += 1
-        if self.plane < self.registers[Reg.PLANES]:
+        if self.plane < self.passes:
             self.left = [
                 r
                 for r in range(self.used)
-                if not self.registers[Reg.SCHEDULE] or self.rows[r] >> self.plane & 1
+                if not self.registers[Reg.SCHEDULE] or self.rows[r] >> self.plane // self.slices & 1
             ]
 
     def clock(self) -> None:
@@ -95,11 +98,11 @@ class CoreModel:
         self.plan_step()
 
     def finished(self) -> bool:
-        planned = self.plane == self.registers[Reg.PLANES]
+        planned = self.plane == self.passes
         return planned and self.plan is None and not self.converting
 
     def plan_step(self) -> None:
-        if self.plane == self.registers[Reg.PLANES]:
+        if self.plane == self.passes:
             return
         if not self.left:
             self.next_plane()
@@ -124,9 +127,18 @@ class CoreModel:
     def convert(self, plane: int, rows: list[int]) -> None:
         mask = np.zeros(self.chip.rows, dtype=np.bool_)
         for row in rows:
-            mask[row] = self.rows[row] >> plane & 1
-        codes = self.array.read(mask, self.columns)
+            mask[row] = self.rows[row] >> plane // self.slices & 1
+        every = self.array.read(mask, self.columns)
         self.reads += 1
+        if self.slices > 1:
+            plane, part = divmod(plane, self.slices)
+            codes = every[part :: self.slices]
+            self.saturated += [int(code) for code in codes].count((1 << self.chip.adc_bits) - 1)
+            for j, code in enumerate(codes):
+                weight = self.chip.column_weights[part] * self.chip.adc_step
+                self.acc[j] += int(code) * weight << plane
+            return
+        codes = every
         self.saturated += [int(code) for code in codes].count((1 << self.chip.adc_bits) - 1)
         for j in range(len(self.acc)):
             for k, weight in enumerate(self.chip.column_weights):
@@ -255,9 +267,12 @@ class TileModel:
     def do_set(self, i: Instruction) -> bool:
         self.registers[i["reg"]] = i["value"]
         if i["reg"] == Reg.ROWS_PER_READ and self.chip.row_budgets:
-            for plane in range(8):
-                if not i["value"] >> 16 & 1 or i["value"] >> 9 & 7 == plane:
-                    self.registers[plane, "budget"] = i["value"] & 0x1FF
+            slices = self.chip.read_slices
+            for number in range(8 * slices):
+                plane, part = divmod(number, slices)
+                mine = not i["value"] >> 16 & 1 or i["value"] >> 9 & 7 == plane
+                if mine and (not i["value"] >> 17 & 1 or i["value"] >> 12 & 15 == part):
+                    self.registers[number, "budget"] = i["value"] & 0x1FF
         if i["reg"] <= Reg.A7:
             self.registers[i["reg"]] %= 1 << 24
         return True

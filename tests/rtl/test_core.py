@@ -40,6 +40,12 @@ CHIPS = {
         rows=16, cols=32, lanes=8, cell_bits=1, adc_bits=5, rows_per_read=1, code_a=69, code_b=3
     ),
     "one lane": Chip(rows=8, cols=16, cell_bits=1, lanes=1, adc_bits=4, rows_per_read=1),
+    "slices": Chip(
+        rows=24, cols=64, lanes=4, rows_per_read=1, slice_reads=True, row_budgets=(1,) * 32
+    ),
+    "slices of wide cells": Chip(
+        rows=16, cols=32, cell_bits=4, lanes=8, adc_bits=8, rows_per_read=1, slice_reads=True
+    ),
     "coarse": Chip(rows=24, cols=16, adc_bits=4, adc_step=2, rows_per_read=8),
     "clipped": Chip(rows=24, cols=16, cell_bits=4, lanes=4, adc_bits=3, adc_clip=True),
     "budgets": Chip(rows=32, cols=32, rows_per_read=1, row_budgets=(1,) * 8),
@@ -253,13 +259,13 @@ def test_products(name: str, stall: float) -> None:
                 rows_per_read=rng.choice([1, most, rng.randint(1, most)]),
                 budgets=tuple(rng.randint(1, most) for _ in chip.row_budgets),
                 zero_skip=rng.random() < 0.5,
-                beats=words * chip.beats_per_word,
+                beats=chip.beats_of(words * chip.outputs_per_beat),
                 # A product alone is to make all passes.
                 planes=rng.choice([chip.passes, rng.randint(1, chip.passes)][:products]),
                 zero=zero,
             )
             cycles = await product(ctx, dut, config, rng, stall)
-            total, sums = await drain(ctx, core, words)
+            total, sums = await drain(ctx, core, config.outputs // chip.outputs_per_beat)
 
             used = x[: config.rows_used]
             value = sum(
