@@ -209,7 +209,7 @@ class Core(wiring.Component):
                 getattr(scheduler, name).eq(getattr(self, name))
                 for name in rows_members(self._chip, In)
             ),
-            scheduler.planes.eq(self.planes << self._chip.slice_bits),
+            scheduler.planes[self._chip.slice_bits :].eq(self.planes),
             scheduler.stop.eq(self.stop),
             scheduler.plane.eq(registers.plane),
             combine.reset.eq(afresh | self.stop),
