@@ -35,7 +35,8 @@ class Read:
     """One read: its number, driven rows bool [rows], codes uint16 [columns that were converted].
 
     ``cycle`` is that at whose rising edge the macro took it, from when the sample was given;
-    ``order`` counts the reads of all arrays, where there is no clock.
+    ``order`` counts the reads of all arrays, where there is no clock. ``part`` says which columns
+    ``codes`` are of: the first, and how many from one to the next.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Read:
     codes: NDArray[np.uint16]
     order: int = 0
     cycle: int | None = None
+    part: tuple[int, int] = (0, 1)
 
 
 Reads = dict[int, list[Read]]
@@ -171,10 +173,18 @@ class _Capture:
             rows = now.get("cmd_rows", 0)
             mask = np.array([rows >> r & 1 for r in range(self._chip.rows)], dtype=np.bool_)
             width = self._chip.rows * self._chip.input_code.digit_bits
-            array = self._chip.array_number(core, rows >> width)
+            above = rows >> width
+            part = above >> self._chip.array_bits
+            array = self._chip.array_number(core, above & ((1 << self._chip.array_bits) - 1))
             number = self._numbers.get(array, 0)
             self._numbers[array] = number + 1
-            macro.open = Read(number, mask, np.zeros(0, np.uint16), cycle=cycle)
+            macro.open = Read(
+                number,
+                mask,
+                np.zeros(0, np.uint16),
+                cycle=cycle,
+                part=(part, self._chip.read_slices),
+            )
             macro.beats = []
             self.reads.setdefault(array, []).append(macro.open)
 

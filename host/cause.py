@@ -149,14 +149,17 @@ def _compare(core: int, number: int, a: Read, b: Read) -> Cause | None:
         row = int((a.rows != b.rows).argmax())
         return replace(cause, kind="rows", row=row, expected=int(a.rows[row]), got=int(b.rows[row]))
     # The clocked level converts whole beats, of which the last may hold columns of no use.
-    columns = len(a.codes)
+    first, apart = b.part
+    wanted = a.codes[first::apart]
+    columns = len(wanted)
     codes = np.zeros(columns, np.uint16)
     codes[: len(b.codes)] = b.codes[:columns]
-    wrong = a.codes != codes
+    wrong = wanted != codes
     if not wrong.any():
         return None
-    column = int(wrong.argmax())
-    want, have = int(a.codes[column]), int(codes[column])
+    place = int(wrong.argmax())
+    column = first + apart * place
+    want, have = int(wanted[place]), int(codes[place])
     bit = ((want ^ have) & -(want ^ have)).bit_length() - 1
     return replace(cause, kind="code", column=column, bit=bit, expected=want, got=have)
 

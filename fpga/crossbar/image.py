@@ -168,7 +168,8 @@ class EmulatorConfig:
 
 
 def check_rotation(chip: Chip) -> None:
-    """Refuse cores with several arrays: a core's emulator, or the host for it, has one.
+    """Refuse cores with several arrays: a core's emulator, or the host for it, has one. It converts
+    neighbouring columns, so reads of one slice are refused, too.
 
     Raises
     ------
@@ -179,6 +180,11 @@ def check_rotation(chip: Chip) -> None:
             f"Chip '{chip.name}' has {chip.arrays_per_core} arrays behind the converters of a core;"
             " boards and netlists have one array a core: give the chip arrays_per_core = 1 and more"
             " cores, or run it at level verilator"
+        )
+    if chip.slice_reads:
+        raise ConfigError(
+            f"Chip '{chip.name}' reads slices by themselves, which the arrays of boards and netlists"
+            " do not: leave slice_reads out, or run it at level verilator"
         )
 
 

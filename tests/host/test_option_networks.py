@@ -14,6 +14,16 @@ SMALL = Chip(cores=16, rows=32, cols=64, lanes=8, data_words=256, param_words=25
 
 LOSSLESS = {
     "budgets": SMALL.with_(row_budgets=(21, 16, 8, 4, 16, 2, 1, 3)),
+    "slices": SMALL.with_(slice_reads=True),
+    "budgets by slice": SMALL.with_(
+        slice_reads=True, row_budgets=[[21, 16, 8, 1 + plane] for plane in range(8)]
+    ),
+    "slices, one lane": SMALL.with_(slice_reads=True, lanes=1),
+    "slices, baseline": SMALL.with_(slice_reads=True, row_schedule="baseline", lanes=2),
+    "slices of pairs": SMALL.with_(
+        slice_reads=True, weight_encoding="differential", lanes=4, cores=32
+    ),
+    "slices, signed": SMALL.with_(slice_reads=True, input_encoding="twos_complement"),
 }
 NETWORK = random_network(7, (70, 21, 10), table_after=0)
 
@@ -22,6 +32,18 @@ NETWORK = random_network(7, (70, 21, 10), table_after=0)
 def test_ideal_arrays_give_golden(name: str) -> None:
     """What loses nothing changes nothing but reads and cycles."""
     assert_golden(compile_network(NETWORK, chip=LOSSLESS[name], device="ideal"), n=3)
+
+
+def test_slices_take_as_many_conversions() -> None:
+    """As many rows for every slice: the reads of a slice are a fraction as long."""
+    codes = {NETWORK.fed[0].tensor: random_codes(4, 6, 70)}
+    counts = {}
+    for name, chip in (("whole", SMALL), ("slices", LOSSLESS["slices"])):
+        _, counters = run_fast(compile_network(NETWORK, chip=chip, device="ideal"), codes)
+        counts[name] = counters[0]
+    assert counts["slices"].reads == 4 * counts["whole"].reads
+    # Beats of whole words: the last layer's outputs do not fill them.
+    assert counts["whole"].beats <= counts["slices"].beats <= 1.4 * counts["whole"].beats
 
 
 @pytest.mark.parametrize(
