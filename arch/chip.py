@@ -128,8 +128,9 @@ class Chip(ChipFields):
             )
         for number, rows in enumerate(given):
             if not 1 <= rows <= self.input_rows:
+                part = f", slice {number % slices}," if slices > 1 else ""
                 raise ValueError(
-                    f"the row budget of plane {number // slices} must be 1 to the rows of an "
+                    f"the row budget of plane {number // slices}{part} must be 1 to the rows of an "
                     f"array ({self.input_rows}), not {rows}"
                 )
         if self.slice_reads:

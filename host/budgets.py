@@ -36,13 +36,14 @@ _FRONT = 4096
 
 @dataclass(frozen=True, eq=False)
 class ReadErrors:
-    """Errors of reads of one layer's arrays, by rows driven (index 0: none, no error).
+    """Errors of reads of one layer's arrays, by slices that are read by themselves (one, where a
+    read converts all columns) and rows driven (index 0: none, no error).
 
     Parameters
     ----------
-    rate : float64 [rows + 1]
+    rate : float64 [slices, rows + 1]
         Share of conversions whose code is not that of the sum.
-    bias, variance : float64 [rows + 1]
+    bias, variance : float64 [slices, rows + 1]
         Mean and variance of the error that a read leaves in an output, its columns weighed, in
         units of the weights.
     """
@@ -54,7 +55,7 @@ class ReadErrors:
 
 @dataclass(frozen=True)
 class PlaneBudget:
-    """What was chosen for a bit plane.
+    """What was chosen for a bit plane, and in it a slice where slices are read by themselves.
 
     ``reads`` a sample with the budget and ``reads_before`` with the chip's; ``error_rate`` of its
     conversions; ``error`` that it leaves, in steps of output codes (root mean square).
@@ -67,6 +68,7 @@ class PlaneBudget:
     reads_before: float
     error_rate: float
     error: float
+    slice: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,30 +144,34 @@ def measure_reads(
         crossbar = CCrossbar(image, compiled.seed, array)
         found = _measure(crossbar, spec.levels.astype(np.int64), chip, most, reads, array)
         parts.setdefault(layer_of[spec.core], []).append(found)
-    return {name: ReadErrors(*np.mean(rows, axis=0)) for name, rows in parts.items()}
+    return {name: ReadErrors(*np.mean(found, axis=0)) for name, found in parts.items()}
 
 
 def _measure(
     crossbar: CCrossbar, levels: NDArray[np.int64], chip: Chip, most: int, reads: int, array: int
 ) -> Floats:
-    """Rate, bias and variance of one array: float64 [3, most + 1]."""
+    """Rate, bias and variance of one array: float64 [3, slices, most + 1]."""
     random = np.random.default_rng([crossbar.seed, array, most])
     used = int(np.flatnonzero(levels.any(axis=1)).max(initial=0)) + 1
     span = chip.columns_per_output
     outputs = int(np.flatnonzero(levels.any(axis=0)).max(initial=0)) // span + 1
     weights = np.array(chip.column_weights, np.int64)
-    found = np.zeros((3, most + 1))
+    slices = chip.read_slices
+    found = np.zeros((3, slices, most + 1))
     for n in range(1, most + 1):
         if n > used:
-            found[:, n] = found[:, n - 1]
+            found[..., n] = found[..., n - 1]
             continue
         masks = np.zeros((reads, chip.rows), bool)
         for mask in masks:
             mask[random.permutation(used)[:n]] = True
         codes = crossbar.read_many(masks, outputs * span).astype(np.int64) * chip.adc_step
         errors = codes - masks.astype(np.int64) @ levels[:, : outputs * span]
-        left = errors.reshape(reads, outputs, span) @ weights
-        found[:, n] = (errors != 0).mean(), left.mean(), left.var()
+        # What a read of its own converts lies along the last axis.
+        parts = errors.reshape(reads, outputs, slices, span // slices)
+        left = (parts * weights.reshape(slices, -1)).sum(axis=3)
+        found[0, :, n] = (parts != 0).mean(axis=(0, 1, 3))
+        found[1, :, n], found[2, :, n] = left.mean(axis=(0, 1)), left.var(axis=(0, 1))
     return found
 
 
@@ -208,9 +214,11 @@ def _uses(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) -> 
 
 
 def _cost(
-    use: _Use, errors: ReadErrors, chip: Chip, plane: int, rows: int
+    use: _Use, errors: ReadErrors, chip: Chip, number: int, rows: int
 ) -> tuple[float, float, float]:
-    """Reads of a sample, mean square error in output codes, and share of conversions off."""
+    """Reads of a sample, mean square error in output codes, and share of conversions off, with the
+    budget of a number."""
+    plane, part_of = divmod(number, chip.read_slices)
     reads = square = rate = 0.0
     counted = 0.0
     for part, ones in zip(use.mapped.row_parts, use.ones, strict=True):
@@ -220,9 +228,9 @@ def _cost(
         else:
             made = -(-bits // rows)
         driven = np.minimum(np.rint(bits / np.maximum(made, 1)).astype(int), rows)
-        bias, variance = errors.bias[driven], errors.variance[driven]
+        bias, variance = errors.bias[part_of, driven], errors.variance[part_of, driven]
         square += float((made * variance + (made * bias) ** 2).mean())
-        rate += float((made * errors.rate[driven]).sum())
+        rate += float((made * errors.rate[part_of, driven]).sum())
         counted += float(made.sum())
         reads += float(made.mean()) * use.products * len(part)
     return reads, square * 4.0**plane * use.scale, rate / counted if counted else 0.0
@@ -271,46 +279,50 @@ def choose_budgets(
     most = max(most_rows(chip), chip.most_rows)
     measured = measure_reads(compiled, most=most, reads=reads)
     uses = _uses(compiled, codes)
-    costs = np.zeros((ACTIVATION_BITS, most + 1, 3))
-    for plane in range(ACTIVATION_BITS):
+    slices = chip.read_slices
+    costs = np.zeros((ACTIVATION_BITS * slices, most + 1, 3))
+    for number in range(len(costs)):
         for rows in range(1, most + 1):
-            each = [_cost(use, measured[n], chip, plane, rows) for n, use in uses.items()]
+            each = [_cost(use, measured[n], chip, number, rows) for n, use in uses.items()]
             total, square, _ = np.array(each).T
             weight = total / max(total.sum(), 1e-300)
             rate = float((np.array([e[2] for e in each]) * weight).sum())
-            costs[plane, rows] = total.sum(), square.mean(), rate
+            costs[number, rows] = total.sum(), square.mean(), rate
     if error_rate is not None:
-        chosen = _by_rate(costs, error_rate)
+        chosen = _by_rate(costs, error_rate, slices)
     else:
         chosen = _by_error(costs, target**2)
     before = np.array(chip.budgets)
-    number = np.arange(ACTIVATION_BITS)
+    every = np.arange(len(costs))
     return BudgetPlan(
         tuple(
             PlaneBudget(
-                plane,
+                n // slices,
                 int(rows),
-                int(before[plane]),
-                float(costs[plane, rows, 0]),
-                float(costs[plane, before[plane], 0]),
-                float(costs[plane, rows, 2]),
-                float(np.sqrt(costs[plane, rows, 1])),
+                int(before[n]),
+                float(costs[n, rows, 0]),
+                float(costs[n, before[n], 0]),
+                float(costs[n, rows, 2]),
+                float(np.sqrt(costs[n, rows, 1])),
+                n % slices,
             )
-            for plane, rows in enumerate(chosen)
+            for n, rows in enumerate(chosen)
         ),
-        float(np.sqrt(costs[number, chosen, 1].sum())),
-        float(np.sqrt(costs[number, before, 1].sum())),
+        float(np.sqrt(costs[every, chosen, 1].sum())),
+        float(np.sqrt(costs[every, before, 1].sum())),
     )
 
 
-def _by_rate(costs: Floats, rate: float) -> list[int]:
-    """For each plane the most rows whose conversions are off no more often."""
+def _by_rate(costs: Floats, rate: float, slices: int) -> list[int]:
+    """For each plane, and slice, the most rows whose conversions are off no more often."""
     chosen = []
-    for plane, rows in enumerate(costs[:, :, 2]):
+    for number, rows in enumerate(costs[:, :, 2]):
         fit = np.flatnonzero(rows[1:] <= rate) + 1
         if not fit.size:
+            plane, part = divmod(number, slices)
+            where = f"plane {plane}" + (f", slice {part}," if slices > 1 else "")
             raise InputError(
-                f"Of the conversions of plane {plane} {rows[1]:.2%} are off with one row a read; "
+                f"Of the conversions of {where} {rows[1]:.2%} are off with one row a read; "
                 f"take an error rate of {rows[1]:.2g} or more, or a device with less spread"
             )
         chosen.append(int(fit.max()))
@@ -320,26 +332,28 @@ def _by_rate(costs: Floats, rate: float) -> list[int]:
 def _by_error(costs: Floats, limit: float) -> list[int]:
     """The fewest reads whose squares of errors stay within a limit: a walk along the planes that
     keeps every choice no other one beats in both."""
-    front: list[tuple[float, float, tuple[int, ...]]] = [(0.0, 0.0, ())]
+    reads, square = np.zeros(1), np.zeros(1)
+    steps: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []  # where from, and with which rows
     for plane in costs:
-        grown = [
-            (reads + row[0], square + row[1], (*rows, n))
-            for reads, square, rows in front
-            for n, row in enumerate(plane)
-            if n and square + row[1] <= limit
-        ]
-        # Reads that tie go to more rows: fewer where other codes have more bits set.
-        grown.sort(key=lambda one: (one[0], one[1]))
-        front, best = [], np.inf
-        for one in grown:
-            if one[1] < best:
-                front.append(one)
-                best = one[1]
-        front = front[:: max(1, len(front) // _FRONT)]
-    if not front:
+        more_reads = (reads[:, None] + plane[1:, 0]).reshape(-1)
+        more = (square[:, None] + plane[1:, 1]).reshape(-1)
+        order = np.lexsort((more, more_reads))
+        # Of choices with as many reads or fewer, those that leave the least error.
+        least = np.minimum.accumulate(np.concatenate(([np.inf], more[order][:-1])))
+        kept = order[(more[order] < least) & (more[order] <= limit)]
+        if len(kept) > _FRONT:  # the first and the last stay: the fewest reads, the least error
+            kept = kept[np.linspace(0, len(kept) - 1, _FRONT).astype(np.intp)]
+        before, rows = np.divmod(kept, plane.shape[0] - 1)
+        steps.append((before, rows + 1))
+        reads, square = more_reads[kept], more[kept]
+    if not len(reads):
         least = np.sqrt(costs[:, 1:, 1].min(axis=1).sum())
         raise InputError(
             f"No row budgets leave an output error of {np.sqrt(limit):.3g} code steps, the least "
             f"is {least:.3g}; take a larger target, or a device with less spread"
         )
-    return list(front[0][2])
+    chosen, at = [], 0
+    for before, rows in reversed(steps):
+        chosen.append(int(rows[at]))
+        at = int(before[at])
+    return chosen[::-1]

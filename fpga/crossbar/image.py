@@ -183,8 +183,8 @@ def check_rotation(chip: Chip) -> None:
         )
     if chip.slice_reads:
         raise ConfigError(
-            f"Chip '{chip.name}' reads slices by themselves, which the arrays of boards and netlists"
-            " do not: leave slice_reads out, or run it at level verilator"
+            f"Chip '{chip.name}' reads slices by themselves, which the arrays of boards and"
+            " netlists do not: leave slice_reads out, or run it at level verilator"
         )
 
 

@@ -19,13 +19,24 @@ __all__ = ["budget_table", "run_budgets"]
 
 
 def budget_table(plan: BudgetPlan) -> Table:
-    """A row for each bit plane, the most significant first."""
+    """A row for each bit plane, and slice that is read by itself, the most significant first."""
     table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for name in ("plane", "rows a read", "before", "reads", "before", "codes off", "error"):
+    slices = ("slice",) if any(plane.slice for plane in plan.planes) else ()
+    for name in (
+        "plane",
+        *slices,
+        "rows a read",
+        "before",
+        "reads",
+        "before",
+        "codes off",
+        "error",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for plane in reversed(plan.planes):
         table.add_row(
             str(plane.plane),
+            *(str(plane.slice) for _ in slices),
             str(plane.rows),
             str(plane.rows_before),
             f"{plane.reads:,.0f}",
@@ -34,6 +45,14 @@ def budget_table(plan: BudgetPlan) -> Table:
             f"{plane.error:.3f}",
         )
     return table
+
+
+def _nested(plan: BudgetPlan) -> list[int] | list[list[int]]:
+    """As a chip's file has them: slices in their planes."""
+    slices = max(plane.slice for plane in plan.planes) + 1
+    if slices == 1:
+        return list(plan.budgets)
+    return [list(plan.budgets[n : n + slices]) for n in range(0, len(plan.budgets), slices)]
 
 
 def run_budgets(
@@ -70,6 +89,6 @@ def run_budgets(
     console.print(
         f"error of a layer's codes {plan.error:.3f} steps, before {plan.error_before:.3f}; "
         f"{plan.reads:,.0f} reads a sample, {more:.2f} times as many\n"
-        f"row_budgets = {list(plan.budgets)}",
+        f"row_budgets = {_nested(plan)}",
         markup=False,
     )

@@ -37,6 +37,36 @@ from ohmtwin.arch.errors import ConfigError
             "32 rows of 2-bit cells need an ADC of 7 bits, 6 were given; raise adc_bits to 7, "
             "lower row_budgets to 21,",
         ),
+        (
+            {"slice_reads": True, "row_budgets": (16,) * 8},
+            "row_budgets must be 32 numbers, one a bit plane, the least significant first, "
+            "4 slices each, not 8",
+        ),
+        (
+            {"slice_reads": True, "row_budgets": [[16] * 4] * 7 + [[16, 16, 129, 16]]},
+            "the row budget of plane 7, slice 2, must be 1 to the rows of an array (128), not 129",
+        ),
+        (
+            {"slice_reads": True, "row_budgets": [[16] * 4] * 7 + [[16, 16, 22, 16]]},
+            "22 rows of 2-bit cells need an ADC of 7 bits, 6 were given; raise adc_bits to 7, "
+            "lower row_budgets to 21,",
+        ),
+        (
+            {"slice_reads": True, "cols": 64, "lanes": 32},
+            "slice_reads converts 32 outputs of 4 columns a beat, which 64 columns are no multiple "
+            "of; set lanes = 16",
+        ),
+        (
+            {"slice_reads": True, "program_verify": True},
+            "slice_reads does not go with program_verify: verifying reads convert neighbouring "
+            "columns; leave out one of them",
+        ),
+        (
+            {"slice_reads": True, "code_a": 185},
+            "slice_reads does not go with code_a: a code needs all slices of the same rows",
+        ),
+        ({"slice_reads": True, "weight_encoding": "flipped"}, "with weight_encoding = 'flipped'"),
+        ({"slice_reads": True, "input_encoding": "unary"}, "with input_encoding = 'unary'"),
         ({"data_words": 100}, "data_words must be a power of two, not 100"),
         ({"cores": 33}, "less than or equal to 32"),
         ({"rows": 100}, "multiple of 8"),
@@ -52,6 +82,12 @@ def test_hash_covers_structure_only() -> None:
     assert chip.structure_hash == chip.with_(name="other").structure_hash
     assert chip.structure_hash == chip.with_(row_schedule=RowSchedule.BASELINE).structure_hash
     assert chip.structure_hash == chip.with_(rows_per_read=8).structure_hash
+    # So do slices that are read by themselves; as long as they are not, nothing is.
+    sliced = chip.with_(slice_reads=True)
+    assert (
+        sliced.structure_hash != chip.structure_hash == chip.with_(slice_reads=False).structure_hash
+    )
+    assert sliced.with_(lanes=4).beats == chip.beats // 2
     # That there are budgets makes registers, what they are does not.
     first, second = (chip.with_(row_budgets=(rows,) * 8) for rows in (16, 4))
     assert first.structure_hash == second.structure_hash != chip.structure_hash

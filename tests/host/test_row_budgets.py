@@ -28,10 +28,11 @@ def test_errors_grow_with_rows() -> None:
     found = measure_reads(compiled(), reads=32)
     assert set(found) == {layer.name for layer in NETWORK.layers}
     for errors in found.values():
-        assert len(errors.rate) == 22  # 21 rows of level 3 fit 6 bits
-        assert errors.rate[0] == errors.variance[0] == 0
-        assert errors.rate[1] < errors.rate[4] < errors.rate[16]
-        assert errors.variance[1] < errors.variance[4] < errors.variance[16]
+        assert errors.rate.shape == (1, 22)  # 21 rows of level 3 fit 6 bits
+        rate, variance = errors.rate[0], errors.variance[0]
+        assert rate[0] == variance[0] == 0
+        assert rate[1] < rate[4] < rate[16]
+        assert variance[1] < variance[4] < variance[16]
 
 
 def test_ideal_cells_need_no_budget() -> None:
@@ -57,6 +58,29 @@ def test_budgets_raise_reads_and_lower_errors() -> None:
         layer = f"{NETWORK.layers[0].name}.acc"
         off[name] = np.sqrt(((tensors[layer] - golden[layer]) ** 2.0).mean())
     assert off["after"] < 0.8 * off["before"]
+
+
+def test_slices_have_budgets_of_their_own() -> None:
+    """Slices that count more read fewer rows, and the same error takes less reading: a read of one
+    slice converts a quarter of the columns."""
+    whole = compiled(spread=0.05)
+    sliced = compiled(CHIP.with_(slice_reads=True, lanes=4), spread=0.05)
+    plans = [choose_budgets(net, CODES, output_error=0.6 * choose_error(whole), reads=32)
+             for net in (whole, sliced)]  # fmt: skip
+    slices = sliced.chip.read_slices
+    assert [(b.plane, b.slice) for b in plans[1].planes] == [divmod(n, slices) for n in range(32)]
+    tables = np.array(plans[1].budgets).reshape(8, slices)
+    assert tables[7, 3] < tables[7, 0], "slices that count more read fewer rows"
+    assert tables[7, 3] < tables[0, 3], "and so do planes"
+    assert plans[1].reads < slices * plans[0].reads
+    after = compiled(sliced.chip.with_(row_budgets=plans[1].budgets), spread=0.05)
+    tensors, counters = run_fast(after, CODES)
+    assert counters[0].reads == pytest.approx(plans[1].reads * 12, rel=0.05)
+    golden = run_network(NETWORK, CODES)
+    layer = f"{NETWORK.layers[0].name}.acc"
+    before, _ = run_fast(whole, CODES)
+    off = [np.sqrt(((found[layer] - golden[layer]) ** 2.0).mean()) for found in (before, tensors)]
+    assert off[1] < 0.8 * off[0]
 
 
 def choose_error(net: CompiledNetwork) -> float:
