@@ -68,6 +68,16 @@ def test_reads_that_differ_are_told_apart() -> None:
     assert "array 1 makes 0 reads for the sample, not 1" in str(count)
 
 
+def test_a_read_of_one_slice_has_every_so_many_th_column() -> None:
+    """The fast level records all columns, the macro shows those that it converts."""
+    wanted = {0: [read(0, "11", [1, 2, 3, 4, 5, 6, 7, 8])]}
+    for codes, kind in (([3, 7], "none"), ([3, 7, 0], "none"), ([3, 6], "code")):
+        part = replace(read(0, "11", codes, cycle=9), part=(2, 4))
+        cause = first_difference(wanted, {0: [part]})
+        assert cause.kind == kind
+    assert (cause.column, cause.expected, cause.got) == (6, 7, 6)
+
+
 def test_the_earliest_of_several_arrays_is_named() -> None:
     wanted = {0: [read(0, "1", [1])], 1: [read(0, "1", [1])]}
     got = {0: [read(0, "1", [2], cycle=90)], 1: [read(0, "1", [3], cycle=40)]}
