@@ -81,7 +81,6 @@ _CONFIG_FIELDS = (
     "zero",
 )
 
-
 _MAX_CODE = 257
 
 
