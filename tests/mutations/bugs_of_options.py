@@ -107,7 +107,7 @@ INPUTS = named(
     Mutation(
         "the digits are those of the pass that is planned",
         "ohmtwin.rtl.core",
-        "registers.digits_of.eq(plan.plane)",
+        "registers.digits_of.eq(plan.plane[self._chip.slice_bits :])",
         "registers.digits_of.eq(registers.next)",
     ),
     Mutation(
