@@ -39,17 +39,10 @@ __all__ = [
 
 _CSRC = Path(__file__).parent / "csrc"
 
-SOURCES = (
-    _CSRC / "ohm_crossbar.c",
-    _CSRC / "ohm_core.c",
-    _CSRC / "ohm_tile.c",
-    _CSRC / "ohm_crossbar.h",
-    _CSRC / "ohm_tile.h",
-    _CSRC / "ohm_noise.h",
-    _CSRC / "ohm_pulses.h",
-    _CSRC / "ohm_rows.h",
-    _CSRC / "gaussian_table.h",
-)
+_PARTS = ("crossbar.c", "core.c", "tile.c", "learn.c", "learn_core.c", "crossbar.h", "tile.h")
+_HEADERS = ("noise.h", "pulses.h", "rows.h", "step.h", "learn.h")
+
+SOURCES = (*(_CSRC / f"ohm_{part}" for part in _PARTS + _HEADERS), _CSRC / "gaussian_table.h")
 
 FLAGS = (
     "-std=c11",

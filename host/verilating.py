@@ -38,6 +38,7 @@ C_SOURCES = (
     _CSRC / "ohm_noise.h",
     _CSRC / "ohm_pulses.h",
     _CSRC / "ohm_rows.h",
+    _CSRC / "ohm_step.h",
     _CSRC / "gaussian_table.h",
 )
 RECIPE = (

@@ -7,6 +7,7 @@
 #define OHM_PULSES_H
 
 #include "ohm_rows.h"
+#include "ohm_step.h"
 
 struct ohm_cells {
     ohm_pulse_model model;
@@ -89,14 +90,6 @@ int ohm_array_get_cells(const ohm_array *a, int32_t *state, uint32_t *numbers) {
     return OHM_OK;
 }
 
-/* What a pulse moves a cell in this state, without spread. */
-static int64_t ohm_step(const ohm_pulse_model *m, const int32_t *table, int32_t state) {
-    const int32_t inside = state < m->low ? m->low : state > m->high ? m->high : state;
-    const int32_t at = inside - m->low, i = at >> m->shift;
-    const int64_t part = at - (i << m->shift);
-    return table[i] + ((((int64_t)table[i + 1] - table[i]) * part) >> m->shift);
-}
-
 static void ohm_pulse_cell(ohm_array *a, uint32_t cell, int sign, int pulses) {
     struct ohm_cells *cells = a->cells;
     const ohm_pulse_model *m = &cells->model;
@@ -110,7 +103,7 @@ static void ohm_pulse_cell(ohm_array *a, uint32_t cell, int sign, int pulses) {
     uint32_t words[2] = {0, 0};
     for (int p = 0; p < pulses; p++) {
         const uint32_t number = first + (uint32_t)p;
-        const int64_t step = ohm_step(m, sign > 0 ? m->up : m->down, state);
+        const int64_t step = ohm_pulse_step(m, sign > 0 ? m->up : m->down, state);
         int64_t moved = step;
         if (m->spread) {
             if (!p || !(number & 1))

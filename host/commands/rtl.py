@@ -24,6 +24,7 @@ _C = (
     "ohm_noise.h",
     "ohm_pulses.h",
     "ohm_rows.h",
+    "ohm_step.h",
     "gaussian_table.h",
 )
 
