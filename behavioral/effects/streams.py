@@ -34,6 +34,7 @@ class Stream(IntEnum):
     DRIVER = 13
     ADC = 14
     PULSES = 15
+    LEARNING = 16
 
 
 @dataclass(frozen=True)
