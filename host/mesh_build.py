@@ -25,6 +25,7 @@ from .verilating import (
     VERILATE,
     build_runtime,
     compile_job,
+    join_sources,
     link_library,
     locked,
     one_trigger,
@@ -214,7 +215,7 @@ def _build_objects(model: Model, tools: Tools, common: Sequence[str], report: Pr
         verilate(tools, folder, model.prefix, model.top, sources, log, flags)
         jobs = [
             compile_job(tools, source, (), model.optimize)
-            for source in sorted(folder.glob("*.cpp"))
+            for source in join_sources(folder, list(folder.glob("*.cpp")))
         ]
         run_counted(f"compiling {model.top}", jobs, tools, folder, log, report)
         if one_trigger(folder, model.prefix, inputs=True):

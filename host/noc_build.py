@@ -15,6 +15,7 @@ from .verilating import (
     SV,
     build_runtime,
     compile_job,
+    join_sources,
     link_library,
     locked,
     run_counted,
@@ -100,7 +101,7 @@ def build_network(kind: RouterKind, shape: MeshShape, progress: Progress | None 
         verilate(tools, work, "Vnoc_node", "noc_node", ["node.sv"], log)
         jobs = [
             compile_job(tools, source, defines)
-            for source in [*sorted(work.glob("*.cpp")), _SOURCES[0]]
+            for source in [*join_sources(work, list(work.glob("*.cpp"))), _SOURCES[0]]
         ]
         run_counted("compiling", jobs, tools, work, log, report)
         objects = sorted([*work.glob("*.o"), *runtime.glob("*.o")])

@@ -21,6 +21,7 @@ __all__ = [
     "VERILATE",
     "build_runtime",
     "compile_job",
+    "join_sources",
     "link_library",
     "locked",
     "one_trigger",
@@ -98,6 +99,9 @@ _CROSSBAR = "-O3"
 _SLOW = "-O0"
 """Constructors and the first settling of the model run once."""
 
+_JOINED_BYTES = 2_000_000
+"""Of generated code in one call of the compiler: small models take two, which run side by side."""
+
 _FAILURES = SV / "verilator_failures.cpp"
 _RUNTIME = ("verilated.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
 _RUNTIME_TRACE = ("verilated_vcd_c.cpp",)
@@ -148,6 +152,32 @@ def compile_job(tools: Tools, source: Path, defines: Sequence[str], fast: str = 
         f"{source.stem}.o",
     )
     return Job(source.name, command, cost=source.stat().st_size)
+
+
+def join_sources(work: Path, sources: Sequence[Path]) -> list[Path]:
+    """Join generated C++ sources in ``work`` to fewer, larger files.
+
+    Each source parses Verilator's headers, which takes longer than most of them by themselves.
+    What runs once stays apart from what runs every cycle, as :func:`compile_job` tells them.
+    """
+    joined: list[Path] = []
+    for ending in ("", "__Slow"):
+        bins: list[list[Path]] = []
+        room = 0
+        for source in sorted(sources):
+            if ("__Slow" in source.name) != bool(ending):
+                continue
+            size = source.stat().st_size
+            if size > room:
+                bins.append([])
+                room = _JOINED_BYTES
+            bins[-1].append(source)
+            room -= size
+        for number, part in enumerate(bins):
+            path = work / f"joined{number}{ending}.cpp"
+            path.write_bytes(b"\n".join(source.read_bytes() for source in part))
+            joined.append(path)
+    return joined
 
 
 def verilate(

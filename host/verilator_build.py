@@ -26,6 +26,7 @@ from .verilating import (
     VERILATE,
     build_runtime,
     compile_job,
+    join_sources,
     link_library,
     locked,
     one_trigger,
@@ -222,7 +223,7 @@ def build_verilog(
         defines += ("-DOHM_FAULTS",) if faults else ()
         jobs = [
             compile_job(tools, source, defines, GATES if gates else FAST)
-            for source in [*sorted(work.glob("*.cpp")), harness[0], *glue[:1]]
+            for source in [*join_sources(work, list(work.glob("*.cpp"))), harness[0], *glue[:1]]
         ]
         run_counted("compiling", jobs, tools, work, log, progress)
         objects = sorted([*work.glob("*.o"), *runtime.glob("*.o")])
