@@ -17,7 +17,7 @@ from .combine import SliceAccumulator
 from .counters import COUNTER_BITS, CoreCounters
 from .events import EventCounters
 from .macro import BEAT_BITS, command_layout
-from .planes import PlaneRegisters, load_bits
+from .planes import PlaneRegisters, load_signature
 from .rotation import product_members
 from .scheduler import RowScheduler
 
@@ -58,7 +58,7 @@ class Core(wiring.Component):
         A product runs.
     stop : In(1)
         Abort to idle: sums and sum of activations are forgotten, beats still to come are dropped.
-    load_valid, load_word, load_planes : In(1), In(5), In(load_bits(chip))
+    even, odd : In(load_signature(chip))
         As in :class:`~.planes.PlaneRegisters`.
     sum_valid, sum_first, load_sum : In(1), In(1), In(11)
         As there.
@@ -103,9 +103,8 @@ class Core(wiring.Component):
                 "planes": In(chip.passes.bit_length()),
                 "busy": Out(1),
                 "stop": In(1),
-                "load_valid": In(1),
-                "load_word": In(5),
-                "load_planes": In(load_bits(chip)),
+                "even": In(load_signature(chip)),
+                "odd": In(load_signature(chip)),
                 "sum_valid": In(1),
                 "sum_first": In(1),
                 "load_sum": In(11),
@@ -192,10 +191,9 @@ class Core(wiring.Component):
         with m.If(self.stop):
             m.d.sync += [self.busy.eq(0), discard.eq(1)]
 
+        wiring.connect(m, wiring.flipped(self.even), registers.even)
+        wiring.connect(m, wiring.flipped(self.odd), registers.odd)
         m.d.comb += [
-            registers.load_valid.eq(self.load_valid),
-            registers.load_word.eq(self.load_word),
-            registers.load_planes.eq(self.load_planes),
             registers.sum_valid.eq(self.sum_valid),
             registers.sum_first.eq(self.sum_first),
             registers.load_sum.eq(self.load_sum),

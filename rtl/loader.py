@@ -10,7 +10,7 @@ from ..arch.formats import ACTIVATION_BITS
 from .checks import check_chip
 from .elements import OP_BITS, elements_layout
 from .idle import idle_skips
-from .planes import load_bits
+from .planes import load_signature
 
 __all__ = ["Loader", "sum_bytes", "transpose"]
 
@@ -67,12 +67,13 @@ class Loader(wiring.Component):
     A step in cycle t means that a word was asked for in t: it stands at ``data_word`` or
     ``host_word`` in t + 1. There its bytes are turned to the slots they belong to (byte i of a word
     of eight rows) and merged with the bytes of that word which have come before. The cores get the
-    merged word in the same cycle, full or not, for the rest of it reads as zero until more comes:
-    no word waits in a register. What goes beyond the word is kept; if no further step follows at
-    once, it goes to the cores in t + 2. A product that starts in t + 3 finds all of it.
+    merged word in t + 2, full or not, for the rest of it reads as zero until more comes: no word
+    waits in a register. With it they get what goes beyond the word, as the one that follows: one of
+    the two is even, the other odd, and each of them has a way of its own. A product that starts in
+    t + 3 finds all of it.
 
-    The sum of activations, and the vector ALU, take the turned bytes a cycle later, in t + 2,
-    under a mask of those that are new: each byte once, however often its word is written.
+    The sum of activations, and the vector ALU, take the turned bytes in t + 2, too, under a mask of
+    those that are new: each byte once, however often its word is written.
 
     Parameters
     ----------
@@ -100,8 +101,8 @@ class Loader(wiring.Component):
         A cycle after ``step``.
     zero : In(8)
         Only with an input encoding that has it: what is taken off activations, register ZERO.
-    load_valid, load_word, load_planes : Out(cores), Out(5), Out(load_bits(chip))
-        As the cores take them; one bit a core.
+    even, odd : Out(load_signature(chip, cores))
+        As the cores take them; ``valid`` has one bit a core.
     sum_valid, sum_first, load_sum : Out(cores), Out(1), Out(11)
         The same for the sum of activations.
     elements : Out(elements_layout())
@@ -127,9 +128,8 @@ class Loader(wiring.Component):
                 **({"zero": In(ACTIVATION_BITS)} if chip.input_code.has_zero else {}),
                 "data_word": In(64),
                 "host_word": In(64),
-                "load_valid": Out(self._cores),
-                "load_word": Out(5),
-                "load_planes": Out(load_bits(chip)),
+                "even": Out(load_signature(chip, self._cores)),
+                "odd": Out(load_signature(chip, self._cores)),
                 "sum_valid": Out(self._cores),
                 "sum_first": Out(1),
                 "load_sum": Out(11),
@@ -140,12 +140,7 @@ class Loader(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from ``step`` to ``load_valid``."""
-        return 1
-
-    @property
-    def tail(self) -> int:
-        """Cycles from the last ``step`` to the ``load_valid`` of what went beyond its word."""
+        """Cycles from ``step`` to ``valid`` of ``even`` or ``odd``, and to ``sum_valid``."""
         return 2
 
     def elaborate(self, platform: object) -> Module:
@@ -154,79 +149,79 @@ class Loader(wiring.Component):
         begin = Signal()
         at_row_0 = Signal()
         from_host = Signal()
-        offset = Signal(3)
+        turn = Signal(3)  # places that its bytes move up
         count = Signal(4)
         vector = Signal()
         op = Signal(OP_BITS)
         cores = Signal(self._cores)
+        now = Signal(8)  # where the byte that comes next belongs
+        following = Signal(8)
+        first = Signal(8)  # where the first byte of the word that is asked for belongs
+        m.d.comb += first.eq(Mux(self.begin, self.row, following))
         m.d.sync += asked.eq(self.step & ~self.stop)
         with m.If(self.step):
             m.d.sync += [
                 begin.eq(self.begin),
                 at_row_0.eq(self.row == 0),
                 from_host.eq(self.from_host),
-                offset.eq(self.offset),
+                turn.eq(first[:3] - self.offset),
                 count.eq(self.count),
                 vector.eq(self.vector),
                 op.eq(self.op),
                 cores.eq(Mux(self.vector, 0, self.cores)),
             ]
 
-        now = Signal(8)  # where the byte that comes next belongs
-        following = Signal(8)
-        kept = Signal(64)  # the unfinished word
-        beyond = Signal()  # it has begun in the word before, and no core has it yet
-        summed = Signal(self._cores)
-        m.d.sync += [
-            beyond.eq(0),
-            summed.eq(0),
-            self.elements_valid.eq(asked & vector & ~self.stop),
-        ]
-
         # Two 32-bit words, or the one of an unfinished word of memory: turned as far as bytes are,
         # they lie where the vector ALU looks for them.
         wide = Signal()
         pair = Signal(_SLOTS)
         m.d.comb += wide.eq(vector & op[2] & op[:2].any())
+        with m.If(asked | self.step):
+            m.d.comb += following.eq(Mux(asked, now + Mux(wide, count[2:], count), now))
+            m.d.sync += now.eq(Mux(self.step, first, following))
 
-        # Nothing here is computed while no word passes. What went beyond a word goes the same way
-        # as the next word would, as a step of no bytes.
+        # Nothing here is computed while no word passes.
         word = Signal(64)
-        turn = Signal(3)
         slots = Signal(2 * _SLOTS)
         here = Signal(64)  # the bits of slots in this word
         there = Signal(64)  # and in the next one
+        even = Signal(64)  # the words that were written last: bytes, row by row
+        odd = Signal(64)
         merged = Signal(64)
-        passes = Signal()
-        m.d.comb += passes.eq(asked | beyond)
-        with m.If(passes | self.step):
-            adds = Mux(wide, count[2:], count)
-            m.d.comb += following.eq(Mux(asked, now + adds, now))
-            m.d.sync += now.eq(Mux(self.step & self.begin, self.row, following))
-        with m.If(passes):
-            m.d.comb += self.load_valid.eq(Mux(self.stop, 0, cores))
-        with idle_skips(m, passes, platform):
+        beyond = Signal(64)
+        with idle_skips(m, asked, platform):
             m.d.comb += [
                 word.eq(Mux(from_host, self.host_word, self.data_word)),
-                turn.eq(now[:3] - offset),
-                slots.eq(Mux(asked, ((Const(1) << count) - 1)[:_SLOTS] << now[:3], 0)),
+                slots.eq(((Const(1) << count) - 1)[:_SLOTS] << now[:3]),
                 here.eq(_spread(slots[:_SLOTS])),
                 there.eq(_spread(slots[_SLOTS:])),
                 pair.eq(Cat(1, count[3]) << now[:3]),
             ]
             turned = _turn(m, word, turn)
-            m.d.comb += [
-                # What is kept is zero from the slot of `now` on.
-                merged.eq(Mux(now[:3] == 0, 0, kept) | (turned & here)),
-                self.load_word.eq(now[3:]),
-                self.load_planes.eq(self._planes(m, merged)),
-            ]
+            # An unfinished word is zero from the slot of `now` on.
+            unfinished = Mux(now[:3] == 0, 0, Mux(now[3], odd, even))
+            m.d.comb += [merged.eq(unfinished | (turned & here)), beyond.eq(turned & there)]
+
+        summed = Signal(self._cores)
+        writes_even = Signal(self._cores)
+        writes_odd = Signal(self._cores)
+        m.d.sync += [
+            summed.eq(0),
+            writes_even.eq(0),
+            writes_odd.eq(0),
+            self.elements_valid.eq(asked & vector & ~self.stop),
+        ]
         with m.If(asked):
             over = slots[_SLOTS:].any()
+            takers = Mux(self.stop, 0, cores)
             m.d.sync += [
-                kept.eq(Mux(over, turned & there, merged)),
-                beyond.eq(over & ~self.stop),
-                summed.eq(Mux(self.stop, 0, cores)),
+                even.eq(Mux(now[3], beyond, merged)),
+                odd.eq(Mux(now[3], merged, beyond)),
+                writes_even.eq(Mux(over | ~now[3], takers, 0)),
+                writes_odd.eq(Mux(over | now[3], takers, 0)),
+                self.even.word.eq(now[4:] + now[3]),
+                self.odd.word.eq(now[4:]),
+                summed.eq(takers),
                 self.sum_first.eq(begin & at_row_0),
                 self.elements.op.eq(op),
                 self.elements.bytes.eq(turned & (here | there | wide.replicate(64))),
@@ -235,6 +230,13 @@ class Loader(wiring.Component):
                 self.elements.next.eq(Mux(wide, 0, slots[_SLOTS:])),
             ]
 
+        for port, writes, bytes_ in (
+            (self.even, writes_even, even),
+            (self.odd, writes_odd, odd),
+        ):
+            m.d.comb += port.valid.eq(Mux(self.stop, 0, writes))
+            with idle_skips(m, writes.any(), platform):
+                m.d.comb += port.planes.eq(self._planes(m, bytes_))
         m.d.comb += self.sum_valid.eq(Mux(self.stop, 0, summed))
         with m.If(self.sum_valid.any()):
             m.d.comb += self.load_sum.eq(sum_bytes(m, self._counts(self.elements.bytes)))

@@ -14,15 +14,29 @@ from .checks import check_chip
 from .idle import idle_skips
 from .rotation import sum_bits
 
-__all__ = ["PlaneRegisters", "load_bits"]
+__all__ = ["PlaneRegisters", "load_signature"]
 
 _WORD_ROWS = 8
 """Rows whose activations one word of data memory holds."""
 
+_WORD_NUMBER_BITS = 4
+"""Of the even words, or the odd ones, among 256 rows."""
 
-def load_bits(chip: Chip) -> int:
+
+def _word_bits(chip: Chip) -> int:
     """Bits of a word of eight rows as the row registers hold it."""
     return _WORD_ROWS * (ACTIVATION_BITS + chip.input_code.has_zero)
+
+
+def load_signature(chip: Chip, cores: int = 1) -> wiring.Signature:
+    """A way for every other word of eight rows: ``word`` counts them from 0.
+
+    Bit ``8 * p + r`` of ``planes`` is bit p of the activation of the word's row r; with sign and
+    magnitude of its magnitude, and p = 8 tells that it is below zero. ``valid`` has a bit a core.
+    """
+    return wiring.Signature(
+        {"valid": Out(cores), "word": Out(_WORD_NUMBER_BITS), "planes": Out(_word_bits(chip))}
+    )
 
 
 def _digit_members(chip: Chip) -> dict[str, Any]:
@@ -52,20 +66,16 @@ class PlaneRegisters(wiring.Component):
 
     Members
     -------
-    load_valid : In(1)
-        Write a word in this cycle.
-    load_word : In(5)
-        Which: rows ``8 * load_word`` and up. A word past the last row is dropped.
-    load_planes : In(plane_bits)
-        Bit ``8 * p + r`` is bit p of the activation of row ``8 * load_word + r``; with sign and
-        magnitude of its magnitude, and p = 8 tells that it is below zero.
+    even, odd : In(load_signature(chip))
+        Write a word of the rows from ``16 * word`` on, and one of those from ``16 * word + 8`` on.
+        A word past the last row is dropped.
     sum_valid, sum_first, load_sum : In(1), In(1), In(11)
         Add ``load_sum`` to the sum, or start a new sum with it. Apart from the word, for a word
         that is loaded in two parts is written twice.
     clear : In(1)
         Set the sum to 0, and show plane 0 from the next cycle on.
     take : In(1)
-        Show plane ``next`` from the next cycle on; not with ``load_valid``.
+        Show plane ``next`` from the next cycle on; not with a word that is loaded.
     next : In(number_bits)
         Pass to follow. The last of a product must be 0: loads expect plane 0 to show.
     plane : Out(input_rows)
@@ -83,12 +93,10 @@ class PlaneRegisters(wiring.Component):
 
     def __init__(self, *, chip: Chip) -> None:
         self._chip = check_chip(chip)
-        self._word_bits = load_bits(chip)
         super().__init__(
             {
-                "load_valid": In(1),
-                "load_word": In(5),
-                "load_planes": In(self._word_bits),
+                "even": In(load_signature(chip)),
+                "odd": In(load_signature(chip)),
                 "sum_valid": In(1),
                 "sum_first": In(1),
                 "load_sum": In(11),
@@ -110,7 +118,7 @@ class PlaneRegisters(wiring.Component):
         chip = self._chip
         # One register a word, in the order of the load: a simulator writes and reads it whole.
         words = [
-            Signal(self._word_bits, name=f"word{i}", reset_less=True)
+            Signal(_word_bits(chip), name=f"word{i}", reset_less=True)
             for i in range(chip.input_rows // _WORD_ROWS)
         ]
 
@@ -132,18 +140,16 @@ class PlaneRegisters(wiring.Component):
         with m.If(self.clear):
             m.d.comb += shown.eq(Cat(self._first(word) for word in words))
             m.d.sync += self.sum.eq(0)
-        with m.If(changes | self.load_valid):
+        any_loads = self.even.valid | self.odd.valid
+        with m.If(changes | any_loads):
             for i, word in enumerate(words):
-                loads = self.load_valid & (self.load_word == i)
+                port = self.odd if i % 2 else self.even
+                loads = port.valid & (port.word == i // 2)
                 with m.If(loads):
-                    m.d.sync += word.eq(self.load_planes)
-                with m.If(loads | ~self.load_valid):
+                    m.d.sync += word.eq(port.planes)
+                with m.If(loads | ~any_loads):
                     m.d.sync += self.plane.word_select(i, _WORD_ROWS).eq(
-                        Mux(
-                            loads,
-                            self._first(self.load_planes),
-                            shown.word_select(i, _WORD_ROWS),
-                        )
+                        Mux(loads, self._first(port.planes), shown.word_select(i, _WORD_ROWS))
                     )
         if chip.input_code.digit_bits > 1:
             with m.Switch(self.digits_of):

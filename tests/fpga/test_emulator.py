@@ -173,11 +173,14 @@ async def product(
     for word in range(len(x) // 8):
         part = x[8 * word : 8 * word + 8]
         planes = sum(int(part[r] >> p & 1) << 8 * p + r for p in range(8) for r in range(8))
-        ctx.set(core.load_valid, 1)
-        ctx.set(core.load_word, word)
-        ctx.set(core.load_planes, planes)
+        ctx.set(core.even.valid, word % 2 == 0)
+        ctx.set(core.odd.valid, word % 2)
+        port = core.odd if word % 2 else core.even
+        ctx.set(port.word, word // 2)
+        ctx.set(port.planes, planes)
         await ctx.tick()
-    ctx.set(core.load_valid, 0)
+    ctx.set(core.even.valid, 0)
+    ctx.set(core.odd.valid, 0)
     ctx.set(core.used, (1 << mvm.rows_used) - 1)
     ctx.set(core.beats, mvm.beats)
     ctx.set(core.zero_skip, mvm.zero_skip)

@@ -93,20 +93,32 @@ LOADER = named(
     Mutation(
         "the bytes are turned one place too far",
         "ohmtwin.rtl.loader",
-        "now[:3] - offset",
-        "now[:3] - offset + 1",
+        "first[:3] - self.offset",
+        "first[:3] - self.offset + 1",
     ),
     Mutation(
         "what goes beyond the last word is lost",
         "ohmtwin.rtl.loader",
-        "passes.eq(asked | beyond)",
-        "passes.eq(asked)",
+        "Mux(over | ~now[3], takers, 0)",
+        "Mux(~now[3], takers, 0)",
+    ),
+    Mutation(
+        "what goes beyond an even word is written before it",
+        "ohmtwin.rtl.loader",
+        "now[4:] + now[3]",
+        "now[4:]",
+    ),
+    Mutation(
+        "what goes beyond is not what a word goes on from",
+        "ohmtwin.rtl.loader",
+        "Mux(now[3], odd, even)",
+        "Mux(now[3], even, odd)",
     ),
     Mutation(
         "the sum counts the bytes that are already there",
         "ohmtwin.rtl.loader",
         "sum_bytes(m, self._counts(self.elements.bytes))",
-        "sum_bytes(m, self.load_planes | self.elements.bytes)",
+        "sum_bytes(m, even | self.elements.bytes)",
     ),
     Mutation(
         "the sum of a load goes on from the one before",
@@ -123,14 +135,14 @@ LOADER = named(
     Mutation(
         "a load that goes on forgets the unfinished word",
         "ohmtwin.rtl.loader",
-        "Mux(now[:3] == 0, 0, kept)",
-        "Mux((now[:3] == 0) | begin, 0, kept)",
+        "Mux(now[:3] == 0, 0, Mux(now[3], odd, even))",
+        "Mux((now[:3] == 0) | begin, 0, Mux(now[3], odd, even))",
     ),
     Mutation(
         "a new word keeps the bytes of the one before",
         "ohmtwin.rtl.loader",
-        "Mux(now[:3] == 0, 0, kept)",
-        "kept",
+        "Mux(now[:3] == 0, 0, Mux(now[3], odd, even))",
+        "Mux(now[3], odd, even)",
     ),
     Mutation(
         "a VEC is loaded into the rows as well",
@@ -141,8 +153,8 @@ LOADER = named(
     Mutation(
         "32-bit words count as bytes",
         "ohmtwin.rtl.loader",
-        "Mux(wide, count[2:], count)",
-        "count",
+        "now + Mux(wide, count[2:], count)",
+        "now + count",
     ),
     Mutation(
         "half a word of memory acts on two accumulators",

@@ -113,14 +113,17 @@ async def load(ctx: SimulatorContext, core: Core, x: NDArray[np.uint8], zero: in
     code = core.chip.input_code
     for word in range(len(x) // 8):
         part = x[8 * word : 8 * word + 8]
-        ctx.set(core.load_valid, 1)
-        ctx.set(core.load_word, word)
-        ctx.set(core.load_planes, transposed(part, code, zero))
+        ctx.set(core.even.valid, word % 2 == 0)
+        ctx.set(core.odd.valid, word % 2)
+        port = core.odd if word % 2 else core.even
+        ctx.set(port.word, word // 2)
+        ctx.set(port.planes, transposed(part, code, zero))
         ctx.set(core.sum_valid, 1)
         ctx.set(core.sum_first, word == 0)
         ctx.set(core.load_sum, int(counts_of(part, code).sum()))
         await ctx.tick()
-    ctx.set(core.load_valid, 0)
+    ctx.set(core.even.valid, 0)
+    ctx.set(core.odd.valid, 0)
     ctx.set(core.sum_valid, 0)
 
 

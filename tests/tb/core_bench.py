@@ -67,9 +67,9 @@ class TB:
         self.beats_left = 0
         for name in ("start", "stop", "clear", "drain_select", "drain_sum"):
             getattr(dut, name).value = 0
-        for name in ("load_valid", "sum_valid", "sum_first"):
+        for name in ("even__valid", "odd__valid", "sum_valid", "sum_first"):
             getattr(dut, name).value = 0
-        for name in ("load_word", "load_planes", "load_sum", "drain_addr", "counter_select"):
+        for name in ("load_sum", "drain_addr", "counter_select"):
             getattr(dut, name).value = 0
         self.coded = () if CHIP.an_code is None else CHIP.an_code.words
         if self.coded:
@@ -156,14 +156,17 @@ class TB:
             part = x[word : word + 8]
             bits = list(enumerate(stored[word : word + 8]))
             planes = sum((v >> p & 1) << (8 * p + r) for r, v in bits for p in range(9))
-            dut.load_valid.value = 1
-            dut.load_word.value = word // 8
-            dut.load_planes.value = planes
+            which, other = ("odd", "even") if word & 8 else ("even", "odd")
+            getattr(dut, f"{which}__valid").value = 1
+            getattr(dut, f"{other}__valid").value = 0
+            getattr(dut, f"{which}__word").value = word // 16
+            getattr(dut, f"{which}__planes").value = planes
             dut.sum_valid.value = 1
             dut.sum_first.value = word == 0
             dut.load_sum.value = sum(code.counts[v] for v in part)
             await RisingEdge(dut.clk)
-        dut.load_valid.value = 0
+        dut.even__valid.value = 0
+        dut.odd__valid.value = 0
         dut.sum_valid.value = 0
 
     async def pulse(self, name: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 from cases import CHIPS
 
 from ohmtwin.arch.chip import Chip
@@ -46,6 +46,8 @@ class CoreTop(wiring.Component):
                 watched = getattr(core, name)
                 for wire in ("valid", "ready", "payload"):
                     m.d.comb += getattr(self, f"watch_{name}_{wire}").eq(getattr(watched, wire))
+            elif member.is_signature:
+                connect(m, flipped(getattr(self, name)), getattr(core, name))
             elif member.flow == In:
                 m.d.comb += getattr(core, name).eq(getattr(self, name))
             else:
