@@ -189,7 +189,8 @@ def test_words_of_32_bits() -> None:
                 if 0 < step <= len(words):
                     ctx.set(loader.data_word, int(words[step - 1]))
                 await ctx.tick()
-                assert not ctx.get(loader.even.valid) and not ctx.get(loader.odd.valid)
+                assert not ctx.get(loader.even.valid)
+                assert not ctx.get(loader.odd.valid)
                 if not ctx.get(loader.elements_valid):
                     continue
                 shown = ctx.get(loader.elements)
