@@ -21,7 +21,6 @@ from ..arch.chip import Chip
 from ..arch.errors import ConfigError, InputError, ToolError
 from .boards.common import Board
 from .boards.top import BoardTop
-from .crossbar.image import check_rotation
 from .resources import KINDS, check_fit, count_cells, group
 from .tools import run_tool
 from .top import BoardFabric
@@ -173,7 +172,6 @@ def build_bitstream(
     if not 1 <= seeds <= _MAX_SEEDS:
         raise InputError(f"The number of seeds must be 1 to {_MAX_SEEDS}, not {seeds}")
     config = board.config_for(chip)
-    check_rotation(chip)
     check_fit(board, chip, config, host_arrays)
     if clock_hz is not None and board.family != "ecp5" and clock_hz != board.clock_hz:
         raise ConfigError(

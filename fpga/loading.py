@@ -8,7 +8,7 @@ from ..arch.chip import Chip
 from ..arch.errors import ConfigError
 from ..arch.link import Feature
 from ..arch.messages import Kind, message
-from .crossbar.image import ADDRESS_BITS, EmulatorConfig, Noise, Region, check_rotation
+from .crossbar.image import ADDRESS_BITS, EmulatorConfig, Noise, Region, check_arrays
 
 __all__ = [
     "NEXT_ROW",
@@ -33,14 +33,14 @@ def row_words(chip: Chip) -> int:
 
 
 def check_beat(chip: Chip) -> None:
-    """A beat must fit a word where beats travel over the link, and a core have one array.
+    """A beat must fit a word where beats travel over the link, and arrays be those of boards.
 
     Raises
     ------
     ConfigError
         If it does not.
     """
-    check_rotation(chip)
+    check_arrays(chip)
     if chip.lanes * chip.adc_bits > 64:
         raise ConfigError(
             f"Beats of {chip.lanes} codes of {chip.adc_bits} bits do not fit a word of 64 bits, as "

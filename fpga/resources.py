@@ -11,8 +11,7 @@ from pathlib import Path
 from ..arch.chip import Chip
 from ..arch.errors import CapacityError
 from .boards.common import Board
-from .crossbar.image import EmulatorConfig, Noise
-from .crossbar.seam import check_no_writes
+from .crossbar.image import EmulatorConfig, Noise, check_arrays
 
 __all__ = ["KINDS", "check_fit", "count_cells", "estimate", "group"]
 
@@ -158,9 +157,9 @@ def check_fit(
     CapacityError
         With what there is too much of, and what helps.
     ConfigError
-        If its arrays have a write port.
+        If its arrays are not those of boards.
     """
-    check_no_writes(chip)
+    check_arrays(chip)
     if board.array_only and (host_arrays or chip.cores > 1):
         raise CapacityError(
             f"Board {board.name} is too small for a tile; it holds one emulated array, of a chip "

@@ -18,7 +18,7 @@ from ..arch.errors import CapacityError
 from ..arch.link import Feature
 from ..behavioral.cengine import CCrossbar
 from ..behavioral.machine import Counters
-from ..fpga.crossbar.image import EmulatorConfig, check_rotation, image_words
+from ..fpga.crossbar.image import EmulatorConfig, check_arrays, image_words
 from ..fpga.loading import emulator_config, image_messages
 from .board_sim import SIMULATED_BAUD, BoardSimulation, build_board
 from .codes import Codes
@@ -71,7 +71,7 @@ class EmulatedTarget(Target):
         resume: bool = False,
     ) -> None:
         super().__init__(compiled)
-        check_rotation(compiled.chip)
+        check_arrays(compiled.chip)
         if len(compiled.parts) > 1:
             raise CapacityError(
                 f"Network '{compiled.network.name}' needs {len(compiled.parts)} tiles of chip "

@@ -16,6 +16,7 @@ address bits          word
 Words are to be written while no read is under way; the next read sees them.
 """
 
+import json
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -36,8 +37,8 @@ __all__ = [
     "Region",
     "Widths",
     "cell_shift",
+    "check_arrays",
     "check_image",
-    "check_rotation",
     "image_words",
 ]
 
@@ -151,9 +152,9 @@ class EmulatorConfig:
         ValueError
             If ``columns`` is no power of two that divides the columns of the array.
         ConfigError
-            If cores have several arrays.
+            If its arrays are not those of boards.
         """
-        check_rotation(chip)
+        check_arrays(chip)
         n = self.columns
         if n < 1 or n & (n - 1) or chip.cols % n:
             raise ValueError(
@@ -167,9 +168,10 @@ class EmulatorConfig:
         return self.cell_variance and self.noise != Noise.NONE
 
 
-def check_rotation(chip: Chip) -> None:
-    """Refuse cores with several arrays: a core's emulator, or the host for it, has one. It converts
-    neighbouring columns, so reads of one slice are refused, too.
+def check_arrays(chip: Chip) -> None:
+    """Refuse a chip whose arrays are not those of boards: one a core, without a write port, rows
+    that are driven or not, converters that count every level,
+    of neighbouring columns.
 
     Raises
     ------
@@ -186,6 +188,26 @@ def check_rotation(chip: Chip) -> None:
             f"Chip '{chip.name}' reads slices by themselves, which the arrays of boards and"
             " netlists do not: leave slice_reads out, or run it at level verilator"
         )
+    if chip.program_verify:
+        raise ConfigError(
+            f"Chip '{chip.name}' programs its arrays by pulses, which the arrays of a board do not "
+            f"take; leave program_verify out"
+        )
+    if chip.input_code.digit_bits > 1:
+        raise ConfigError(
+            f"Chip '{chip.name}' drives rows with input_encoding = '{chip.input_encoding}', the "
+            f"arrays of a board take rows that are driven or not; choose another encoding"
+        )
+    for name, value, usual in (
+        ("adc_step", chip.adc_step, 1),
+        ("adc_clip", chip.adc_clip, False),
+        ("sense_amplifier", chip.sense_amplifier, False),
+    ):
+        if value != usual:
+            raise ConfigError(
+                f"Chip '{chip.name}' has {name} = {json.dumps(value)}; the converters of boards and"
+                f" netlists count every level: leave {name} out, or run it at level verilator"
+            )
 
 
 def cell_shift(image: ArrayImage) -> int:

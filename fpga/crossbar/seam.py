@@ -6,32 +6,12 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arch.chip import Chip
-from ...arch.errors import ConfigError
 from ...rtl.checks import check_chip
 from ...rtl.macro import BEAT_BITS, MacroSignature
+from .image import check_arrays
 from .ports import SERIAL_BITS, LinkSignature
 
-__all__ = ["BeatStore", "CrossbarSeam", "check_no_writes"]
-
-
-def check_no_writes(chip: Chip) -> None:
-    """Refuse a chip whose arrays have a write port or drivers of several voltages, which those of a
-    board do not.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if chip.program_verify:
-        raise ConfigError(
-            f"Chip '{chip.name}' programs its arrays by pulses, which the arrays of a board do not "
-            f"take; leave program_verify out"
-        )
-    if chip.input_code.digit_bits > 1:
-        raise ConfigError(
-            f"Chip '{chip.name}' drives rows with input_encoding = '{chip.input_encoding}', the "
-            f"arrays of a board take rows that are driven or not; choose another encoding"
-        )
+__all__ = ["BeatStore", "CrossbarSeam"]
 
 
 class CrossbarSeam(wiring.Component):
@@ -66,7 +46,7 @@ class CrossbarSeam(wiring.Component):
 
     def __init__(self, *, chip: Chip, held: bool = False) -> None:
         self._chip = check_chip(chip)
-        check_no_writes(chip)
+        check_arrays(chip)
         self._held = held
         super().__init__(
             {

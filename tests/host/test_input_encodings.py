@@ -18,7 +18,7 @@ from ohmtwin.behavioral.devices.sections import Driver
 from ohmtwin.behavioral.inputs import counts_of, drives_of
 from ohmtwin.behavioral.machine import Machine
 from ohmtwin.behavioral.program import ProgramError
-from ohmtwin.fpga.crossbar.seam import check_no_writes
+from ohmtwin.fpga.crossbar.image import check_arrays
 from ohmtwin.host.compiler.compiled import CompiledNetwork
 from ohmtwin.host.compiler.network import compile_network
 from ohmtwin.host.graph import Network
@@ -204,7 +204,7 @@ def test_chips_that_cannot_be(changes: dict[str, object], message: str) -> None:
 
 def test_a_board_takes_no_digits() -> None:
     with pytest.raises(ConfigError, match=r"arrays of a board take rows that are driven or not"):
-        check_no_writes(chip_of(InputEncoding.DIGITS))
+        check_arrays(chip_of(InputEncoding.DIGITS))
 
 
 def _with_instruction(net: CompiledNetwork, before: Opcode, reg: Reg, value: int) -> Machine:

@@ -3,6 +3,7 @@
 
 import threading
 import time
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,45 @@ def test_boards_that_nothing_is_built_for(tmp_path: Path) -> None:
     assert code == 2
     code, text = build("--board", "icebreaker", "--host-arrays")
     assert (code, "too small for a tile" in text) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("adc_bits = 5\nadc_step = 2", "has adc_step = 2; the converters of boards and netlists"),
+        ("adc_bits = 4\nadc_clip = true", "has adc_clip = true; the converters of boards"),
+        (
+            'sense_amplifier = true\nweight_encoding = "xnor"\nweight_bits = 1\n'
+            'adc_bits = 1\nrow_schedule = "baseline"\ncell_bits = 1',
+            "has sense_amplifier = true; the converters of boards",
+        ),
+        ("slice_reads = true", "reads slices by themselves"),
+        ("arrays_per_core = 2", "has 2 arrays behind the converters of a core"),
+        ("program_verify = true", "programs its arrays by pulses"),
+        ('input_encoding = "digits"\nadc_bits = 8', "take rows that are driven or not"),
+    ],
+    ids=["coarse", "clipped", "sense amplifier", "slices", "rotation", "write port", "digits"],
+)
+def test_chips_that_no_board_holds(data: Path, tmp_path: Path, option: str, message: str) -> None:
+    chip = tmp_path / "chip.toml"
+    keys = {line.split(" =")[0] for line in option.splitlines()}
+    text = (resources.files("ohmtwin.arch.chips.boards") / "ulx3s.toml").read_text("utf-8")
+    kept = [line for line in text.splitlines() if line.split(" =")[0] not in keys]
+    chip.write_text("\n".join([*kept, option, ""]), encoding="utf-8")
+    build = ("fpga", "build", "--board", "ulx3s-85f", "-o", str(tmp_path / "b"))
+    commands = [
+        build,
+        (*build, "--host-arrays"),
+        ("fpga", "simulate", "--board", "ulx3s-85f", "--seconds", "1"),
+        ("fpga", "axi", "-o", str(tmp_path / "x.v")),
+    ]
+    if "weight_bits" not in keys:  # what the network was not made for
+        verify = ("verify", str(MODEL), "--data", str(data), "--levels")
+        commands.append((*verify, "fast,netlist"))
+        commands.append((*verify, "fast,serial", "--target", "serial:simulated"))
+    for command in commands:
+        result = CliRunner().invoke(app, [*command, "--chip", str(chip)])
+        assert result.exception is None or isinstance(result.exception, SystemExit), command
+        errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+        assert (result.exit_code, len(errors)) == (2, 1), (command, result.output)
+        assert message in errors[0], (command, errors[0])
