@@ -249,7 +249,7 @@ static void make_train(const ohm_learn_settings *s, int column, int32_t p, train
 static int update(ohm_learn_core *c, const ohm_learn_op *o, const int32_t *v, const int32_t *d) {
     ohm_learn_array *array = array_of(c, o);
     const int columns = o->k & 0xFFFF;
-    static const train none;
+    static const train none = {{0}};
     train rows[OHM_LEARN_ROWS], cols[OHM_LEARN_COLS];
     int32_t p[LINES];
     int driven[OHM_LEARN_COLS], count = 0;

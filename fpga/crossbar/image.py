@@ -170,8 +170,7 @@ class EmulatorConfig:
 
 def check_arrays(chip: Chip) -> None:
     """Refuse a chip whose arrays are not those of boards: one a core, without a write port, rows
-    that are driven or not, converters that count every level,
-    of neighbouring columns.
+    that are driven or not, converters that count every level of neighbouring columns.
 
     Raises
     ------
