@@ -133,15 +133,16 @@ PRESETS: Mapping[str, LearnDevice] = MappingProxyType(
                 output_bound=12,
                 adc_bits=9,
             ),
-            # Filamentary: few steps that shrink quickly in either direction (the nonlinearities
-            # are of the order that NeuroSim lists for oxide cells).
+            # Filamentary and strongly asymmetric: few steps that shrink quickly in either direction
+            # (nonlinearities of the order that NeuroSim lists for oxide cells), those down a third
+            # of those up.
             LearnDevice(
                 name="rram",
                 response="exponential",
-                steps=200,
-                k_up=4,
-                k_down=4,
-                asymmetry=0.3,
+                steps=100,
+                k_up=5,
+                k_down=5,
+                asymmetry=1.0,
                 cycle=0.3,
                 device=0.2,
                 output_noise=0.02,
