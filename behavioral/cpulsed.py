@@ -75,6 +75,11 @@ class CPulsed:
         self._cells = cells
 
     @property
+    def image(self) -> ArrayImage:
+        """Of the array."""
+        return self.crossbar.image
+
+    @property
     def cells(self) -> Cells:
         """The cells as they are now.
 

@@ -36,6 +36,7 @@ from .verilating import (
 )
 
 __all__ = [
+    "WRITE_PORT",
     "Macro",
     "build_model",
     "build_verilog",
@@ -46,6 +47,9 @@ __all__ = [
 ]
 
 Macro = Literal["dpi", "stub"]
+
+WRITE_PORT = "OHMTWIN_WRITE_PORT"
+"""What is defined where the macros have a write port."""
 """What stands behind the seam: the C crossbar, or a register pattern (the bare clock loop)."""
 
 _PACKAGE = Path(__file__).parents[1]
@@ -92,7 +96,9 @@ def build_model(
     ToolError
         If a tool is missing or fails.
     """
-    source = macro_source(macro, write_port=chip.program_verify)
+    if chip.program_verify and macro == "stub":
+        raise ValueError("There is no stub of a macro with a write port; leave program_verify off")
+    source = macro_source(macro)
     report = progress or silent
     report("elaborating the chip", 0, 1)
     verilog = emit_chip(chip)
@@ -104,10 +110,11 @@ def build_model(
         trace=trace,
         single_eval=single_eval,
         faults=faults,
+        defines=(WRITE_PORT,) if chip.program_verify else (),
     )
 
 
-def macro_source(macro: Macro, *, write_port: bool = False) -> Path:
+def macro_source(macro: Macro) -> Path:
     """The SystemVerilog of a macro.
 
     Raises
@@ -117,9 +124,7 @@ def macro_source(macro: Macro, *, write_port: bool = False) -> Path:
     """
     if macro not in get_args(Macro):
         raise ValueError(f"The macro must be one of {', '.join(get_args(Macro))}, not {macro!r}")
-    if write_port and macro == "stub":
-        raise ValueError("There is no stub of a macro with a write port; leave program_verify off")
-    return SV / f"crossbar_macro_{'write_' if write_port else ''}{macro}.sv"
+    return SV / f"crossbar_macro_{macro}.sv"
 
 
 def emit_chip(chip: Chip) -> str:
@@ -174,6 +179,7 @@ def build_verilog(
     single_eval: bool = True,
     gates: bool = False,
     faults: bool = False,
+    defines: Sequence[str] = (),
 ) -> Path:
     """Build a simulation of any module ``tile`` that has the ports of the word stream.
 
@@ -192,6 +198,8 @@ def build_verilog(
         It is a netlist: much code that runs little, so compiled in less time.
     faults : bool
         Its marked memories can be written from outside (:mod:`.memories`).
+    defines : sequence of str
+        Macros of the Verilog preprocessor that are defined.
 
     Raises
     ------
@@ -203,6 +211,7 @@ def build_verilog(
     glue = [SV / "ohm_dpi.c", SV / "ohm_dpi.h"] if dpi else []
     options = [f"trace={trace}", f"single_eval={single_eval}", f"dpi={dpi}", f"gates={gates}"]
     options += ["faults"] if faults else []
+    options += defines
     common = tools.versions()
     key: list[str | bytes] = ["model", verilog, *options, *common]
     key += [*file_parts([*extra, *C_SOURCES, *harness, *glue, *RECIPE])]
@@ -215,14 +224,15 @@ def build_verilog(
         log = Log(folder.name)
         progress("verilating", 0, 1)
         inputs: list[str | Path] = [SV / "ohmtwin_top.sv", *extra, "tile.v"]
-        flags = [*VERILATE, *(["--trace-vcd"] if trace else [])]
+        flags = [*VERILATE, *(f"-D{name}" for name in defines)]
+        flags += ["--trace-vcd"] if trace else []
         if gates:
             flags = [flag for flag in flags if flag not in BRANCHES]
         verilate(tools, work, _TOP, "ohmtwin_top", inputs, log, flags)
-        defines = _defines(work, dpi=dpi, trace=trace, single_eval=single_eval)
-        defines += ("-DOHM_FAULTS",) if faults else ()
+        given = _defines(work, dpi=dpi, trace=trace, single_eval=single_eval)
+        given += ("-DOHM_FAULTS",) if faults else ()
         jobs = [
-            compile_job(tools, source, defines, GATES if gates else FAST)
+            compile_job(tools, source, given, GATES if gates else FAST)
             for source in [*join_sources(work, list(work.glob("*.cpp"))), harness[0], *glue[:1]]
         ]
         run_counted("compiling", jobs, tools, work, log, progress)

@@ -25,7 +25,8 @@ depends on code_ready in the same cycle, and code_ready must not depend on cmd_r
 depend on the order of the reads alone, never on when they happen.
 
 With ARRAYS above 1 so many arrays take turns behind the same converters, each with cells, noise
-and read numbers of its own.
+and read numbers of its own. Where a read converts one slice of each output (SPAN, the ``adc_span``
+of the images), the number of the slice stands above that.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ from numpy.typing import NDArray
 
 from ..behavioral.image import ArrayImage
 from .stalls import Pattern, never
-from .streams import StreamError, StreamPort, known
+from .streams import Beat, StreamError, StreamPort, known
 
 __all__ = ["CrossbarModel", "ReadEngine", "pack_beats", "row_mask"]
 
@@ -92,8 +93,8 @@ def _first(engines: Sequence[ReadEngine]) -> ReadEngine:
     if not engines:
         raise ValueError("A macro needs an array")
     shapes = [
-        (e.image.rows, e.image.cols, e.image.lanes, e.image.adc_bits, e.image.drive is None)
-        for e in engines
+        (i.rows, i.cols, i.lanes, i.adc_bits, i.adc_span, i.drive is None)
+        for i in (engine.image for engine in engines)
     ]
     if len(set(shapes)) > 1:
         raise ValueError(
@@ -167,7 +168,8 @@ class CrossbarModel:
         # What tells arrays apart, above the rows unless it has a field of its own.
         self._number = self._cmd.payload.get("array")
         bits = (len(self.engines) - 1).bit_length()
-        above = 0 if self._number is not None else bits
+        self._array_bits = 0 if self._number is not None else bits
+        above = self._array_bits + (image.adc_span - 1).bit_length()
         # Two bits a row tell the voltages of multi-level drivers.
         self._digits = len(rows) - above == 2 * image.rows and image.drive is not None
         self._row_bits = image.rows * (1 + self._digits)
@@ -182,6 +184,7 @@ class CrossbarModel:
                     f"The macro's {what} have {len(wire)} bits, the array needs {width}: {several}"
                     f"{image.rows} rows, {image.lanes} lanes of {image.adc_bits} bits"
                 )
+        self._most = image.cols // (image.lanes * image.adc_span)
         self.reads = 0
         """Commands served so far."""
 
@@ -197,25 +200,36 @@ class CrossbarModel:
         command = self._cmd.read()
         beats = command["beats"]
         rows = command["rows"] & ((1 << self._row_bits) - 1)
-        array = command.get("array", command["rows"] >> self._row_bits)
-        if array >= len(self.engines):
-            raise StreamError(
-                f"{self._cmd.name}: a read of array {array}, but there are {len(self.engines)}"
-            )
-        self.array, self.engine = array, self.engines[array]
+        above = command["rows"] >> self._row_bits
+        self._choose(
+            self._cmd.name, "read", command.get("array", above & ((1 << self._array_bits) - 1))
+        )
         image = self.engine.image
-        most = image.cols // image.lanes
-        if not 1 <= beats <= most:
-            raise StreamError(f"{self._cmd.name}: a read has 1 to {most} beats, not {beats}")
-        columns = beats * image.lanes
-        if self._digits:
-            codes = self.engine.read_digits(row_digits(rows, image.rows)[None], columns)[0]
-        else:
-            codes = self.engine.read(row_mask(rows, image.rows), columns)
+        if not 1 <= beats <= self._most:
+            raise StreamError(f"{self._cmd.name}: a read has 1 to {self._most} beats, not {beats}")
+        codes = self._convert(command, rows, beats * image.lanes * image.adc_span)
         self.reads += 1
         if self._on_read is not None:
             self._on_read(rows, beats)
-        return pack_beats(codes, image.lanes, image.adc_bits)
+        part = codes[above >> self._array_bits :: image.adc_span]
+        return pack_beats(part, image.lanes, image.adc_bits)
+
+    def _choose(self, name: str, what: str, array: int) -> None:
+        """The array that a command is for."""
+        if array >= len(self.engines):
+            raise StreamError(
+                f"{name}: a {what} of array {array}, but there are {len(self.engines)}"
+            )
+        self.array, self.engine = array, self.engines[array]
+
+    def _convert(self, command: Beat, rows: int, columns: int) -> NDArray[np.uint16]:
+        """The codes of a read of the chosen array."""
+        image = self.engine.image
+        if self._digits:
+            digits = row_digits(rows, image.rows)[None]
+            codes: NDArray[np.uint16] = self.engine.read_digits(digits, columns)[0]
+            return codes
+        return self.engine.read(row_mask(rows, image.rows), columns)
 
     async def _run(self) -> None:
         beats: list[int] = []  # not yet taken; the first one is on offer or comes next

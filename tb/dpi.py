@@ -11,17 +11,22 @@ import ctypes
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 from ..arch.errors import ToolError
 from ..behavioral.cengine import FLAGS, SOURCES, CCrossbar
 from ..behavioral.image import ArrayImage
 
-__all__ = ["COCOTB_MACRO", "DPI_ARGS", "DPI_SOURCES", "DpiArrays"]
+__all__ = ["COCOTB_MACRO", "DPI_ARGS", "DPI_SOURCES", "WRITE_PORT", "DpiArrays"]
 
 _SV = Path(str(resources.files(f"{__package__.rpartition('.')[0]}.rtl.sv")))
 
 COCOTB_MACRO = _SV / "crossbar_macro_cocotb.v"
 """The macro that :class:`~.crossbar.CrossbarModel` drives."""
+
+WRITE_PORT = MappingProxyType({"OHMTWIN_WRITE_PORT": "1"})
+"""Definitions for :func:`.runner.build` that give either macro a write port, and the name
+``crossbar_macro_write``."""
 
 DPI_SOURCES = (
     _SV / "crossbar_macro_dpi.sv",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...arch.chip import load_chip
 from ...arch.errors import InputError
-from ..verilator_build import emit_chip
+from ..verilator_build import WRITE_PORT, emit_chip
 
 __all__ = ["FILE_LIST", "write_rtl"]
 
@@ -16,7 +16,7 @@ FILE_LIST = "ohmtwin.f"
 """Also marks a folder as ours to overwrite."""
 
 _SV = ("crossbar_macro_dpi.sv", "crossbar_macro_stub.sv", "crossbar_macro_cocotb.v")
-_WRITE_SV = ("crossbar_macro_write_dpi.sv",)
+_WRITE_SV = ("crossbar_macro_dpi.sv", "crossbar_macro_cocotb.v")
 _DPI = ("ohm_dpi.c", "ohm_dpi.h")
 _C = (
     "ohm_crossbar.c",
@@ -35,6 +35,11 @@ _LIST = """\
 {macro}
 ohm_dpi.c
 ohm_crossbar.c
+"""
+
+_WRITE = """\
+// In place of crossbar_macro_dpi.sv: crossbar_macro_cocotb.v (driven by a cocotb model).
++define+{define}
 """
 
 _OTHERS = """\
@@ -69,7 +74,7 @@ def write_rtl(output: Path, chip_name: str) -> None:
         hash=chip.structure_hash,
         folder=output.name or ".",
         macro=macros[0],
-        others="" if chip.program_verify else _OTHERS,
+        others=_WRITE.format(define=WRITE_PORT) if chip.program_verify else _OTHERS,
     )
     try:
         output.mkdir(exist_ok=True)

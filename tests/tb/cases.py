@@ -36,6 +36,8 @@ CHIPS = {
     "turning": Chip(
         cores=1, arrays_per_core=3, rows=32, cols=32, lanes=8, adc_bits=6, rows_per_read=8
     ),
+    # Reads of one slice.
+    "sliced": Chip(cores=1, rows=32, cols=64, lanes=4, rows_per_read=8, slice_reads=True),
 }
 CHIPS |= {
     encoding.value: Chip(rows=16, cols=16, rows_per_read=4, input_encoding=encoding)
@@ -62,6 +64,7 @@ def core_image(chip: Chip, noise: float, seed: int = 5) -> ArrayImage:
         v1=1 << 20 if noise else 0,
         adc_bits=chip.adc_bits,
         lanes=chip.lanes,
+        adc_span=chip.read_slices,
         drive=4096 * np.arange(4, dtype=np.int32),
     )
 

@@ -108,7 +108,7 @@ class TB:
         width = CHIP.rows * CHIP.input_code.digit_bits
         rows = beat["payload"] & ((1 << width) - 1)
         beats = beat["payload"] >> width & ((1 << BEAT_BITS) - 1)
-        array = beat["payload"] >> width + BEAT_BITS
+        array = beat["payload"] >> width + BEAT_BITS & ((1 << CHIP.array_bits) - 1)
         assert self.beats_left == 0, "a command before the last beat"
         self.beats_left = beats
         self.reads.append((rows, beats, array))
@@ -255,7 +255,7 @@ async def products(dut: Any) -> None:
     for fields in parameters()["products"]:
         product = Product(**fields)
         await tb.run(product)
-        words = product.beats // CHIP.beats_per_word
+        words = product.beats * CHIP.words_per_beat // CHIP.beats_per_word
         acc, total = await tb.drain(words)
         sums.append(acc + [0] * (CHIP.outputs - len(acc)))
         activations.append(total)

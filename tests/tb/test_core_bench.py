@@ -66,6 +66,14 @@ def test_arrays_that_take_turns(served: str, tmp_path: Path) -> None:
     check_core(built, "turning", engine, products, tmp_path, stalls=stalls, noise=0.6)
 
 
+@pytest.mark.parametrize("served", ["verilator-dpi", "icarus-numpy"])
+def test_reads_of_one_slice(served: str, tmp_path: Path) -> None:
+    built, engine = built_for(served, "sliced")
+    products = core_products(CHIPS["sliced"], seed=18, count=8)
+    stalls = "never" if engine == "dpi" else "sometimes"
+    check_core(built, "sliced", engine, products, tmp_path, stalls=stalls, noise=0.6)
+
+
 @pytest.mark.parametrize("chip", ["paired", "flipped", "agreeing"])
 def test_weight_encodings(chip: str, tmp_path: Path) -> None:
     built, engine = built_for("icarus-numpy", chip)
