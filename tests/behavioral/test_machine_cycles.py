@@ -130,8 +130,14 @@ class Writer:
         choices[self.pick(0, len(choices) - 1)]()
 
     def keep(self) -> None:
-        """Products and loads add to what is there, from here on or no longer."""
+        """Products and loads add to what is there, from here on or no longer; sums of both kinds
+        are seen."""
         self.set(Reg.KEEP, self.pick(0, 1))
+        if self.pick(0, 1):
+            runs = self.gather(self.chip.rows, 31)
+            self.put(Opcode.LOAD, cores=self.everyone, **runs)
+        self.product(self.everyone)
+        self.requantize()
 
     def budget(self) -> None:
         """The rows of a read of one plane, also while products run."""

@@ -17,7 +17,7 @@ from ohmtwin.behavioral.mesh import Feed, MeshModel, MeshRun, TileSetup
 from ohmtwin.behavioral.program import ArraySpec, InputLayout, OutputSegment, TileProgram
 from ohmtwin.host.compiler.mesh_plan import HostFeed, HostResult, MeshPlan, Message, TilePlan
 
-__all__ = ["predict", "random_mesh"]
+__all__ = ["predict", "random_mesh", "tile_program"]
 
 HOST = Node(0, 0, True)
 _SUMS = 2  # in a word
@@ -33,7 +33,7 @@ def _parts(total: int, most: int, rng: Random) -> list[int]:
     return found
 
 
-def _program(chip: Chip, taken: int, given: int, work: int, rng: Random) -> TileProgram:
+def tile_program(chip: Chip, taken: int, given: int, work: int, rng: Random) -> TileProgram:
     """Takes so many words and gives so many, by SEND or as sums, and works in between."""
     lines = []
     # A message enters the input FIFO whole.
@@ -136,7 +136,7 @@ def random_mesh(
         )  # fmt: skip
         tiles.append(tile)
         taken, given = (sum(w for _, w in each[node]) for each in (takes, gives))
-        programs.append(_program(chip, taken, given, rng.choice([0, work]), rng))
+        programs.append(tile_program(chip, taken, given, rng.choice([0, work]), rng))
         to_host = {route.number for route in routes[node] if route.consumers == 0}
         mine = tuple(m for m in tile.gives[0] if m.number in to_host)
         results.append(HostResult(k, (mine,), ()))

@@ -2,28 +2,37 @@
 """Plans in which a tile would wait for ever are refused, and what waits is named."""
 
 import dataclasses
+from collections.abc import Sequence
+from random import Random
 
 import pytest
 from graph_cases import GRAPH_CHIP, Maker, random_inputs
+from mesh_random import tile_program
 
 from ohmtwin.arch.errors import CapacityError
+from ohmtwin.arch.noc_interface import Leg, Route
 from ohmtwin.behavioral.golden import run_network
+from ohmtwin.behavioral.program import InputLayout
 from ohmtwin.host.compare import locate
 from ohmtwin.host.compiler.mesh_check import check_mesh
-from ohmtwin.host.compiler.mesh_plan import MeshPlan, Message
+from ohmtwin.host.compiler.mesh_plan import HostFeed, HostResult, MeshPlan, Message, TilePlan
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 
 CHIP = GRAPH_CHIP.with_(cores=3, mesh=(3, 2), slot_words=16, fifo_words=64, data_words=1024)
 
 
-@pytest.fixture(scope="module")
-def net() -> CompiledNetwork:
+def make_net() -> CompiledNetwork:
     """A tensor that two tiles read, one of which also reads what the other makes of it."""
     m = Maker(50)
     x = m.conv(m.input(4, 6, 6), (8, 4, 1, 1))
     a = m.conv(x, (8, 8, 3, 3), pads=(1, 1, 1, 1))
     y = m.conv(m.combine(a, x), (8, 8, 1, 1))
     return compile_network(m.network(y), chip=CHIP, device="ideal", trace=False, duplicate=False)
+
+
+@pytest.fixture(scope="module")
+def net() -> CompiledNetwork:
+    return make_net()
 
 
 def check(net: CompiledNetwork, plan: MeshPlan) -> None:
@@ -95,6 +104,38 @@ def test_an_order_in_which_tiles_wait_for_each_other(net: CompiledNetwork) -> No
         CapacityError, match=r"would wait for each other for ever: tile .* waits .*slot_words"
     ):
         check(net, changed(net, at, takes=(turned,)))
+
+
+def test_slots_hold_what_is_unread() -> None:
+    """A producer gives by two routes in turn; who takes three messages of one of them first gets
+    two only, for the other has two slots."""
+    chip = CHIP.with_(mesh=(2, 1))
+    rng = Random(4)
+    there = (Leg(1, 0),)
+    routes = tuple(Route(number=n, legs=there, channel=n, consumers=1) for n in (1, 2))
+    result = Route(number=1, legs=(Leg(0, 0, 0, True),), channel=0, consumers=0)
+
+    def plan(order: Sequence[int]) -> MeshPlan:
+        def messages(numbers: Sequence[int]) -> tuple[tuple[Message, ...]]:
+            return (tuple(Message(n, at, 1) for at, n in enumerate(numbers)),)
+
+        alone = ((Message(1, 0, 1),),)
+        tiles = (
+            TilePlan(0, 0, 0, 0, 0, 1, routes, alone, messages((1, 2, 1, 2, 1, 2))),
+            TilePlan(1, 0, 1, 1, 0, 1, (result,), messages(order), alone),
+        )
+        feed = HostFeed(0, (Leg(0, 0),), 1, 1, (0,), "x", InputLayout.plain(8), (1,))
+        return MeshPlan((2, 1), tiles, (feed,), (HostResult(1, alone, ("out",)),))
+
+    programs = [tile_program(chip, 1, 6, 0, rng), tile_program(chip, 6, 1, 0, rng)]
+    for order in ((1, 2, 1, 2, 1, 2), (2, 2, 1, 1, 1, 2)):
+        check_mesh(plan(order), programs)
+    with pytest.raises(
+        CapacityError,
+        match=r"tile \(0, 0\) waits on route 1 until tile \(1, 0\) has read; tile \(1, 0\) waits "
+        "for a message on channel 2",
+    ):
+        check_mesh(plan((2, 2, 2, 1, 1, 1)), programs)
 
 
 def test_two_senders_on_one_channel(net: CompiledNetwork) -> None:

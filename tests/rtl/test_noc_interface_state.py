@@ -18,6 +18,7 @@ from ohmtwin.arch.noc_interface import (
     Leg,
     Route,
 )
+from ohmtwin.rtl.noc.control import HOST_FIFO
 from ohmtwin.rtl.noc.feeder import FeedWait
 from ohmtwin.rtl.noc.interface import NetworkInterface
 from ohmtwin.rtl.noc.sender import SendWait
@@ -167,6 +168,51 @@ def test_the_host_is_answered() -> None:
             assert (user.channel, user.route, user.index) == (0, 0, index)
             assert [got.pop(0) for _ in range(size)] == reply[index * P : index * P + size]
         assert not got
+
+    simulate(dut, bench, cycles=300)
+
+
+def test_words_of_the_host_wait_for_room() -> None:
+    """More of them than the FIFO in front of the tile holds, while the tile takes none."""
+    dut = NetworkInterface(chip=CHIP)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        bare = Bare(ctx, dut)
+        await bare.begin()
+        bare.tile_ready = False
+        words = message(Kind.WRITE_DATA, list(range(100, 100 + 3 * HOST_FIFO)))
+        for packet in control_packets(words, HERE, P):
+            bare.send(1, packet)
+        await bare.tick(4 * HOST_FIFO)
+        assert bare.link, "the FIFO was never full"
+        assert not bare.fed
+        bare.tile_ready = True
+        await bare.tick(10 * HOST_FIFO)
+        assert [word for _, word in bare.fed] == words
+
+    simulate(dut, bench, cycles=400)
+
+
+def test_an_acknowledgment_goes_before_an_answer() -> None:
+    """Both wait for the link; none is taken for the other."""
+    dut = NetworkInterface(chip=CHIP)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        bare = Bare(ctx, dut)
+        await bare.begin(takes=[(1, 1)])
+        bare.link_ready = 1
+        await bare.message([7], channel=1, slot=0)
+        await bare.tick(10)
+        words = message(Kind.WRITE_DATA, [5], 3)
+        for packet in control_packets(words, HERE, P, ControlKind.CONFIRMED):
+            bare.send(1, packet)
+        await bare.tick(20)
+        assert [word for _, word in bare.fed][-2:] == words
+        assert not bare.flits
+        bare.link_ready = 3
+        await bare.tick(10)
+        kinds = [ControlUser.decode(Header.decode(word).user).kind for _, word, _ in bare.flits]
+        assert kinds == [ControlKind.ACK, ControlKind.TAKEN]
 
     simulate(dut, bench, cycles=300)
 

@@ -36,6 +36,20 @@ def test_every_packet_arrives(shape: MeshShape, stall: float) -> None:
     simulate(mesh, bench, cycles=8000)
 
 
+def test_packets_turn_in_their_column() -> None:
+    """The smallest mesh with corners; a packet that goes astray is late at once."""
+    shape = MeshShape(width=2, height=2, hosts=(0,), depth=2)
+    print("seed 9")
+    traffic = Traffic(shape, Random(9))
+    traffic.random_packets(24, 4, multicast=0.4)
+    mesh = Mesh(shape=shape)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        await traffic.bench(ctx, mesh, idle=0.2, stall=0.3)
+
+    simulate(mesh, bench, cycles=400)
+
+
 def test_every_packet_arrives_without_buffers() -> None:
     shape = MeshShape(width=2, height=2, hosts=(1,))
     print("seed 5")

@@ -45,6 +45,39 @@ def test_sums_go_past_sixteen_bits() -> None:
     assert max(model.sums) == 20 * 16 * 255 > 1 << 16
 
 
+SWITCHES = """
+    SET reg=SCHEDULE value=1
+    SET reg=ROWS_PER_READ value=8
+    SYNC in_words=1 out_words=20
+    LOAD source=HOST bytes=8 cores=1
+    MVM rows=8 beats=4 cores=1
+    SET reg=KEEP value=1
+    SET reg=KEEP value=1
+    MVM rows=8 beats=4 array=1 cores=1
+    REQ dest=A0 param=A1 tap=1 outputs=8 cores=1
+    ADD reg=KEEP value=0
+    MVM rows=8 beats=4 cores=1
+    REQ dest=A0 param=A1 tap=1 outputs=8 cores=1
+    SET reg=A2 value=0
+    MVM rows=8 beats=4 cores=1
+    REQ dest=A0 param=A1 tap=1 outputs=8 cores=1
+    SET reg=KEEP value=0
+    SET reg=A2 value=1
+    MVM rows=8 beats=4 array=1 cores=1
+    REQ dest=A0 param=A1 tap=1 outputs=8 cores=1
+    ADD reg=KEEP value=1
+    MVM rows=8 beats=4 cores=1
+    REQ dest=A0 param=A1 tap=1 outputs=8 cores=1
+    HALT
+"""
+
+
+def test_keep_is_set_and_added_to() -> None:
+    """SET twice to the same, ADD of nothing and of one, SETs of other registers."""
+    model = _compare(CHIP.with_(fifo_words=32), _named(SWITCHES), [0x0123456789ABCDEF], seed=6)
+    assert len(model.outputs) == 20
+
+
 ENDS = """
     SYNC in_words=1 out_words=4
     LOAD source=HOST bytes=8 cores=3
