@@ -138,10 +138,10 @@ ROUTER = named(
         "lookup.outputs",
     ),
     Mutation(
-        "a full buffer of one class holds up the other",
-        "ohmtwin.rtl.noc.share",
-        "can.eq(has & ~blocked)",
-        "can.eq(has)",
+        "a flit is put into a buffer that is full",
+        "ohmtwin.rtl.noc.router",
+        "buffer.push.eq(link.valid & (link.flit.kind == kind) & buffer.ready)",
+        "buffer.push.eq(link.valid & (link.flit.kind == kind))",
     ),
 )
 
