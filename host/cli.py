@@ -35,6 +35,7 @@ from .commands.options import (
 from .commands.pictures import array_app, device_app
 from .commands.quantize import quantize_command
 from .commands.tradeoff import tradeoff_command
+from .commands.train import train_command
 from .commands.waves import waves
 
 __all__ = ["app", "main"]
@@ -75,6 +76,7 @@ app.add_typer(noc_app, name="noc")
 app.command()(waves)
 app.command()(faults)
 app.command("tradeoff")(tradeoff_command)
+app.command("train")(train_command)
 app.command("quantize")(quantize_command)
 
 
