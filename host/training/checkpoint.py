@@ -28,8 +28,8 @@ class Checkpoint:
     config : str
         Hash of its configuration.
     sample : int
-    loss : float
-        Sum over the samples of this epoch so far.
+    loss : int
+        Sum over the samples of this epoch so far, 2**20 to 1.
     right : int
         Of these, how many were classified as they should.
     curve : Curve
@@ -39,7 +39,7 @@ class Checkpoint:
 
     config: str
     sample: int
-    loss: float
+    loss: int
     right: int
     curve: Curve
     core: dict[str, NDArray[Any]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     arrays: dict[str, Any] = {
         "config": np.array(checkpoint.config),
         "sample": np.array(checkpoint.sample, np.int64),
-        "loss": np.array(checkpoint.loss, np.float64),
+        "loss": np.array(checkpoint.loss, np.int64),
         "right": np.array(checkpoint.right, np.int64),
         "curve": checkpoint.curve.array(),
         **{_PREFIX + name: values for name, values in checkpoint.core.items()},
@@ -98,7 +98,7 @@ def load_checkpoint(path: Path, config: str) -> Checkpoint:
     return Checkpoint(
         config,
         int(arrays["sample"].item()),
-        float(arrays["loss"].item()),
+        int(arrays["loss"].item()),
         int(arrays["right"].item()),
         Curve.from_array(arrays["curve"].astype(np.float64)),
         core,

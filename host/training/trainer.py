@@ -29,6 +29,8 @@ other's noise."""
 
 _ONE = 4096.0
 
+_LOSS_UNIT = 1 << 20
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -84,7 +86,7 @@ class Trainer:
         self.hash = config_hash(config)
         self.sample = 0
         self.curve = Curve()
-        self._loss = 0.0
+        self._loss = 0
         self._right = 0
         self._epoch = 0
         # Every epoch has its rate, and all of them are checked before any sample is run.
@@ -162,7 +164,9 @@ class Trainer:
         p = self.core.run(words)
         labels = words[:, -1]
         hit = p[np.arange(len(p)), labels]
-        self._loss += float(-np.log(np.maximum(hit, 0.5) / _ONE).sum())
+        # In whole units, whose sum does not hang on where it was interrupted.
+        loss = -np.log(np.maximum(hit, 0.5) / _ONE) * _LOSS_UNIT
+        self._loss += int(np.rint(loss).astype(np.int64).sum())
         self._right += int((p.argmax(axis=1) == labels).sum())
         self.sample += len(words)
         if self.sample % len(self.samples.x) == 0:
@@ -188,8 +192,9 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         count = len(self.samples.x)
-        self.curve.add(Point(self.sample, self._loss / count, self._right / count, self.accuracy()))
-        self._loss, self._right = 0.0, 0
+        loss, right = self._loss / _LOSS_UNIT / count, self._right / count
+        self.curve.add(Point(self.sample, loss, right, self.accuracy()))
+        self._loss, self._right = 0, 0
         self._set_epoch()
 
     def _set_epoch(self) -> None:

@@ -12,7 +12,7 @@ from ohmtwin.behavioral.learning.device import HALF
 from ohmtwin.behavioral.learning.trains import LFSR_TABLE
 from ohmtwin.host.training.compile import activate, derivative
 from ohmtwin.host.training.config import TrainConfig
-from ohmtwin.host.training.data import Samples, load_samples
+from ohmtwin.host.training.data import load_samples
 from ohmtwin.host.training.trainer import Trainer
 
 FINE = {"base": "ideal", "steps": 4000, "weight_max": 2.0, "output_bound": 16, "adc_bits": 14}
@@ -153,7 +153,7 @@ def test_digital_gradients_become_pulses_and_what_is_left_stays() -> None:
     after = layer_weights(trainer)
     for w, now, then in zip(wanted, after, before, strict=True):
         # Less than a pulse stays behind, and pulses are whole.
-        assert np.abs(now - then - w).max() < 1.05 * step
+        assert np.abs(now - then - w).max() < step + 0.02 * np.abs(w).max()
         assert np.abs(now - then).max() > 2 * step
 
 
@@ -167,7 +167,8 @@ def test_tiki_taka_learns_in_the_fast_array_and_carries_over() -> None:
         trainer.feed(trainer.next_words(1))
     fast = trainer.arrays[0].weights()[:65, :32].astype(float)
     moved = trainer.arrays[1].state[:65, :32].astype(float) - slow[0][:65, :32]
-    assert fast.any() and moved.any()
+    assert fast.any()
+    assert moved.any()
     # What was carried over has the sign of what the fast array has gathered.
     assert np.corrcoef(fast.ravel(), moved.ravel())[0, 1] > 0.3
 
@@ -219,10 +220,3 @@ def test_the_loss_falls_and_tests_leave_no_trace(case: dict[str, Any]) -> None:
     trainer.accuracy()
     for name, values in trainer.core.save().items():
         np.testing.assert_array_equal(values, saved[name], err_msg=name)
-
-
-def same(one: Trainer, other: Trainer) -> None:
-    saved = other.core.save()
-    for name, values in one.core.save().items():
-        np.testing.assert_array_equal(values, saved[name], err_msg=name)
-    np.testing.assert_array_equal(one.curve.array(), other.curve.array())
