@@ -20,6 +20,7 @@ from . import (
     prediction,
     recovered,
     simulation,
+    training,
     wires,
 )
 
@@ -45,6 +46,7 @@ __all__ = [
     "sim_images",
     "sim_mesh",
     "sim_speed",
+    "training_accuracy",
     "zero_skip",
 ]
 
@@ -383,3 +385,32 @@ def recovered_accuracy() -> Figures:
             f"recovered.{name}", recovered.recovered(found, label), "of the loss", how.format(label)
         ).items()
     }
+
+
+def training_accuracy() -> Figures:
+    """What networks reach that train in their own arrays."""
+    found: Figures = {}
+    runs = {
+        "float": ("digits", "float64, the order of samples and first weights of train.sgd_ideal"),
+        "sgd_ideal": ("digits", "ideal devices"),
+        "rpu": ("rpu", "devices of Gokmen and Vlasov's specification"),
+        "dfa": ("dfa", "direct feedback alignment, ideal devices"),
+        "rram_plain": ("rram", "strongly asymmetric RRAM, plain gradient descent"),
+        "rram_mended": ("mixed", "the same RRAM, mixed precision"),
+    }
+    for key, (name, what) in runs.items():
+        one = training.float_accuracy if key == "float" else training.accuracy
+        values = [one(name, seed) for seed in training.SEEDS]
+        each = ", ".join(f"{100 * v:.1f}" for v in values)
+        how = (
+            f"digits 64-32-10, 30 epochs of 1437 samples, {what}: right of 360 test samples, median"
+            f" over seeds {training.SEEDS} ({each}); examples/training/{name}.toml, level fast"
+        )
+        found |= _figure(f"train.{key}", training.median(values), "%", how)
+    return found | _figure(
+        "train.epoch_s",
+        training.epoch_seconds("rpu"),
+        "s",
+        "1437 samples of digits in RPU devices with all their spreads and noises, and the test of"
+        " 360; examples/training/rpu.toml, level fast, one core",
+    )

@@ -92,6 +92,18 @@ GROUPS: tuple[Source, ...] = (
     Source("code_unit", ("ecc.single_corrected", "ecc.codewords_per_cycle")),
     Source("code_area", ("ecc.area_fraction",), asked=True),
     Source("recovered_accuracy", ("recovered.code", "recovered.budgets")),
+    Source(
+        "training_accuracy",
+        (
+            "train.float",
+            "train.sgd_ideal",
+            "train.rpu",
+            "train.dfa",
+            "train.rram_plain",
+            "train.rram_mended",
+            "train.epoch_s",
+        ),
+    ),
     Source("irdrop", ("irdrop.max_rel_diff", "irdrop.speedup", "irdrop.solve_s")),
 )
 

@@ -130,8 +130,11 @@ def compile_training(config: TrainConfig, epoch: int = 0) -> Compiled:
 class _Compiler:
     def __init__(self, config: TrainConfig, epoch: int) -> None:
         self.config = config
-        self.rate = config.train.rate * config.train.decay**epoch
-        self.section = config.train.model_copy(update={"rate": self.rate})
+        less = config.train.decay**epoch
+        self.rate = config.train.rate * less
+        # What is carried over shrinks as well, or the noise of its reads would remain.
+        carried = config.train.transfer_rate * less
+        self.section = config.train.model_copy(update={"rate": self.rate, "transfer_rate": carried})
         self.device = learn_device(config.device, "device")
         self.capacitor = learn_device(config.capacitor, "capacitor").model_copy(
             update={

@@ -89,7 +89,7 @@ class TrainSection(_Section):
     rows: int = Field(default=4, ge=1, le=1024)
     """Rows that are verified at a time, scheme serial."""
     transfer_rate: float = Field(default=0.5, gt=0)
-    """Share of what a read of tiki_taka's fast array finds that is carried over."""
+    """Share of what a read of tiki_taka's fast array finds that is carried over; decays as well."""
     gamma: int = Field(default=0, ge=0, le=127)
     """Weight of that array in the network's own reads."""
 
