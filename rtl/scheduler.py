@@ -96,7 +96,8 @@ class RowScheduler(wiring.Component):
                 "busy": Out(1),
                 "plane": In(chip.input_rows),
                 "take": Out(1),
-                "next": Out(chip.input_code.number_bits + chip.slice_bits),
+                # A register: eight planes to choose from hang on it. Between products it is 1.
+                "next": Out(chip.input_code.number_bits + chip.slice_bits, init=1),
                 "o": Out(stream.Signature(plan_layout(chip))),
             }
         )
@@ -219,8 +220,6 @@ class RowScheduler(wiring.Component):
             last_plane.eq(upcoming == planes),
             # Also at the end of the last plane: so that plane 0 shows again.
             self.take.eq((self.start & (self.planes != 0)) | end_plane),
-            # Between products plane 1 is next: what starts one comes late in a cycle.
-            self.next.eq(Mux(self.busy, Mux(last_plane, 0, upcoming + 1), 1)),
         ]
 
         with m.If(self.o.ready):
@@ -241,10 +240,10 @@ class RowScheduler(wiring.Component):
                 m.d.sync += [chosen.eq(rest), *counts.of_rest(beyond)]
             with m.Else():
                 m.d.sync += which.eq(following)
+                m.d.sync += flags.eq(_above_lowest(flags))
                 with m.Switch(following):
                     for k, span in enumerate(spans):
                         with m.Case(k):
-                            m.d.sync += flags[k].eq(0)
                             choose(left[span], bits[span])
         with m.If(emit):
             m.d.sync += [
@@ -265,11 +264,12 @@ class RowScheduler(wiring.Component):
                 m.d.sync += [per_read.eq(coming), need.eq(coming)]
         with m.If(end_plane):
             with m.If(last_plane):
-                m.d.sync += [self.busy.eq(0), upcoming.eq(0)]
+                m.d.sync += [self.busy.eq(0), upcoming.eq(0), self.next.eq(1)]
             with m.Else():
                 m.d.sync += [
                     upcoming.eq(upcoming + 1),
                     number.eq(upcoming),
+                    self.next.eq(Mux(upcoming + 1 == planes, 0, upcoming + 2)),
                 ]
 
         # Another plane, of a product under way or of one that begins.
@@ -294,16 +294,16 @@ class RowScheduler(wiring.Component):
             m.d.sync += [
                 which.eq(lowest),
                 some.eq(filled.any()),
-                flags.eq(filled),
+                flags.eq(_above_lowest(filled)),
             ]
             with m.Switch(lowest):
                 for k, span in enumerate(spans):
                     with m.Case(k):
-                        m.d.sync += flags[k].eq(0)
                         choose(candidates[span], self.plane[span])
 
         with m.If(self.start):
             per_read_in = self._at_least_one(at_first)
+            only = (self.planes == 1) | (passes == 1)
             m.d.sync += [
                 self.busy.eq(self.planes != 0),
                 zero_skip.eq(self.zero_skip),
@@ -311,6 +311,7 @@ class RowScheduler(wiring.Component):
                 need.eq(per_read_in),
                 planes.eq(Mux(self.planes > passes, passes, self.planes)),
                 upcoming.eq(self.planes != 0),
+                self.next.eq(Mux(self.planes == 0, 1, Mux(only, 0, 2))),
                 number.eq(0),
                 held.eq(0),
                 in_use.eq(self.used),
@@ -318,6 +319,7 @@ class RowScheduler(wiring.Component):
             ]
         with m.If(self.stop):
             m.d.sync += [self.busy.eq(0), self.o.valid.eq(0), upcoming.eq(0), held.eq(0)]
+            m.d.sync += self.next.eq(1)
         return m
 
 
@@ -381,6 +383,11 @@ def _lowest(flags: Any) -> Any:
     for k in reversed(range(len(flags) - 1)):
         number = Mux(flags[k], k, number)
     return number
+
+
+def _above_lowest(flags: Any) -> Any:
+    """All that are set but the lowest."""
+    return Cat(flag & flags[:k].any() for k, flag in enumerate(flags))
 
 
 def _first(nibble: int, number: int) -> int:

@@ -151,6 +151,11 @@ class Tile(wiring.Component):
         for number in range(chip.cores):
             core, macro = Core(chip=chip), self._macros(number)
             m.submodules[f"core{number}"] = core
+            # A copy that may lie near the core. An instruction that changes the register is two
+            # cycles before the one that starts a product.
+            skips = Signal(name=f"zero_skip{number}")
+            with m.If(~core.start):
+                m.d.sync += skips.eq(controller.zero_skip)
             m.submodules[f"macro{number}"] = macro
             if writer is None:
                 wiring.connect(m, core.cmd, macro.cmd)
@@ -161,7 +166,7 @@ class Tile(wiring.Component):
                 core.start.eq(controller.start[number]),
                 core.used.eq(controller.used),
                 core.beats.eq(controller.beats),
-                core.zero_skip.eq(controller.zero_skip),
+                core.zero_skip.eq(skips),
                 *(
                     getattr(core, name).eq(getattr(controller, name))
                     for name in product_members(chip, In)
