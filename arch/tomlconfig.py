@@ -112,7 +112,9 @@ def _problem_message(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     reason = str(problem["msg"]).removeprefix("Value error, ")
     if not location:  # a check over several keys, whose message says which
         return reason
-    return f"'{key}' is wrong: {reason[:1].lower()}{reason[1:]}, not {value!r}"
+    # A check of our own may have said what it has got.
+    got = "" if kind == "value_error" and ", not " in reason else f", not {value!r}"
+    return f"'{key}' is wrong: {reason[:1].lower()}{reason[1:]}{got}"
 
 
 def _fields_at(model: type[BaseModel], location: Location) -> list[str]:

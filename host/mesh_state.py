@@ -94,9 +94,10 @@ class TileState:
         elif self.feed_wait == "port":
             found.append("for the link to take an acknowledgement")
         if self.send_wait == "acks":
+            some = "consumer" if self.send_missing == 1 else "consumers"
             found.append(
-                f"for {self.send_missing} consumers of route {self.send_route} to read the "
-                "message before"
+                f"for {self.send_missing} {some} of route {self.send_route} to read the message "
+                "before"
             )
         elif self.send_wait == "words":
             found.append(

@@ -32,6 +32,8 @@ from .wishes import Wish, wishes
 __all__ = ["compile_mesh"]
 
 _COPIES = (16, 8, 4, 2, 1)
+_MOST_CORES, _MOST_TURNS = 32, 64
+"""Of a tile, and arrays of a core (:class:`~...arch.chip_fields.ChipFields`)."""
 """Most copies of a stage that are tried, one after another."""
 
 
@@ -166,14 +168,19 @@ class _MeshCompiler:
             would = f"a mesh of {side}x{math.ceil(tiles / side)}"
         else:
             would = "no mesh of such tiles"
-        cores = math.ceil(arrays / chip.tiles / chip.arrays_per_core)
-        each = f" of {chip.arrays_per_core} arrays" if chip.arrays_per_core > 1 else ""
-        more = f"tiles of about {cores} cores" if cores <= 32 else "larger arrays"
+        each = chip.arrays_per_core
+        cores = math.ceil(arrays / chip.tiles / each)
+        several = f" of {each} arrays" if each > 1 else ""
+        turns = math.ceil(arrays / chip.tiles / chip.cores)
+        ways = [f"tiles of about {cores} cores{several}"] if cores <= _MOST_CORES else []
+        if turns <= _MOST_TURNS and not (chip.program_verify or chip.flag_words):
+            ways.append(f"about {turns} arrays a core (arrays_per_core)")
+        more = " or ".join(ways) or "larger arrays"
         return CapacityError(
             f"Network '{self.network.name}' needs {arrays} arrays of {chip.rows}x{chip.cols} "
             f"{chip.cell_bits}-bit cells, on {tiles} tiles as its layers cut; a mesh of "
-            f"{columns}x{rows} tiles of {chip.cores} cores{each} has {chip.tiles * chip.arrays}; "
-            f"{would} would fit, or {more}"
+            f"{columns}x{rows} tiles of {chip.cores} cores{several} has "
+            f"{chip.tiles * chip.arrays}; {would} would fit, or {more}"
         )
 
     # Parts

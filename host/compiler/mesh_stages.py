@@ -305,10 +305,10 @@ def cut_inputs(layer: Dense | Conv, chip: Chip) -> list[range]:
     if groups > 1 or own < 1 or chip.outputs_per_beat < 2:
         raise CapacityError(
             f"Layer '{layer.name}' adds up {layer.inputs} products, which takes "
-            f"{math.ceil(layer.inputs / chip.input_rows)} arrays of {chip.input_rows} rows; chip "
-            f"'{chip.name}' has {chip.cores} cores, and tiles add up each other's sums only of "
-            f"layers without groups, one input channel of which fits all cores of a tile but one, "
-            f"and of arrays that give 2 sums or more at once (this one gives "
+            f"{math.ceil(layer.inputs / chip.input_rows)} arrays of {chip.input_rows} rows; a tile "
+            f"of chip '{chip.name}' has {chip.arrays} on {chip.cores} core(s), and tiles add up "
+            f"each other's sums only of layers without groups, one input channel of which fits all "
+            f"cores of a tile but one, and of arrays that give 2 sums or more at once (these give "
             f"{chip.outputs_per_beat}); use a chip with more cores or larger arrays"
         )
     parts = 1 + math.ceil((units - own) / most)

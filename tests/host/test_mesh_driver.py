@@ -183,7 +183,7 @@ def test_message_that_nobody_sends(model: Path) -> None:
     assert "Tile (0, 0) waits for a message of 2 words on channel 3" in text
     # Behind it tiles wait for a vector, before it for their consumers.
     assert "Tile (1, 1) waits for a message of 2 words on channel 2" in text
-    assert "Tile (0, 1) waits for 1 consumers of route 1 to read the message before" in text
+    assert "Tile (0, 1) waits for 1 consumer of route 1 to read the message before" in text
     assert "with 12 messages for the host missing" in text
     with pytest.raises(LinkError, match="The mesh failed before"):
         driver.run(1, [vectors(1)])

@@ -106,6 +106,17 @@ def test_copies_are_told_once() -> None:
     assert report["mesh"]["pace"] < report["cycles"] / 2
 
 
+def test_what_would_fit_fits() -> None:
+    """The ways out that the refusal above names."""
+    from ohmtwin.arch.chip import load_chip
+    from ohmtwin.host.importer.network import load_network
+
+    network, chip = load_network(MODELS / "mnist_qdq.onnx"), load_chip("tile8")
+    for mesh, cores, each in (((2, 2), 8, 1), ((1, 2), 15, 1), ((1, 2), 8, 2)):
+        shape = chip.with_(mesh=mesh, cores=cores, arrays_per_core=each)
+        assert compile_network(network, chip=shape, device="ideal").mesh is not None
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -113,6 +124,7 @@ def test_copies_are_told_once() -> None:
         ("17x1", "A mesh has 1 to 16 tiles a side"),
         ("2by2", "A mesh is written as 4x4"),
         ("1x2", "needs 29 arrays of 128x128 2-bit cells, on 4 tiles"),
+        ("1x2", "would fit, or tiles of about 15 cores or about 2 arrays a core (arrays_per_core)"),
     ],
 )
 @pytest.mark.parametrize("command", ["compile", "verify"])
