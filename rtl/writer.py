@@ -144,7 +144,15 @@ class RowWriter(wiring.Component):
         # What is known of the lanes of a beat, lane 0 lowest.
         self._off = Signal(chip.lanes)
         self._low = Signal(chip.lanes)  # they are to go up
+        self._step = Signal(range(chip.lanes + _EVALUATION + 1))  # of an evaluation
+        self._power = Signal(range(PULSE_BITS))  # of two, whose pulses are given
         self._counts = [Signal(chip.lanes, name=f"count{k}") for k in range(PULSE_BITS)]
+
+        self._levels = memory.Memory(shape=_SETTINGS * 4, depth=1 << chip.cell_bits, init=[])
+        # By beat: levels of its cells, sums of their codes, and which are off, and too low.
+        self._cells = memory.Memory(shape=chip.lanes * _LANE_BITS, depth=chip.beats, init=[])
+        self._sums = memory.Memory(shape=chip.lanes * SUM_BITS, depth=chip.beats, init=[])
+        self._masks = memory.Memory(shape=2 * chip.lanes, depth=chip.beats, init=[])
 
     @property
     def chip(self) -> Chip:
@@ -152,17 +160,10 @@ class RowWriter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        chip = self._chip
-        m.submodules.levels = levels = memory.Memory(
-            shape=_SETTINGS * 4, depth=1 << chip.cell_bits, init=[]
-        )
-        m.submodules.cells = cells = memory.Memory(
-            shape=chip.lanes * _LANE_BITS, depth=chip.beats, init=[]
-        )
-        m.submodules.sums = sums = memory.Memory(
-            shape=chip.lanes * SUM_BITS, depth=chip.beats, init=[]
-        )
-        m.submodules.masks = masks = memory.Memory(shape=2 * chip.lanes, depth=chip.beats, init=[])
+        m.submodules.levels = levels = self._levels
+        m.submodules.cells = cells = self._cells
+        m.submodules.sums = sums = self._sums
+        m.submodules.masks = masks = self._masks
 
         m.d.sync += self.fault.eq(0)
         m.d.comb += [
@@ -305,7 +306,7 @@ class RowWriter(wiring.Component):
         seen = sums.read_port()
         mask = masks.write_port()
         before = masks.read_port()
-        step = Signal(range(chip.lanes + _EVALUATION + 1))
+        step = self._step
         kept_cells = Signal(chip.lanes * _LANE_BITS)
         kept_sums = Signal(chip.lanes * SUM_BITS)
         kept_before = Signal(chip.lanes)  # lanes that no verification has found right
@@ -378,7 +379,7 @@ class RowWriter(wiring.Component):
     def _pulse(self, m: Module) -> None:
         """The pulses of a beat, power of two by power of two; what comes behind it."""
         chip = self._chip
-        power = Signal(range(PULSE_BITS))
+        power = self._power
         chosen = Signal(chip.lanes)
         last_power = power == PULSE_BITS - 1
         final = self._iterations == self._limit
