@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 _TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(_TESTS / name) for name in ("mutations", "rtl", "tb", "behavioral", "host")]
+sys.path[:0] = [
+    str(_TESTS / name) for name in ("mutations", "formal", "rtl", "tb", "behavioral", "host")
+]
 
 
 def pytest_configure(config: pytest.Config) -> None:
