@@ -19,11 +19,12 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo boards fpga fpga-quick networks test mutate prove soak lint format clean
+.PHONY: help demo boards fpga fpga-quick networks options test mutate prove soak lint format clean
 
 help:
 	@echo "make demo      the main job: two networks on the Verilated chip, every tensor compared"
 	@echo "make networks  every shipped network: against ONNX Runtime, noisy arrays, LeNet and LSTM in RTL"
+	@echo "make options   every option of a chip on both networks of the demo, against its RTL (an hour)"
 	@echo "make test      all tests but the next three"
 	@echo "make mutate    bugs planted in the RTL, each of which its tests must catch"
 	@echo "make prove     formal proofs of the small hard parts"
@@ -44,6 +45,9 @@ networks: $(VENV)/.demo
 	"$(BIN)/ohmtwin" verify examples/models/lenet_qdq.onnx --data build/networks/mnist_test.npz --levels golden,fast
 	"$(BIN)/ohmtwin" verify examples/models/lenet_qdq.onnx --data build/networks/mnist_test.npz --samples 10
 	"$(BIN)/ohmtwin" verify examples/models/vowels_lstm_step_qdq.onnx --chip tile32 --data examples/models/vowels_steps.npz --samples 20 --state h=h_out --state c=c_out
+
+options: $(VENV)/.demo
+	OMP_NUM_THREADS=1 "$(BIN)/python" examples/options.py build/options
 
 PYTEST = OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
 

@@ -12,6 +12,7 @@ Chips for them: ``weight_encoding = "ternary"`` with ``weight_bits = 2``, or
     python train_lowbits.py [FOLDER]
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,25 +39,36 @@ def _quantized(weights: Reals, ternary: bool) -> tuple[Reals, float]:
     return signs, float(size[kept].mean())
 
 
-def train(x: Reals, y: NDArray[np.int64], *, ternary: bool, seed: int = 0) -> list[Reals]:
+def train(
+    x: Reals,
+    y: NDArray[np.int64],
+    *,
+    ternary: bool,
+    seed: int = 0,
+    sizes: Sequence[int] = _SIZES,
+    epochs: int = _EPOCHS,
+) -> list[Reals]:
     """Real weights [inputs, outputs] of each layer, to be quantized.
 
     Parameters
     ----------
-    x : float64 [n, 64]
+    x : float64 [n, inputs]
         Pixels, 0 to 1.
     y : int64 [n]
     ternary : bool
         Weights of 0 too.
     seed : int
+    sizes : sequence of int
+        Inputs, hidden, outputs.
+    epochs : int
     """
     random = np.random.default_rng(seed)
     layers = [
-        random.normal(0, inputs**-0.5, (inputs, outputs)) for inputs, outputs in pairwise(_SIZES)
+        random.normal(0, inputs**-0.5, (inputs, outputs)) for inputs, outputs in pairwise(sizes)
     ]
     moments = [(np.zeros_like(w), np.zeros_like(w)) for w in layers]
     step = 0
-    for _ in range(_EPOCHS):
+    for _ in range(epochs):
         order = random.permutation(len(x))
         for begin in range(0, len(x), _BATCH):
             part = order[begin : begin + _BATCH]
@@ -81,8 +93,18 @@ def train(x: Reals, y: NDArray[np.int64], *, ternary: bool, seed: int = 0) -> li
     return layers
 
 
-def lowbit_mlp(layers: list[Reals], x: NDArray[np.float32], *, ternary: bool) -> onnx.ModelProto:
-    """``pixels`` [n, 64], 0 to 16, to ``logits`` [n, 10]; scales of activations from ``x``."""
+def lowbit_mlp(
+    layers: list[Reals],
+    x: NDArray[np.float32],
+    *,
+    ternary: bool,
+    step: float = 2.0**-3,
+    title: str = "digits",
+) -> onnx.ModelProto:
+    """``pixels`` [n, inputs] to ``logits`` [n, 10]; scales of activations from ``x``.
+
+    ``step`` is a pixel's, in eight bits without sign: 1/8 for 0 to 16, 1 for 0 to 255.
+    """
     constants: list[onnx.TensorProto] = []
     nodes: list[onnx.NodeProto] = []
 
@@ -102,7 +124,7 @@ def lowbit_mlp(layers: list[Reals], x: NDArray[np.float32], *, ternary: bool) ->
         return node("Quant", [source, *names], output, signed=int(signed), narrow=int(bits == 2))
 
     values = x.astype(np.float64)
-    tensor = quant("pixels", "pixels_q", 2.0**-3, 8, signed=False)
+    tensor = quant("pixels", "pixels_q", step, 8, signed=False)
     for number, weights in enumerate(layers, start=1):
         last = number == len(layers)
         signs, scale = _quantized(weights, ternary)
@@ -119,14 +141,14 @@ def lowbit_mlp(layers: list[Reals], x: NDArray[np.float32], *, ternary: bool) ->
         if not last:
             tensor = node("Relu", [tensor], f"relu{number}")
             values = np.maximum(values, 0)
-        step = float(2.0 ** np.ceil(np.log2(np.abs(values).max() / (127 if last else 255))))
+        size = float(2.0 ** np.ceil(np.log2(np.abs(values).max() / (127 if last else 255))))
         output = "logits" if last else f"hidden{number}"
-        tensor = quant(tensor, output, step, 8, signed=last)
+        tensor = quant(tensor, output, size, 8, signed=last)
     graph = helper.make_graph(
         nodes,
-        "digits, ternary" if ternary else "digits, binary",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", _SIZES[0]])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", _SIZES[-1]])],
+        f"{title}, {'ternary' if ternary else 'binary'}",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", len(layers[0])])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", layers[-1].shape[1]])],
         constants,
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
