@@ -39,12 +39,15 @@ class Option:
         So many are enough where a sample takes long.
     exact : bool
         Whether ideal arrays give exactly what golden says.
+    refused : tuple of str
+        Networks that such a chip cannot hold, for a reason that is given.
     """
 
     changes: Mapping[str, object] = field(default_factory=dict)
     form: str = "8 bits"
     samples: int = 1000
     exact: bool = True
+    refused: tuple[str, ...] = ()
 
 
 def _xnor(**changes: object) -> dict[str, object]:
@@ -65,7 +68,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "differential": Option({"weight_encoding": "differential"}),
         "flipped": Option({"weight_encoding": "flipped", "rows_per_read": 128, "adc_bits": 8}),
         "xnor": Option(_xnor()),
-        "4 bits": Option({"weight_bits": 4, "cell_bits": 4, "adc_bits": 8}, "4 bits"),
+        "4 bits": Option({"weight_bits": 4}, "4 bits"),
         "differential, 4 bits": Option(
             {"weight_encoding": "differential", "weight_bits": 4}, "4 bits"
         ),
@@ -104,6 +107,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
                 sense_amplifier=True,
             ),
             "decisions",
+            refused=("mnist",),
         ),
         # Arrays.
         "program and verify": Option({"program_verify": True}),

@@ -21,6 +21,9 @@ from ohmtwin.fpga.resources import KINDS, count_cells, group
 from ohmtwin.host.cli import app
 from ohmtwin.host.commands import boards
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("board build")
+
 # Without noise, so that it takes a minute.
 QUIET = EmulatorConfig(columns=1, noise=Noise.NONE, cell_variance=False, adc_table=False)
 BOARD = replace(find_board("icebreaker"), config=QUIET)

@@ -29,6 +29,9 @@ from ohmtwin.host.link.pty import PtyBoard
 from ohmtwin.host.targets import FastTarget, SerialAddress, Target, connect, parse_target
 from ohmtwin.host.verify import verify
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("board target")
+
 pytest.importorskip("serial", reason="pyserial is not installed")
 pytest.importorskip("termios", reason="this system has no pseudo-terminals")
 

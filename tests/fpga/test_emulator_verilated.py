@@ -21,6 +21,9 @@ from ohmtwin.fpga.crossbar.image import EmulatorConfig, Noise, image_words
 from ohmtwin.host.toolchain import find_tools
 from ohmtwin.rtl.emit import emit_verilog
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("emulator")
+
 LARGE = Chip(rows=128, cols=128, lanes=8, adc_bits=6, rows_per_read=16)
 SMALL = Chip(rows=16, cols=16, lanes=2, adc_bits=6, rows_per_read=8)
 WIDE = Chip(rows=40, cols=48, cell_bits=1, lanes=16, adc_bits=5, rows_per_read=16)

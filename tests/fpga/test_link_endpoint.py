@@ -28,6 +28,9 @@ from ohmtwin.host.link.session import HostLink
 from ohmtwin.host.toolchain import find_tools
 from ohmtwin.rtl.emit import emit_verilog
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("endpoint")
+
 IDENT = Ident(chip_hash=0xFEDCBA9876543210, clock_hz=12_000_000, features=1)
 BYTE_CYCLES = 10
 BYTE_TIME = 10 / 3e6

@@ -22,6 +22,9 @@ from ohmtwin.host.start import Start
 from ohmtwin.host.targets import Target, VerilatorTarget, connect
 from ohmtwin.host.verilator_build import build_model
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("cause")
+
 verify_module = importlib.import_module("ohmtwin.host.verify")
 
 CHIP = Chip(

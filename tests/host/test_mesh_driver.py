@@ -23,6 +23,9 @@ from ohmtwin.host.mesh_build import build_mesh
 from ohmtwin.host.mesh_driver import MeshDriver, MeshStuckError
 from ohmtwin.host.mesh_simulation import MeshSimulation
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("mesh driver")
+
 ORDER = ((1, 0), (0, 1), (0, 0), (1, 1))
 PLAN = chain(ORDER, (WORDS,) * 5, (2, 2))
 PROGRAMS = [vector_program(seed, products=1 + seed % 3) for seed in range(4)]

@@ -20,6 +20,9 @@ from ohmtwin.host.mesh_driver import MeshDriver
 from ohmtwin.host.mesh_simulation import MeshSimulation
 from ohmtwin.host.mesh_timing import run_flits
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("mesh timing")
+
 SAMPLES = 12
 
 

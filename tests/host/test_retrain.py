@@ -18,6 +18,9 @@ from ohmtwin.host.retrain import FloatLayer, _forward, _gradients, float_layers,
 from ohmtwin.host.retrain import retrain as retrain_network
 from ohmtwin.host.targets import connect
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("retrain")
+
 MODELS = Path(__file__).parents[2] / "examples" / "models"
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]

@@ -15,6 +15,9 @@ from ohmtwin.host.targets import FastTarget, VerilatorTarget, connect
 from ohmtwin.host.tiles import add_counters
 from ohmtwin.host.verilator_build import build_model
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("tiles")
+
 CHIP = Chip(
     name="small",
     cores=2,

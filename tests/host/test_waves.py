@@ -24,6 +24,9 @@ from ohmtwin.host.plots.waves import Probe, Window, write_waves
 from ohmtwin.host.targets import VerilatorTarget, connect
 from ohmtwin.host.verilator_build import build_model
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("waves")
+
 CHIP = Chip(
     name="small",
     cores=2,

@@ -27,6 +27,9 @@ from ohmtwin.rtl.core import Core
 from ohmtwin.rtl.emit import emit_verilog
 from ohmtwin.rtl.macro import CrossbarMacro, IdealMacro
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("macro")
+
 PACKAGE = Path(ohmtwin.__file__).parent
 CHIP = Chip(rows=16, cols=16, cell_bits=2, lanes=4, adc_bits=4, rows_per_read=1)
 

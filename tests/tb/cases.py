@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ohmtwin.arch.ancode import ErrorModel
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.inputs import InputEncoding
 from ohmtwin.behavioral.core import MvmConfig
@@ -38,6 +39,31 @@ CHIPS = {
     ),
     # Reads of one slice.
     "sliced": Chip(cores=1, rows=32, cols=64, lanes=4, rows_per_read=8, slice_reads=True),
+    # Two columns a weight, of a level each.
+    "ternary": Chip(
+        **{"cores": 1, "rows": 32, "cols": 32, "cell_bits": 1, "lanes": 4, "rows_per_read": 8},
+        **{"weight_encoding": "ternary", "weight_bits": 2},
+    ),
+    # Budgets that differ by plane; with sums that a code checks.
+    "budgets": Chip(rows=32, cols=32, rows_per_read=8, row_budgets=(16, 8, 21, 1, 5, 3, 2, 4)),
+    "coded budgets": Chip(
+        **{"rows": 32, "cols": 32, "lanes": 16, "rows_per_read": 8},
+        **{"row_budgets": (16, 8, 21, 1, 5, 3, 2, 4), "code_a": 37, "code_b": 5},
+        code_errors=ErrorModel.POWER_OF_TWO,
+    ),
+    # ADCs of fewer codes than sums.
+    "clip": Chip(rows=32, cols=32, rows_per_read=8, adc_bits=4, adc_clip=True),
+    "coarse": Chip(rows=32, cols=32, rows_per_read=8, adc_bits=3, adc_step=4),
+    "clip, coarse": Chip(
+        **{"rows": 32, "cols": 32, "rows_per_read": 8},
+        **{"adc_bits": 3, "adc_step": 2, "adc_clip": True},
+    ),
+    # A bit a column: whether it reaches its threshold.
+    "sense": Chip(
+        **{"rows": 32, "cols": 32, "cell_bits": 1, "rows_per_read": 8, "adc_bits": 1},
+        **{"row_schedule": "baseline", "weight_encoding": "xnor", "weight_bits": 1},
+        sense_amplifier=True,
+    ),
 }
 CHIPS |= {
     encoding.value: Chip(rows=16, cols=16, rows_per_read=4, input_encoding=encoding)
@@ -66,6 +92,7 @@ def core_image(chip: Chip, noise: float, seed: int = 5) -> ArrayImage:
         lanes=chip.lanes,
         adc_span=chip.read_slices,
         drive=4096 * np.arange(4, dtype=np.int32),
+        thresholds=rng.integers(1, 5, chip.cols, dtype=np.int32) if chip.sense_amplifier else None,
     )
 
 
@@ -89,6 +116,7 @@ class Product:
     zero: int = 0
     array: int = 0
     keep: bool = False
+    budgets: tuple[int, ...] = ()
 
     def config(self, chip: Chip) -> MvmConfig:
         return MvmConfig.of(
@@ -99,13 +127,17 @@ class Product:
             zero_skip=self.zero_skip,
             planes=self.planes,
             zero=self.zero,
+            budgets=tuple(self.budgets),
         )
 
 
 def core_products(chip: Chip, seed: int, count: int = 14) -> list[Product]:
     """Random products: all modes, sparse and dense, part of the rows and of the columns."""
     rng = np.random.default_rng(seed)
-    most = ((1 << chip.adc_bits) - 1) // ((1 << chip.cell_bits) - 1) // chip.input_code.top_digit
+    most = chip.full_code // chip.cell_code.top // chip.input_code.top_digit
+    if chip.adc_clip or chip.sense_amplifier:
+        most = chip.input_rows  # sums may pass the highest code
+    budgets = 8 * chip.read_slices if chip.row_budgets else 0
     zero = 101 if chip.input_code.has_zero else 0
     inputs = chip.input_rows
     products = []
@@ -135,6 +167,7 @@ def core_products(chip: Chip, seed: int, count: int = 14) -> list[Product]:
                 zero=zero,
                 array=array,
                 keep=keep,
+                budgets=tuple(int(n) for n in rng.integers(1, most + 1, budgets)),
             )
         )
     return products

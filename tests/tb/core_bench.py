@@ -12,6 +12,7 @@ import numpy as np
 from cases import CHIPS, Product, core_flips, core_images
 from cocotb.triggers import ReadOnly, RisingEdge
 
+from ohmtwin.arch.budgets import ROWS_BITS
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.registers import CoreCounter
 from ohmtwin.behavioral.cengine import CCrossbar
@@ -72,8 +73,10 @@ class TB:
         for name in ("load_sum", "drain_addr", "counter_select"):
             getattr(dut, name).value = 0
         self.coded = () if CHIP.an_code is None else CHIP.an_code.words
+        if CHIP.events:
+            dut.event_select.value = 0
         if self.coded:
-            for name in ("event_select", "write_correction", "correction_addr", "correction"):
+            for name in ("write_correction", "correction_addr", "correction"):
                 getattr(dut, name).value = 0
         self.flips = core_flips(CHIP)
         if self.flips is not None:
@@ -186,14 +189,18 @@ class TB:
         await self.pulse("clear")
         dut.used.value = (1 << product.rows) - 1
         turns = ("array", "keep") if CHIP.array_bits else ()
-        for name in ("beats", "zero_skip", "rows_per_read", "planes", *turns):
+        single = () if CHIP.row_budgets else ("rows_per_read",)
+        if CHIP.row_budgets:
+            rows = [n << (ROWS_BITS * place) for place, n in enumerate(product.budgets)]
+            dut.budgets.value = sum(rows)
+        for name in ("beats", "zero_skip", "planes", *single, *turns):
             getattr(dut, name).value = int(getattr(product, name))
         before = len(self.reads)
         self.last_beat = -1
         self.product = product
         await self.pulse("start")
         # What is not registered at the start shows up.
-        for name in ("used", "beats", "zero_skip", "rows_per_read", "planes", *turns):
+        for name in ("used", "beats", "zero_skip", "planes", *single, *turns):
             getattr(dut, name).value = rng(name).getrandbits(len(getattr(dut, name)))
         await RisingEdge(dut.clk)
         await within(dut.clk, 40_000, self.idle(), "the end of a product")

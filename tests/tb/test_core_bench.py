@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cases import CHIPS, core_products
 from core_check import check_core
@@ -12,7 +13,16 @@ from ohmtwin.arch.errors import ToolError
 from ohmtwin.tb import runner
 from ohmtwin.tb.coverage import Coverage
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("core bench")
+
 SERVED = ("verilator-numpy", "verilator-c", "verilator-dpi", "icarus-numpy")
+
+TESTED = {"wide", "narrow", "turning", "sliced"}
+"""Chips with tests of their own."""
+
+LONG = {"unary": 2, "stochastic": 2}
+"""Products that are enough where one takes long."""
 
 
 def built_for(served: str, chip: str) -> tuple[runner.Build, str]:
@@ -42,17 +52,9 @@ def test_stalls_change_no_result(served: str, stalls: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("stalls", ["never", "often"])
 def test_fewer_lanes_than_slices(stalls: str, tmp_path: Path) -> None:
-    built, engine = built_for("verilator-c", "narrow")
-    products = core_products(CHIPS["narrow"], seed=13, count=12)
+    built, engine = built_for("icarus-numpy", "narrow")
+    products = core_products(CHIPS["narrow"], seed=13, count=8)
     check_core(built, "narrow", engine, products, tmp_path, stalls=stalls, noise=0.4)
-
-
-@pytest.mark.parametrize("served", ["verilator-c", "icarus-numpy"])
-def test_under_a_code(served: str, tmp_path: Path) -> None:
-    """Random cells are no codewords: sums with every remainder, corrected and detected."""
-    built, engine = built_for(served, "coded")
-    products = core_products(CHIPS["coded"], seed=14, count=10)
-    check_core(built, "coded", engine, products, tmp_path, stalls="sometimes", noise=0.6)
 
 
 @pytest.mark.parametrize("served", ["verilator-c", "verilator-dpi", "icarus-numpy"])
@@ -74,25 +76,23 @@ def test_reads_of_one_slice(served: str, tmp_path: Path) -> None:
     check_core(built, "sliced", engine, products, tmp_path, stalls=stalls, noise=0.6)
 
 
-@pytest.mark.parametrize("chip", ["paired", "flipped", "agreeing"])
-def test_weight_encodings(chip: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chip", sorted(CHIPS.keys() - TESTED))
+def test_options(chip: str, tmp_path: Path) -> None:
+    """Every option of a core. Random cells are no codewords: sums of a code have any remainder."""
     built, engine = built_for("icarus-numpy", chip)
-    products = core_products(CHIPS[chip], seed=15, count=8)
+    products = core_products(CHIPS[chip], seed=15, count=LONG.get(chip, 8))
     check_core(built, chip, engine, products, tmp_path, stalls="sometimes", noise=0.6)
 
 
-@pytest.mark.parametrize("encoding", ["twos_complement", "sign_magnitude", "digits", "unary"])
-def test_input_encodings(encoding: str, tmp_path: Path) -> None:
-    built, engine = built_for("icarus-numpy", encoding)
-    count = 8 if CHIPS[encoding].passes <= 16 else 2
-    products = core_products(CHIPS[encoding], seed=15, count=count)
-    check_core(built, encoding, engine, products, tmp_path, stalls="sometimes", noise=0.6)
-
-
-def test_stochastic_streams(tmp_path: Path) -> None:
-    built, engine = built_for("icarus-numpy", "stochastic")
-    products = core_products(CHIPS["stochastic"], seed=16, count=2)
-    check_core(built, "stochastic", engine, products, tmp_path, noise=0.6)
+@pytest.mark.parametrize("chip", ["coded", "clip", "coded budgets"])
+def test_events_are_counted(chip: str, tmp_path: Path) -> None:
+    """None of the counters that options add stays at 0."""
+    built, engine = built_for("icarus-numpy", chip)
+    products = core_products(CHIPS[chip], seed=16, count=4)
+    check_core(built, chip, engine, products, tmp_path, noise=0.6)
+    events = np.load(tmp_path / "found.npz")["events"]
+    assert events.shape[1] == len(CHIPS[chip].events)
+    assert (events.sum(axis=0) > 0).all()
 
 
 def test_products_cover_what_they_are_for(tmp_path: Path) -> None:

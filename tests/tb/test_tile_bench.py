@@ -19,6 +19,9 @@ from ohmtwin.tb.dpi import COCOTB_MACRO
 from ohmtwin.tb.plain import plain_verilog
 from ohmtwin.tb.scoreboard import compare
 
+# What they share is built in one worker.
+pytestmark = pytest.mark.xdist_group("tile bench")
+
 FIRST = TileRegister.CYCLES
 # What the speed of the host decides, and nothing else.
 HOST = (TileRegister.HOST_IN_STALLS, TileRegister.HOST_OUT_STALLS)
