@@ -361,9 +361,9 @@ def code_area() -> Figures:
     """What the AN-code unit adds to a core."""
     area = ecc.area()
     how = (
-        f"{area.unit} of {area.core} transistors (Yosys' estimate for CMOS gates, memories as "
-        f"flip-flops; {area.unit_cells} of {area.core_cells} cells), over the rest of a core "
-        "without its array and its converters: row registers, scheduler, accumulators, counters"
+        f"{area.unit} of {area.core} transistors (Yosys' estimate for CMOS gates, and 8 a bit of "
+        f"memory: {area.unit_bits} of {area.core_bits} bits), over the rest of a core without its "
+        "array and its converters: row registers, scheduler, accumulators, counters"
     )
     return _figure("ecc.area_fraction", area.fraction, "of the core without it", how)
 

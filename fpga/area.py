@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large the parts of a core are, in transistors, as Yosys estimates them."""
+"""How large the parts of a core are, in transistors, as Yosys estimates them.
+
+Memories count by their bits, at eight transistors each, whatever they are for; ports and sense
+amplifiers of memories are left out, of the array and its converters everything.
+"""
 
 import json
 import tempfile
@@ -19,28 +23,44 @@ __all__ = ["Area", "core_area"]
 _SCRIPT = """\
 read_rtlil core.il
 hierarchy -top core
-synth -top core
+# Up to where memories would be made flip-flops; tables that never change are logic.
+synth -top core -run begin:fine
+memory_map -rom-only
+opt -fast -full
+opt -undriven -fine
+techmap
+opt -fast
+abc
+opt -fast
+memory_unpack
 tee -q -o area.json stat -json -tech cmos
 """
+
+_CELL = 8
+"""Transistors that hold a bit of a memory with a port to write and one to read."""
 
 
 @dataclass(frozen=True)
 class Area:
-    """Sizes after synthesis to gates and flip-flops; memories are flip-flops too.
+    """Sizes after synthesis to gates, flip-flops and memories.
 
     Parameters
     ----------
     core, unit : int
         Transistors of a core without its array and converters; of the AN-code unit in it, 0
-        without one.
+        without one. With those of memories.
     core_cells, unit_cells : int
-        The same in gates and flip-flops.
+        Gates and flip-flops.
+    core_bits, unit_bits : int
+        Bits in memories.
     """
 
     core: int
     unit: int
     core_cells: int
     unit_cells: int
+    core_bits: int
+    unit_bits: int
 
     @property
     def fraction(self) -> float:
@@ -71,15 +91,18 @@ def core_area(chip: Chip) -> Area:
         raise ToolError(f"Yosys counted {', '.join(sizes)}, but no core")
     inside = [size for name, size in sizes.items() if ".unit" in name]
     return Area(
-        core=sum(transistors for transistors, _ in sizes.values()),
-        unit=sum(transistors for transistors, _ in inside),
-        core_cells=sum(cells for _, cells in sizes.values()),
-        unit_cells=sum(cells for _, cells in inside),
+        core=sum(transistors for transistors, _, _ in sizes.values()),
+        unit=sum(transistors for transistors, _, _ in inside),
+        core_cells=sum(cells for _, cells, _ in sizes.values()),
+        unit_cells=sum(cells for _, cells, _ in inside),
+        core_bits=sum(bits for _, _, bits in sizes.values()),
+        unit_bits=sum(bits for _, _, bits in inside),
     )
 
 
-def _size(entry: dict[str, Any]) -> tuple[int, int]:
-    """Transistors and cells of a module alone, without those that it contains."""
+def _size(entry: dict[str, Any]) -> tuple[int, int, int]:
+    """Transistors, cells and memory bits of a module alone, without those that it contains."""
     by_type: dict[str, int] = entry["num_cells_by_type"]
-    cells = sum(count for kind, count in by_type.items() if kind.startswith("$"))
-    return int(str(entry["estimated_num_transistors"]).rstrip("+")), cells
+    cells = sum(count for kind, count in by_type.items() if kind.startswith("$_"))
+    bits = int(entry["num_memory_bits"])
+    return int(str(entry["estimated_num_transistors"]).rstrip("+")) + _CELL * bits, cells, bits

@@ -3,14 +3,14 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.ancode import AnCode
 from ..arch.timing import CODE_STAGES
 
-__all__ = ["AnUnit", "Reciprocal", "reciprocal"]
+__all__ = ["AnUnit", "Reciprocal", "reciprocal", "signed_digits"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ def reciprocal(divisor: int, bits: int) -> Reciprocal:
     product falls short of ``x / divisor`` by at most ``low / divisor + head * lost / 2**shift``,
     where ``lost < 1`` is what the floor took off. Where that is at most 1, the floor of the product
     is the quotient or one less (Granlund and Montgomery 1994, section 4, with one more subtraction
-    allowed, as Barrett 1986 has it). Cheapest: the fewest bits of the head to add up.
+    allowed, as Barrett 1986 has it). Cheapest: the fewest bits of the head to add up, with each
+    bit of the factor that is part of a run counted by its run (:func:`signed_digits`).
 
     Raises
     ------
@@ -46,9 +47,34 @@ def reciprocal(divisor: int, bits: int) -> Reciprocal:
         for shift in range(2 * bits):
             factor, lost = divmod(1 << shift + drop, divisor)
             if ((1 << drop) - 1 << shift) + head * lost <= divisor << shift:
-                adds = (bits - drop) * factor.bit_count()
+                adds = (bits - drop) * len(signed_digits(factor))
                 found.append((adds, Reciprocal(drop, factor, shift)))
     return min(found, key=lambda cost: cost[0])[1]
+
+
+def signed_digits(value: int) -> list[tuple[int, bool]]:
+    """A number as the fewest powers of two, added or taken off: (exponent, taken off) of each, the
+    largest first (the non-adjacent form, Reitwiesner 1960)."""
+    found, exponent = [], 0
+    while value:
+        if value & 1:
+            negative = value & 3 == 3
+            found.append((exponent, negative))
+            value += 1 if negative else -1
+        value >>= 1
+        exponent += 1
+    return found[::-1]
+
+
+def _times(value: Value, constant: int, bits: int) -> Value:
+    """The low ``bits`` of ``value * constant``, a sum of as few terms as there can be."""
+    total: Value = Const(0, bits)
+    for exponent, negative in signed_digits(constant):
+        if exponent >= bits:
+            continue
+        term = Cat(Const(0, exponent), value)[:bits]
+        total = (total - term if negative else total + term)[:bits]
+    return total
 
 
 class AnUnit(wiring.Component):
@@ -175,39 +201,41 @@ class AnUnit(wiring.Component):
         # First stage: the quotient by A * B, or one less.
         lifted = Signal(self._width, name=f"lifted{number}")
         m.d.comb += lifted.eq(total + self._lift * whole if self._lift else total)
-        head = lifted >> inverse.drop
+        head = lifted[inverse.drop :]
         rough = register(max(1, ((1 << self._width) // whole).bit_length()), "rough")
         rest_bits = (2 * whole - 1).bit_length()
         low = register(rest_bits, "low")
-        m.d.sync += [rough.eq(head * inverse.factor >> inverse.shift), low.eq(lifted)]
+        product = _times(head, inverse.factor, inverse.shift + len(rough))
+        m.d.sync += [rough.eq(product[inverse.shift :]), low.eq(lifted)]
 
         # Second stage: what it leaves, below 2 * A * B.
         rest = register(rest_bits, "rest")
-        rough_then = register(len(rough), "rough_then")
-        m.d.sync += [rest.eq(low - rough * whole), rough_then.eq(rough)]
+        rough_then = register(self._out_bits, "rough_then")
+        m.d.sync += [
+            rest.eq(low - _times(rough, whole, rest_bits)),
+            rough_then.eq(rough - self._lift),
+        ]
 
-        # Third stage: the rest as (t, r), by the multiples of A in it; the table is asked for r.
+        # Third stage: whether the quotient was one less, and the rest as (t, r); the table is asked
+        # for r.
+        more = Signal(name=f"more{number}")
+        part = _less(m, rest, whole, more, f"part{number}")
         digit = register(max(1, code.digit_bits), "digit")
-        more = Signal(name=f"more{number}")  # the rough quotient was one less
-        residue = Signal(range(a), name=f"residue{number}")
         here = Signal.like(digit, name=f"digit_here{number}")
-        m.d.comb += residue.eq(rest)
-        for times in range(1, 2 * b):
-            with m.If(rest >= times * a):
-                m.d.comb += [
-                    residue.eq(rest - times * a),
-                    here.eq(times % b),
-                    more.eq(times >= b),
-                ]
+        residue = part
+        for place in reversed(range(code.digit_bits)):
+            residue = _less(m, residue, a << place, here[place], f"residue{number}_{place}")
         wrong = register(1, "wrong")
         up = register(1, "up")
         quotient = register(self._out_bits, "quotient")
+        one_less = register(1, "one_less")
         m.d.sync += [
             digit.eq(here),
-            wrong.eq(residue != 0),
+            wrong.eq(residue.any()),
             # The nearest multiple lies above: the rest is more than half of A * B.
-            up.eq(Mux(more, rest > whole + whole // 2, rest > whole // 2)),
-            quotient.eq(rough_then + more - self._lift),
+            up.eq(part > whole // 2),
+            quotient.eq(rough_then),
+            one_less.eq(more),
         ]
         m.submodules[f"table{number}"] = table = memory.Memory(
             shape=code.entry_bits, depth=a, init=[]
@@ -229,9 +257,24 @@ class AnUnit(wiring.Component):
         expected = entry[1 : 1 + code.digit_bits] if b > 1 else Const(0, 1)
         m.d.comb += fits.eq(~entry[0] & (digit == expected))
         result = register(self._out_bits, "result")
+        offset = Signal(signed(self._out_bits), name=f"offset{number}")
+        m.d.comb += offset.eq(Mux(fits, step, up))
         m.d.sync += [
-            result.eq(quotient + Mux(fits, step, up)),
+            # The last term goes in as a carry.
+            result.eq((Cat(1, quotient) + Cat(one_less, offset))[1:]),
             self.corrected[number].eq(fits & wrong),
             self.detected[number].eq(~fits),
         ]
         return result
+
+
+def _less(m: Module, value: Value, amount: int, taken: Value, name: str) -> Signal:
+    """``value``, less ``amount`` where it is not below that (``taken``); both below twice it."""
+    left = Signal(max(1, (amount - 1).bit_length()), name=name)
+    less = Signal(len(value) + 1, name=f"{name}_less")
+    m.d.comb += [
+        less.eq(value - amount),
+        taken.eq(~less[-1]),
+        left.eq(Mux(taken, less, value)),
+    ]
+    return left

@@ -4,6 +4,7 @@
 import pytest
 
 from ohmtwin.arch.chip import Chip
+from ohmtwin.fpga.area import core_area
 from ohmtwin.fpga.core_cost import core_cost, plain_chip
 
 TINY = Chip(rows=8, cols=16, cell_bits=2, lanes=8, adc_bits=5, rows_per_read=8)
@@ -27,3 +28,17 @@ def test_a_code_costs_gates_and_settings_do_not() -> None:
     assert coded.ff > plain.ff
     assert sum(part["lut"] for part in coded.parts.values()) == coded.lut
     assert core_cost(TINY.with_(rows_per_read=4, cores=3, data_words=64)) == plain
+
+
+@pytest.mark.xdist_group("core cost")
+def test_memories_count_by_their_bits() -> None:
+    """The table of corrections, and sums of 32 bits beside it."""
+    chip = TINY.with_(code_a=69)
+    code = chip.an_code
+    assert code is not None
+    plain, coded = core_area(TINY), core_area(chip)
+    assert (plain.unit, plain.unit_bits, plain.fraction) == (0, 0, 0)
+    assert coded.unit_bits == chip.outputs_per_beat * code.a * code.entry_bits
+    assert coded.core_bits - coded.unit_bits == chip.outputs * 32
+    assert plain.core_bits == TINY.outputs * 32
+    assert 8 * coded.unit_bits < coded.unit < coded.core

@@ -9,14 +9,14 @@ CODE = named(
     Mutation(
         "a rest that is a multiple of A keeps an A",
         "ohmtwin.rtl.ancode",
-        "with m.If(rest >= times * a):",
-        "with m.If(rest > times * a):",
+        "taken.eq(~less[-1])",
+        "taken.eq(~less[-1] & less.any())",
     ),
     Mutation(
         "the quotient that was one less stays so",
         "ohmtwin.rtl.ancode",
-        "quotient.eq(rough_then + more - self._lift)",
-        "quotient.eq(rough_then - self._lift)",
+        "Cat(one_less, offset)",
+        "Cat(Const(0, 1), offset)",
     ),
     Mutation(
         "nobody asks whether B divides",
