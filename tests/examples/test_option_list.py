@@ -53,10 +53,16 @@ def test_ideal_arrays_of_every_option_give_golden(options: ModuleType, tmp_path:
 
 
 def test_what_does_not_fit_is_a_row_with_the_reason(options: ModuleType, tmp_path: Path) -> None:
-    on = replace(options.demo("mnist"), epochs=1)
+    """If that is expected of the network; otherwise it is an error."""
     option = options.OPTIONS["sense amplifiers"]
-    row = options.run("sense amplifiers", option, on, 2, tmp_path, lambda *_: None)
-    assert "adds up 784 inputs, a sense amplifier decides on one read" in row.refused
+    small = replace(option, changes={**option.changes, "rows": 32, "rows_per_read": 16})
+    on = options.demo("digits")
+    with pytest.raises(ot.InputError, match="adds up 64 inputs, a sense amplifier decides on one"):
+        options.run("sense amplifiers", small, on, 2, tmp_path, lambda *_: None)
+    expected = replace(small, refused=("digits",))
+    row = options.run("sense amplifiers", expected, on, 2, tmp_path, lambda *_: None)
+    assert "adds up 64 inputs, a sense amplifier decides on one read" in row.refused
+    assert row.agrees
     assert row.values == 0
 
 
