@@ -98,6 +98,9 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         # Reads and converters.
         "budgets": Option(_BUDGETS),
         "budgets, code 69 * 3": Option(_BUDGETS | _AB),
+        "slice budgets": Option(
+            {"slice_reads": True, "row_budgets": (((21, 21, 16, 8),) * 6 + ((21, 21, 2, 1),) * 2)}
+        ),
         "clip": Option({"adc_bits": 5, "adc_clip": True}, exact=False),
         "coarse": Option({"adc_bits": 5, "adc_step": 2}, exact=False),
         "clip, coarse": Option({"adc_bits": 4, "adc_step": 2, "adc_clip": True}, exact=False),
