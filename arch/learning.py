@@ -21,6 +21,8 @@ from .errors import ConfigError
 from .learning_isa import ADDRESS_BITS, TABLE_ENTRIES, TABLES, Flag, LearnInstruction, LearnOp
 
 __all__ = [
+    "DONE_TAG",
+    "FAULT_TAG",
     "MAX_INSTRUCTIONS",
     "MAX_SETTINGS",
     "OVERLAP_SLOTS",
@@ -31,6 +33,7 @@ __all__ = [
     "TrainMode",
     "UpdateSettings",
     "done_word",
+    "fault_word",
     "header_word",
 ]
 
@@ -60,9 +63,20 @@ def header_word(kind: LearnKind, count: int, address: int = 0) -> int:
     return int(kind) | count << 8 | address << 32
 
 
+DONE_TAG = 0xD0E0
+FAULT_TAG = 0xFA17
+"""Bits 63 to 48 of the word that ends a run."""
+
+
 def done_word(samples: int) -> int:
     """What ends the answer to RUN."""
-    return 0xD0E0 << 48 | samples
+    return DONE_TAG << 48 | samples
+
+
+def fault_word(instruction: int, left: int) -> int:
+    """What ends it where a register makes an instruction leave the memory or the arrays: its
+    number, and the samples that are left, the one it belongs to among them."""
+    return FAULT_TAG << 48 | instruction << 32 | left
 
 
 class TrainMode(IntEnum):
