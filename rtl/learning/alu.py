@@ -79,9 +79,7 @@ def element_layout() -> data.StructLayout:
 
 def result_layout() -> data.StructLayout:
     """The low 32 bits of a result, and the x that came (last)."""
-    return data.StructLayout(
-        {"value": signed(WORD_BITS), "x": signed(WORD_BITS), "final": 1}
-    )
+    return data.StructLayout({"value": signed(WORD_BITS), "x": signed(WORD_BITS), "final": 1})
 
 
 class VectorAlu(wiring.Component):
@@ -97,9 +95,14 @@ class VectorAlu(wiring.Component):
     o : Out(stream of :func:`result_layout`)
     """
 
-    settings: In(settings_layout())
-    i: In(stream.Signature(element_layout()))
-    o: Out(stream.Signature(result_layout()))
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "settings": In(settings_layout()),
+                "i": In(stream.Signature(element_layout())),
+                "o": Out(stream.Signature(result_layout())),
+            }
+        )
 
     @property
     def latency(self) -> int:
@@ -145,9 +148,7 @@ class VectorAlu(wiring.Component):
                 ]
                 with m.If(~first & (gathering == Gathering.SUM)):
                     m.d.sync += values[1].eq(values[1] + values[0])
-                with m.If(
-                    ~first & (gathering == Gathering.MAX) & (values[1] > values[0])
-                ):
+                with m.If(~first & (gathering == Gathering.MAX) & (values[1] > values[0])):
                     m.d.sync += values[1].eq(values[1])
             with m.If(valid[1]):
                 m.d.sync += [
@@ -232,8 +233,21 @@ class Divider(wiring.Component):
         64 and 32 bits.
     """
 
-    i: In(stream.Signature(data.StructLayout({"dividend": WIDE_BITS, "divisor": WORD_BITS})))
-    o: Out(stream.Signature(data.StructLayout({"quotient": WIDE_BITS, "remainder": WORD_BITS})))
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "i": In(
+                    stream.Signature(
+                        data.StructLayout({"dividend": WIDE_BITS, "divisor": WORD_BITS})
+                    )
+                ),
+                "o": Out(
+                    stream.Signature(
+                        data.StructLayout({"quotient": WIDE_BITS, "remainder": WORD_BITS})
+                    )
+                ),
+            }
+        )
 
     @property
     def latency(self) -> int:

@@ -5,8 +5,10 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...arch.learning import LearnChip
 from ...arch.learning_isa import ADDRESS_BITS, FIELDS, Flag, LearnOp, ReduceFunction, VectorFunction
 from .alu import WIDE_BITS, WORD_BITS, Function, Gathering, Third, settings_layout
+from .macro import ARRAY_BITS, check_learn_chip
 
 __all__ = [
     "COUNT_BITS",
@@ -122,8 +124,15 @@ def flagged(instruction: data.View, flag: Flag) -> Value:
     return bit
 
 
+_ARRAYS = (LearnOp.READ, LearnOp.UPDATE, LearnOp.WRITE, LearnOp.APPLY, LearnOp.RELAX)
+
+
 class Planner(wiring.Component):
     """Makes the plan of an instruction, without a register.
+
+    Parameters
+    ----------
+    chip : LearnChip
 
     Members
     -------
@@ -133,24 +142,37 @@ class Planner(wiring.Component):
         Of READ: what is done with the codes, not with the inputs. Of UPDATE: columns, not rows.
     tries : In(5)
         Bits by which the inputs of READ have been halved.
-    setting, columns_at : In(SETTING), In(20)
-        Of UPDATE; and the number of the first column's line.
+    setting : In(SETTING)
+        Of UPDATE.
+    turn, array : In(signed(32)), Out(6)
+        What register ``bits`` holds, and the array that makes.
+    wrong : Out(1)
+        A register makes the instruction leave the arrays or the memory.
     plan : Out(plan_layout())
     exponent : Out(signed(8))
         Of NORM.
     """
 
-    instruction: In(INSTRUCTION)
-    register: In(signed(WORD_BITS))
-    second_pass: In(1)
-    tries: In(5)
-    setting: In(SETTING)
-    columns_at: In(ADDRESS_BITS)
-    plan: Out(plan_layout())
-    exponent: Out(signed(8))
+    def __init__(self, *, chip: LearnChip) -> None:
+        self._chip = check_learn_chip(chip)
+        super().__init__(
+            {
+                "instruction": In(INSTRUCTION),
+                "register": In(signed(WORD_BITS)),
+                "second_pass": In(1),
+                "tries": In(5),
+                "setting": In(SETTING),
+                "turn": In(signed(WORD_BITS)),
+                "array": Out(ARRAY_BITS),
+                "wrong": Out(1),
+                "plan": Out(plan_layout()),
+                "exponent": Out(signed(8)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        self._check(m)
         ins, plan, alu = self.instruction, self.plan, self.plan.alu
         k = ins.k.as_signed()
         m.d.comb += [
@@ -246,6 +268,25 @@ class Planner(wiring.Component):
                     m.d.comb += plan.a.eq(ins.a + at)
         return m
 
+    def _check(self, m: Module) -> None:
+        """Which array, and whether registers lead out of the chip."""
+        ins, chip = self.instruction, self._chip
+        array = Signal(signed(WORD_BITS + 1))
+        begin = Signal(signed(2 * WORD_BITS))
+        m.d.comb += [
+            array.eq(ins.array + self.turn),
+            self.array.eq(array),
+            begin.eq(Mux(flagged(ins, Flag.STORE), ins.dst, ins.a) + self.register * ins.n),
+        ]
+        no_row = (self.register < 0) | (self.register >= chip.rows)
+        with m.Switch(ins.op):
+            with m.Case(*_ARRAYS):
+                m.d.comb += self.wrong.eq((array < 0) | (array >= chip.arrays))
+                with m.If((ins.op == LearnOp.WRITE) & no_row):
+                    m.d.comb += self.wrong.eq(1)
+            with m.Case(LearnOp.PICK):
+                m.d.comb += self.wrong.eq((begin < 0) | (begin + ins.n > chip.memory))
+
     def _clip(self, m: Module, bits: Value) -> None:
         """Limits of +-(2**(bits - 1) - 1), unless ``bits`` is 0."""
         most = Signal(signed(WIDE_BITS))
@@ -331,7 +372,7 @@ class Planner(wiring.Component):
             m.d.comb += [
                 plan.a.eq(self.instruction.b),
                 plan.inner.eq(self.instruction.k),
-                plan.to.eq(self.columns_at),
+                plan.to.eq(self._chip.rows),
                 plan.constant.eq(setting.kd),
                 shift.eq(setting.sd - (self.register - half)),
             ]

@@ -43,18 +43,23 @@ class OperandReader(wiring.Component):
     o : Out(stream of :func:`~.alu.element_layout`)
     """
 
-    plan: In(plan_layout())
-    start: In(1)
-    hot: In(signed(WORD_BITS))
-    feedback: In(LFSR_BITS)
-    enable: Out(1)
-    first: Out(ADDRESS_BITS)
-    second: Out(ADDRESS_BITS)
-    first_word: In(signed(WORD_BITS))
-    second_word: In(signed(WORD_BITS))
-    code: In(signed(CODE_BITS))
-    next_code: Out(1)
-    o: Out(stream.Signature(element_layout()))
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "plan": In(plan_layout()),
+                "start": In(1),
+                "hot": In(signed(WORD_BITS)),
+                "feedback": In(LFSR_BITS),
+                "enable": Out(1),
+                "first": Out(ADDRESS_BITS),
+                "second": Out(ADDRESS_BITS),
+                "first_word": In(signed(WORD_BITS)),
+                "second_word": In(signed(WORD_BITS)),
+                "code": In(signed(CODE_BITS)),
+                "next_code": Out(1),
+                "o": Out(stream.Signature(element_layout())),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -182,9 +182,7 @@ class PulseGenerator(wiring.Component):
         negative = Signal()
         span = Signal(_SLOT_BITS)
         place = Signal(chip.lines)
-        m.d.comb += span.eq(
-            Mux(line.line < chip.rows, self.settings.slots, self.settings.period)
-        )
+        m.d.comb += span.eq(Mux(line.line < chip.rows, self.settings.slots, self.settings.period))
         m.d.sync += [
             given.eq(self.line.valid & self.line.ready),
             seeded.eq(self.seed.valid & self.seed.ready),
@@ -250,9 +248,7 @@ class PulseGenerator(wiring.Component):
                     m.d.comb += number.eq(Cat(*one))
                 with m.Else():
                     m.d.comb += number.eq(plane)
-                m.d.comb += below[k + 1].eq(
-                    (~number & limit) | (~(number ^ limit) & below[k])
-                )
+                m.d.comb += below[k + 1].eq((~number & limit) | (~(number ^ limit) & below[k]))
                 # Of overlap as short as can be: whether a column's fraction carries over.
                 fraction, limit = self._fractions[k], self._limits[k][rows:]
                 m.d.comb += carries[k + 1].eq(
@@ -285,9 +281,7 @@ class PulseGenerator(wiring.Component):
         rows = Signal(chip.rows)
         turned = phase ^ self.settings.invert
         m.d.comb += [
-            rows.eq(
-                driven[: chip.rows] & Mux(phase, self._negative, ~self._negative)[: chip.rows]
-            ),
+            rows.eq(driven[: chip.rows] & Mux(phase, self._negative, ~self._negative)[: chip.rows]),
             last.eq(beat == beats_for(chip.cols, chip.lanes) - 1),
             self.write.valid.eq(self._state == _State.BEAT),
             write.array.eq(self.settings.array),
@@ -298,9 +292,7 @@ class PulseGenerator(wiring.Component):
             write.pulses.eq(1),
             write.fire.eq(last),
             self.response.ready.eq(self._state == _State.RESPONSE),
-            self.refused.eq(
-                self.response.ready & self.response.valid & self.response.payload
-            ),
+            self.refused.eq(self.response.ready & self.response.valid & self.response.payload),
         ]
         with m.Switch(self._state):
             with m.Case(_State.IDLE), m.If(self.start):
