@@ -21,16 +21,13 @@ from ..arch.chip import Chip
 from ..arch.errors import ToolError
 from ..arch.isa import Instruction, Opcode, Source
 from ..arch.noc_interface import Leg, Route
-from ..behavioral import devices
-from ..behavioral.cengine import CCrossbar
 from ..behavioral.program import InputLayout, OutputSegment, TileProgram
-from ..behavioral.programming import program as program_array
 from ..host.compiler.mesh_plan import HostFeed, HostResult, MeshPlan, Message, TilePlan
 from ..host.mesh_build import build_mesh
 from ..host.mesh_driver import MeshDriver
 from ..host.mesh_simulation import MeshSimulation, load_mesh_library
 from .memory import peak_gib
-from .simulation import CHIP_16, RunningTile, busy_program
+from .simulation import CHIP_16, RunningTile, busy_program, rram_arrays
 
 __all__ = ["CHIP", "build_seconds", "chain_plan", "mesh_speed", "relay_program"]
 
@@ -106,24 +103,7 @@ class _RunningMesh:
         path = build_mesh(chip)
         lib = load_mesh_library(path)
         program = relay_program(chip)
-        arrays = [
-            CCrossbar(
-                program_array(
-                    spec.levels,
-                    devices.rram(),
-                    cell_bits=chip.cell_bits,
-                    seed=1,
-                    array=tile * chip.cores + spec.core,
-                    adc_bits=chip.adc_bits,
-                    lanes=chip.lanes,
-                ),
-                1,
-                tile * chip.cores + spec.core,
-                lib,
-            )
-            for tile in range(chip.tiles)
-            for spec in program.arrays
-        ]
+        arrays = rram_arrays([program] * chip.tiles, 1, lib)
         self._tiles = chip.tiles
         self._simulation = MeshSimulation(path, chip, arrays)
         self._driver = MeshDriver(self._simulation, chain_plan(chip), [program] * chip.tiles)

@@ -6,6 +6,7 @@ the same RTL with the crossbars stubbed out: the bare clock loop. Runs of both a
 that whatever else the machine does weighs on both alike. Times are processor times.
 """
 
+import ctypes
 import json
 import statistics
 import sys
@@ -26,7 +27,14 @@ from ..host.simulation import Simulation, SimulationPort, load_library
 from ..host.toolchain import Progress
 from ..host.verilator_build import Macro, build_model
 
-__all__ = ["CHIP_16", "CHIP_128", "RunningTile", "busy_program", "simulation_speed"]
+__all__ = [
+    "CHIP_16",
+    "CHIP_128",
+    "RunningTile",
+    "busy_program",
+    "rram_arrays",
+    "simulation_speed",
+]
 
 CHIP_128 = Chip(name="128 rows a read", rows_per_read=128, adc_bits=9, lanes=1)
 """The whole array at once, a converter for the array: the largest reads there are."""
@@ -88,6 +96,30 @@ def busy_program(chip: Chip, products: int = _PRODUCTS) -> TileProgram:
     )
 
 
+def rram_arrays(programs: Sequence[TileProgram], seed: int, lib: ctypes.CDLL) -> list[CCrossbar]:
+    """Arrays of the shipped RRAM for the cores of tiles, numbered over all tiles, in a library."""
+    device = devices.rram()
+    return [
+        CCrossbar(
+            program_array(
+                spec.levels,
+                device,
+                cell_bits=program.chip.cell_bits,
+                seed=seed,
+                array=number,
+                adc_bits=program.chip.adc_bits,
+                lanes=program.chip.lanes,
+            ),
+            seed,
+            number,
+            lib,
+        )
+        for tile, program in enumerate(programs)
+        for spec in program.arrays
+        for number in [tile * program.chip.cores + spec.core]
+    ]
+
+
 class RunningTile:
     """One model with the busy program, ready to be timed."""
 
@@ -95,24 +127,7 @@ class RunningTile:
         path = build_model(chip, macro, progress)
         lib = load_library(path)
         program = busy_program(chip)
-        device = devices.rram()
-        arrays = [
-            CCrossbar(
-                program_array(
-                    spec.levels,
-                    device,
-                    cell_bits=chip.cell_bits,
-                    seed=1,
-                    array=spec.core,
-                    adc_bits=chip.adc_bits,
-                    lanes=chip.lanes,
-                ),
-                1,
-                spec.core,
-                lib,
-            )
-            for spec in program.arrays
-        ]
+        arrays = rram_arrays([program], 1, lib)
         self._simulation = Simulation(path, arrays)
         self._driver = TileDriver(SimulationPort(self._simulation), program)
         codes = np.random.default_rng(1).integers(0, 256, (2, chip.rows)).astype(np.uint8)

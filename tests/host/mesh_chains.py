@@ -9,10 +9,9 @@ import numpy as np
 from ohmtwin.arch.chip import Chip, RowSchedule
 from ohmtwin.arch.isa import Instruction, Opcode, Reg, Source
 from ohmtwin.arch.noc_interface import Leg, Route
-from ohmtwin.behavioral import devices
 from ohmtwin.behavioral.cengine import CCrossbar, library
 from ohmtwin.behavioral.program import ArraySpec, InputLayout, OutputSegment, TileProgram
-from ohmtwin.behavioral.programming import program as program_array
+from ohmtwin.bench.simulation import rram_arrays
 from ohmtwin.host.compiler.mesh_plan import HostFeed, HostResult, MeshPlan, Message, TilePlan
 from ohmtwin.host.mesh_simulation import load_mesh_library
 
@@ -87,25 +86,7 @@ def vector_program(seed: int, products: int = 1, chip: Chip = CHIP) -> TileProgr
 def crossbars(programs: Sequence[TileProgram], path: Path | None = None) -> list[CCrossbar]:
     """An array for each core of each tile, numbered over all tiles, in the library at ``path``."""
     lib = library() if path is None else load_mesh_library(path)
-    return [
-        CCrossbar(
-            program_array(
-                spec.levels,
-                devices.rram(),
-                cell_bits=chip.cell_bits,
-                seed=5,
-                array=tile * chip.cores + spec.core,
-                adc_bits=chip.adc_bits,
-                lanes=chip.lanes,
-            ),
-            5,
-            tile * chip.cores + spec.core,
-            lib,
-        )
-        for tile, program in enumerate(programs)
-        for chip in [program.chip]
-        for spec in program.arrays
-    ]
+    return rram_arrays(programs, 5, lib)
 
 
 def chain(
