@@ -171,10 +171,10 @@ class _Compiler:
             bias = min(MAX_INPUT, max(1, round(MAX_INPUT / x_unit)))
             code.preset(self.x[i] + w.shape[0] - 1, [bias])
             reach = config.network.range if self.activation == "relu" else _REACH[self.activation]
-            step = max(0, round(math.log2(reach / MAX_INPUT / layer.code)))
+            step = max(0, math.ceil(math.log2(reach / MAX_INPUT / layer.code) - 1e-6))
             self.steps.append(step)
             if self.activation == "relu":
-                x_unit = MAX_INPUT * layer.code * 2**step
+                x_unit = reach
         widest = max(*(layer.rows for layer in self.layers), *widths)
         self.scratch = [code.words(widest) for _ in range(3)]
         spare = {name: code.words(widest) for name in _SPARES} if self._spares() else {}
@@ -286,11 +286,13 @@ class _Compiler:
         """The activation of a code of -128 to 127, or its derivative: 127 to its largest."""
         at = np.arange(-128, 128)
         name = self.activation
-        if name == "relu":
-            # In units of the code itself, so that all layers share the table.
-            values = MAX_INPUT * (at > 0) if slope else np.clip(at, 0, MAX_INPUT)
-            return [int(v) for v in values]
         z = at * (self.layers[i].code * 2 ** self.steps[i])
+        if name == "relu":
+            # Where it saturates nothing changes, so nothing may be learned there: with a slope,
+            # weights would grow without end.
+            share = z / self.config.network.range
+            values = (share > 0) & (share < 1 - 1e-6) if slope else np.clip(share, 0, 1)
+            return [int(v) for v in np.rint(values * MAX_INPUT)]
         f = derivative(name, z) / _SLOPE[name] if slope else activate(name, z)
         return [int(v) for v in np.rint(f * MAX_INPUT)]
 

@@ -44,8 +44,9 @@ class NetworkSection(_Section):
 
     layers: tuple[int, ...] = (64, 32, 10)
     activation: Literal["relu", "sigmoid", "tanh"] = "relu"
-    range: float = Field(default=4, gt=0, le=100)
-    """What a ReLU's output saturates at, about: the nearest that shifts can express."""
+    range: float = Field(default=1, gt=0, le=100)
+    """What a ReLU's output saturates at: the largest input of the next layer, whose noise counts
+    against it."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -142,7 +142,7 @@ def weight_change(case: dict[str, Any]) -> tuple[Trainer, list[NDArray[np.float6
 
 def test_digital_gradients_become_pulses_and_what_is_left_stays() -> None:
     """Mixed precision: pulses and the rest of chi are the gradient together (Nandakumar)."""
-    case = {"train": {"rate": 0.05, "algorithm": "mixed"}}
+    case = {"train": {"rate": 0.05, "algorithm": "mixed"}, "network": {"range": 4}}
     trainer, wanted = weight_change(case)
     before = layer_weights(trainer)
     start = trainer.core.memory.copy()
