@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Binary networks on sense amplifiers, at every level, and models that they cannot compute."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,8 +37,9 @@ CHIP = Chip(
 )
 
 
-def binary_network(seed: int = 1, high: int = 1) -> Network:
-    """Layers of signs: 16 bits in, 12 and 14 hidden, 5 out."""
+def binary_network(seed: int = 1, high: int = 1, biases: Sequence[int] = ()) -> Network:
+    """Layers of signs: 16 bits in, 12 and 14 hidden, 5 out; ``biases`` are those of the first
+    outputs of each."""
     random = np.random.default_rng(seed)
     m = Maker(seed)
     a = m.dense(m.input(16), 16, 12)
@@ -46,10 +48,12 @@ def binary_network(seed: int = 1, high: int = 1) -> Network:
     for at, layer in enumerate(m.layers):
         if isinstance(layer, Dense):
             shape = layer.weights.shape
+            bias = random.integers(-3, 4, shape[0]).astype(np.int32)
+            bias[: len(biases)] = biases
             m.layers[at] = replace(
                 layer,
                 weights=random.choice(np.array([-1, 1], np.int8), shape),
-                bias=random.integers(-3, 4, shape[0]).astype(np.int32),
+                bias=bias,
                 mantissa=np.full(shape[0], one.mantissa, np.uint32),
                 shift=np.full(shape[0], one.shift, np.uint8),
                 zero_point=0,
@@ -76,6 +80,18 @@ def test_ideal_arrays_give_golden(seed: int) -> None:
         np.testing.assert_array_equal(tensor, golden[name], err_msg=name)
         assert 0.05 < tensor.mean() < 0.95, "thresholds decide nothing"
     assert counters[0].reads == 3 * 40, "a read a layer"
+
+
+def test_outputs_that_are_always_the_same() -> None:
+    """No sum reaches code 1, or every one does."""
+    network = binary_network(4, biases=(-40, 40))
+    codes = bits(network, 20)
+    found, _ = run_fast(compile_network(network, chip=CHIP, device="ideal"), codes)
+    golden = run_network(network, codes)
+    for name, tensor in found.items():
+        np.testing.assert_array_equal(tensor, golden[name], err_msg=name)
+        assert not tensor[:, 0].any()
+        assert tensor[:, 1].all()
 
 
 def test_verilator_equals_fast_and_golden() -> None:

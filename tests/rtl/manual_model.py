@@ -25,11 +25,16 @@ def param_word(bias: int, mantissa: int, shift: int) -> int:
 
 
 def _steps(
-    planes: Sequence[NDArray[np.bool_]], rows: int, n: int, group: int, zero_skip: bool
+    planes: Sequence[NDArray[np.bool_]],
+    rows: int,
+    most: int | Sequence[int],
+    group: int,
+    zero_skip: bool,
 ) -> tuple[list[int], int]:
     """Planner steps up to each read (empty planes before it included), and trailing ones."""
     reads, empty = [], 0
-    for bits in planes:
+    budgets = [most] * len(planes) if isinstance(most, int) else most
+    for bits, n in zip(planes, budgets, strict=False):
         left = [r for r in range(rows) if not zero_skip or bits[r]]
         if not left:
             empty += 1
@@ -50,12 +55,12 @@ def product_timing(
     planes: Sequence[NDArray[np.bool_]],
     chip: Chip,
     rows: int,
-    n: int,
+    most: int | Sequence[int],
     zero_skip: bool,
     beats: int,
 ) -> tuple[int, int, int]:
     """Cycles busy, reads and ADC stalls of a product (docs/tile.md, "A core")."""
-    steps, trailing = _steps(planes, rows, n, chip.planner_group, zero_skip)
+    steps, trailing = _steps(planes, rows, most, chip.planner_group, zero_skip)
     s, a, stalls = 0, None, 0
     for step in steps:
         s = s + step if a is None else max(s + step, a)
@@ -103,6 +108,7 @@ class TileModel:
             Reg.QUANT: 0xFF0000,
             Reg.SCALE: 1,
         }
+        self.budgets = [1] * len(self.chip.row_budgets)  # by plane, and slice
         self.elements = np.zeros(VECTOR_ELEMENTS, np.int32)
         self.names = ("cycles", "instructions", "core_stalls", "vector_stalls")
         self.counters = dict.fromkeys(self.names, 0)
@@ -136,6 +142,8 @@ class TileModel:
 
     def _cores(self, op: Instruction) -> Iterator[int]:
         if op.op in (Opcode.HALT, Opcode.SYNC):
+            return iter(range(self.chip.cores))
+        if op.op is Opcode.SET and op["reg"] == Reg.ROWS_PER_READ and self.budgets:
             return iter(range(self.chip.cores))
         mask = op.fields.get("cores", 0)
         return (c for c in range(self.chip.cores) if mask >> c & 1)
@@ -186,6 +194,13 @@ class TileModel:
         return self.data.view("<u8")
 
     def _set(self, reg: Reg, value: int) -> None:
+        if reg == Reg.ROWS_PER_READ and self.budgets:
+            for number in range(len(self.budgets)):
+                plane, part = divmod(number, self.chip.read_slices)
+                mine = not value >> 16 & 1 or value >> 9 & 7 == plane
+                if mine and (not value >> 17 & 1 or value >> 12 & 15 == part):
+                    self.budgets[number] = value & 511
+            return
         bits = {Reg.SCALE: 24, Reg.OFFSET: 32, Reg.QUANT: 24}.get(reg, 24)
         value &= (1 << bits) - 1
         if reg in (Reg.SCALE, Reg.OFFSET, Reg.PITCH) and value >> (bits - 1):
@@ -249,9 +264,12 @@ class TileModel:
         chip, rows, beats = self.chip, op["rows"], op["beats"]
         x = self.rows[core, :rows].astype(np.int64) & ((1 << self.regs[Reg.PLANES]) - 1)
         planes = [(x >> p & 1).astype(bool) for p in range(self.regs[Reg.PLANES])]
+        slices = chip.read_slices
+        most = self.budgets or self.regs[Reg.ROWS_PER_READ]
+        passes = [plane for plane in planes for _ in range(slices)]
         busy, reads, stalls = product_timing(
-            planes, chip, rows, self.regs[Reg.ROWS_PER_READ], bool(self.regs[Reg.SCHEDULE]), beats,
-        )  # fmt: skip
+            passes, chip, rows, most, bool(self.regs[Reg.SCHEDULE]), beats
+        )
         self.free_at[core] = t + busy + 1
         for k, amount in enumerate((reads, reads * beats, busy, stalls)):
             self.core_counters[core][k] += amount
@@ -263,7 +281,7 @@ class TileModel:
             # The other row of an input is driven in planes in which its bit is not set.
             other = ((1 << self.regs[Reg.PLANES]) - 1) - x
             sums += other @ levels[chip.rows // 2 :][:rows]
-        done = beats * chip.lanes // chip.columns_per_output
+        done = beats * chip.lanes * slices // chip.columns_per_output
         weighed = sums.reshape(chip.outputs, -1) @ np.array(chip.column_weights)
         self.acc[core, :done] = self.acc[core, :done] * self.regs[Reg.KEEP] + weighed[:done]
 
