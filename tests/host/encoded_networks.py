@@ -16,7 +16,7 @@ __all__ = ["ENCODED", "assert_clocked", "encoded_network"]
 
 _SMALL = Chip(
     name="encoded",
-    cores=12,
+    cores=5,
     rows=32,
     cols=64,
     cell_bits=2,
@@ -34,9 +34,9 @@ ENCODED = MappingProxyType(
     {
         "differential": _SMALL.with_(weight_encoding="differential"),
         # All rows in one read: a column flips as a whole.
-        "flipped": _SMALL.with_(weight_encoding="flipped", rows_per_read=32, cores=6),
+        "flipped": _SMALL.with_(weight_encoding="flipped", rows_per_read=32, cores=3),
         "flipped, baseline": _SMALL.with_(
-            weight_encoding="flipped", rows_per_read=32, row_schedule="baseline", lanes=2, cores=6
+            weight_encoding="flipped", rows_per_read=32, row_schedule="baseline", lanes=2, cores=3
         ),
         "xnor": _SMALL.with_(
             weight_encoding="xnor",
@@ -45,7 +45,6 @@ ENCODED = MappingProxyType(
             rows_per_read=8,
             row_schedule="baseline",
             lanes=16,
-            cores=18,
         ),
         "binary": _SMALL.with_(
             weight_encoding="xnor",
@@ -53,14 +52,14 @@ ENCODED = MappingProxyType(
             cell_bits=1,
             adc_bits=5,
             row_schedule="baseline",
-            cores=6,
+            cores=4,
         ),
         "ternary": _SMALL.with_(
-            weight_encoding="ternary", weight_bits=2, cell_bits=1, adc_bits=5, cores=4
+            weight_encoding="ternary", weight_bits=2, cell_bits=1, adc_bits=5, cores=3
         ),
-        "4 bits": _SMALL.with_(weight_bits=4, cell_bits=4, adc_bits=8, cores=4),
+        "4 bits": _SMALL.with_(weight_bits=4, cell_bits=4, adc_bits=8, cores=3),
         "differential, 4 bits": _SMALL.with_(
-            weight_encoding="differential", weight_bits=4, lanes=4, cores=5
+            weight_encoding="differential", weight_bits=4, lanes=4, cores=3
         ),
         "xnor, 4 bits": _SMALL.with_(
             weight_encoding="xnor",
@@ -68,7 +67,7 @@ ENCODED = MappingProxyType(
             cell_bits=1,
             adc_bits=5,
             row_schedule="baseline",
-            cores=10,
+            cores=4,
         ),
     }
 )
