@@ -6,12 +6,24 @@ import pytest
 from test_machine_cycles import make_arrays, make_c_arrays, make_inputs, make_program
 from tile_model import TileModel
 
+from ohmtwin.arch.ancode import ErrorModel
 from ohmtwin.arch.chip import Chip
 from ohmtwin.behavioral.machine import Machine
 
 OPTIONS = {
     "budgets": Chip(
         cores=2, rows=40, cols=32, rows_per_read=8, data_words=64, row_budgets=(16,) * 8
+    ),
+    "code and budgets": Chip(
+        cores=2,
+        rows=24,
+        cols=32,
+        rows_per_read=8,
+        row_budgets=(21, 16, 8, 5, 4, 3, 2, 1),
+        code_a=37,
+        code_b=5,
+        code_errors=ErrorModel.POWER_OF_TWO,
+        data_words=64,
     ),
     "clipped, coarse": Chip(
         cores=2,

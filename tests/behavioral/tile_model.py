@@ -45,6 +45,8 @@ class CoreModel:
     active: int = 0
     stalls: int = 0
     saturated: int = 0
+    corrected: int = 0
+    detected: int = 0
 
     def start(self, rows: int, beats: int, turn: int, registers: dict[Any, int]) -> None:
         self.array = self.arrays[turn]
@@ -141,9 +143,24 @@ class CoreModel:
         codes = every
         self.saturated += [int(code) for code in codes].count((1 << self.chip.adc_bits) - 1)
         for j in range(len(self.acc)):
+            total = 0
             for k, weight in enumerate(self.chip.column_weights):
                 code = int(codes[j * self.chip.columns_per_output + k]) * self.chip.adc_step
-                self.acc[j] += weight * code << plane
+                total += weight * code
+            self.acc[j] += self.decoded(total) << plane
+
+    def decoded(self, total: int) -> int:
+        """A sum without the factors of its code, if it has one."""
+        code = self.chip.an_code
+        if code is None:
+            return total
+        error = code.error_of(total)
+        self.corrected += bool(error)
+        self.detected += error is None
+        if error is None:
+            quotient, rest = divmod(total, code.product)
+            return quotient + (2 * rest > code.product)
+        return (total - error) // code.product
 
 
 class TileModel:
@@ -441,4 +458,6 @@ class TileModel:
             each("stalls"),
             self.chip.lanes,
             core_saturated=each("saturated") if self.chip.adc_clip else (),
+            core_corrected=each("corrected") if self.chip.code_a else (),
+            core_detected=each("detected") if self.chip.code_a else (),
         )
