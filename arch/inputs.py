@@ -99,7 +99,8 @@ class InputCode:
         if weights is WeightEncoding.XNOR and encoding is not InputEncoding.UNSIGNED:
             raise ValueError(
                 f"weight_encoding = 'xnor' drives a row for every bit of an input, which "
-                f"input_encoding = '{encoding}' does not have; take 'unsigned'"
+                f"input_encoding = '{encoding}' does not have; set input_encoding = 'unsigned', or "
+                "weight_encoding = 'differential'"
             )
         if weights is WeightEncoding.FLIPPED and self.digit_bits > 1:
             raise ValueError(

@@ -36,8 +36,8 @@ _REFERENCE_COLUMNS = 8
 class LaneTrim:
     """What was found of the ADCs of one array, and the table that takes their place.
 
-    ``gain`` and ``offset`` are float64 [lanes]: a code is ``gain * sum + offset``. ``table`` is
-    uint16 [lanes, 2**adc_bits]: the ADC's own table followed by the correction.
+    ``gain`` and ``offset`` are float64 [lanes]: a code is ``gain * ideal code + offset``.
+    ``table`` is uint16 [lanes, 2**adc_bits]: the ADC's own table followed by the correction.
     """
 
     gain: NDArray[np.float64]
@@ -74,19 +74,32 @@ def _patterns(state: ChipState, core: int, reads: int) -> NDArray[np.bool_]:
 def _measure(
     state: ChipState, core: int, crossbar: CCrossbar, reads: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sums as they should be, and codes as read: int64 [reads, cols] each."""
+    """Codes as they should be, past the ADC's range too, and as read: int64 [reads, cols] each."""
+    step = crossbar.image.adc_step
+    wanted = (_sums(state, core, reads) + step // 2) // step
+    return wanted, crossbar.read_many(_patterns(state, core, reads)).astype(np.int64)
+
+
+def _sums(state: ChipState, core: int, reads: int) -> NDArray[np.int64]:
+    """Sums of levels as they should be: int64 [reads, cols]."""
     masks = _patterns(state, core, reads)
-    wanted = masks.astype(np.int64) @ state.arrays[core].levels.astype(np.int64)
-    return wanted, crossbar.read_many(masks).astype(np.int64)
+    sums: NDArray[np.int64] = masks.astype(np.int64) @ state.arrays[core].levels.astype(np.int64)
+    return sums
 
 
-def _check_reads(reads: int) -> None:
+def _check(state: ChipState, reads: int) -> None:
     if reads < 1:
         raise InputError(f"A calibration takes at least 1 read, not {reads}")
+    chip = state.compiled.chip
+    if chip.sense_amplifier:
+        raise InputError(
+            f"Chip '{chip.name}' has sense amplifiers, which tell no more of a sum than a bit; "
+            f"calibrate a chip of ADCs (adc_bits = 2 or more)"
+        )
 
 
 def _unclipped(wanted: NDArray[np.int64], array: ArrayState) -> NDArray[np.bool_]:
-    """Sums far enough from both ends of the ADC that noise does not clip them."""
+    """Codes far enough from both ends of the ADC that noise does not clip them."""
     top = (1 << array.adc_bits) - 1
     kept: NDArray[np.bool_] = (wanted >= min(4, top // 4)) & (wanted <= top * 7 // 8)
     return kept
@@ -97,7 +110,7 @@ def measure_gains(
 ) -> dict[int, float]:
     """The gain of each array that undoes what its currents lost.
 
-    A code is ``alpha`` times the sum it should be, plus noise; ``alpha`` by least squares over
+    A code is ``alpha`` times what it should be, plus noise; ``alpha`` by least squares over
     known patterns divides the gain in force. ``"global"`` takes all columns of all arrays
     together, one factor for the chip: the global drift compensation of Joshi et al. 2020
     ("Accurate deep neural network inference using computational phase-change memory").
@@ -117,9 +130,10 @@ def measure_gains(
     Raises
     ------
     InputError
-        If there is no such mode, the reads are below 1, or nothing could be measured.
+        If there is no such mode, the reads are below 1, nothing could be measured, or the chip has
+        sense amplifiers.
     """
-    _check_reads(reads)
+    _check(state, reads)
     if mode not in ("global", "reference"):
         raise InputError(f"There is no compensation '{mode}'; choose 'global' or 'reference'")
     found: dict[int, tuple[float, float]] = {}
@@ -127,6 +141,8 @@ def measure_gains(
         array = state.arrays[core]
         wanted, codes = _measure(state, core, crossbar, reads)
         kept = _unclipped(wanted, array)
+        # Drifted sums stand between two coarse codes as often as anywhere else: no half is added.
+        wanted = _sums(state, core, reads) / crossbar.image.adc_step
         if mode == "reference":
             # Those that read the largest sums the ADC can hold tell most of the gain.
             strength = np.where(kept, wanted, 0).sum(axis=0)
@@ -160,14 +176,14 @@ def measure_lanes(
     lanes : dict
         Trims by core; arrays without code tables, whose ADCs are ideal, are left out.
     error : float
-        Root mean square of ``code - sum`` over the reads, before the trims.
+        Root mean square of ``code - ideal code`` over the reads, before the trims.
 
     Raises
     ------
     InputError
-        If the reads are below 1.
+        If the reads are below 1, or the chip has sense amplifiers.
     """
-    _check_reads(reads)
+    _check(state, reads)
     trims: dict[int, LaneTrim] = {}
     errors: list[NDArray[np.int64]] = []
     for core, crossbar in crossbars.items():
@@ -181,7 +197,8 @@ def measure_lanes(
         lanes, top = array.lanes, (1 << array.adc_bits) - 1
         gain, offset = np.ones(lanes), np.zeros(lanes)
         for lane in range(lanes):
-            x, y = (v[:, lane::lanes][kept[:, lane::lanes]] for v in (wanted, codes))
+            own = kept & (crossbar.image.lane_of == lane)
+            x, y = wanted[own], codes[own]
             if len(x) > 1 and x.var() > 0:
                 slope = float(((x - x.mean()) * (y - y.mean())).mean() / x.var())
                 if slope > 0:
@@ -195,7 +212,7 @@ def measure_lanes(
 
 
 def residual(state: ChipState, crossbars: Mapping[int, CCrossbar], reads: int) -> float:
-    """Root mean square of ``code - sum`` of the arrays with code tables, by fresh reads."""
+    """Root mean square of ``code - ideal code`` of the arrays with code tables, by fresh reads."""
     errors: list[NDArray[np.int64]] = []
     for core, crossbar in crossbars.items():
         if crossbar.image.adc_table is not None:

@@ -136,6 +136,38 @@ def test_lane_calibration_helps_lanes_that_differ() -> None:
     assert after < 0.3 * before
 
 
+COARSE = CHIP.with_(adc_step=2)
+"""Codes that count two levels."""
+
+SLICED = CHIP.with_(slice_reads=True, lanes=4)
+"""Columns of a lane are not neighbours."""
+
+
+@pytest.mark.parametrize("chip", [COARSE, SLICED], ids=["coarse", "sliced"])
+def test_lanes_of_other_converters(chip: Chip) -> None:
+    """Gain and offset are in codes, whatever those count, and of the columns of each lane."""
+    device = clean(adc={"gain_spread": 0.15, "offset_spread": 1.5})
+    one = compiled(NETWORKS["one"], device, chip)
+    with connect("fast", one) as target:
+        tables = [crossbar.image.adc_table for crossbar in target.crossbars().values()]
+        report = target.calibrate_lanes(reads=600)
+        for trim, table in zip(report.lanes.values(), tables, strict=True):
+            assert table is not None
+            codes = np.arange(4, 9)  # those that most reads make
+            made = trim.gain[:, None] * codes + trim.offset[:, None]
+            np.testing.assert_allclose(made, table[:, codes], atol=1.0)
+        assert report.after < 0.5
+        assert report.before > 2 * report.after
+
+
+def test_drift_of_coarse_codes_is_compensated_for() -> None:
+    device = clean(drift={"nu": 0.05, "t0": 1.0})
+    with connect("fast", compiled(NETWORKS["parts"], device, COARSE)) as target:
+        target.advance(seconds=1e4)
+        for gain in target.compensate("reference", reads=400).values():
+            assert gain == pytest.approx(1e4**0.05, rel=0.05)
+
+
 def test_ideal_lanes_are_left_alone() -> None:
     with connect("fast", compiled(NETWORKS["one"], devices.rram())) as target:
         report = target.calibrate_lanes()

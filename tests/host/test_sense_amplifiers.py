@@ -126,6 +126,10 @@ def test_thresholds_are_part_of_the_image() -> None:
             r'with weight_encoding = "offset"; set weight_encoding = "xnor"',
         ),
         ({"adc_clip": True}, r"with adc_clip = true; set adc_clip = false"),
+        ({"adc_step": 2}, r"with adc_step = 2; set adc_step = 1"),
+        ({"row_budgets": (8,) * 8}, r"with row_budgets = \[8, .*; set row_budgets = \[\]"),
+        ({"input_encoding": "digits"}, r"xnor.*; set input_encoding = 'unsigned'"),
+        ({"code_a": 69}, r"an AN code is for the encoding offset, not xnor; leave out code_a"),
     ],
 )
 def test_chips_that_cannot_be(changes: dict[str, object], message: str) -> None:
@@ -150,3 +154,11 @@ def test_samples_of_several_bits_are_refused() -> None:
     codes = {name: 3 * array for name, array in bits(network, 2).items()}
     with pytest.raises(InputError, match=r"^Input codes must be 0 or 1 on chip 'sense' .* not 3"):
         run_fast(compiled, codes)
+
+
+def test_what_a_bit_cannot_tell_is_not_calibrated() -> None:
+    compiled = compile_network(binary_network(), chip=CHIP, device=devices.rram())
+    with connect("fast", compiled) as target:
+        for measure in (target.calibrate_lanes, target.compensate):
+            with pytest.raises(InputError, match=r"^Chip 'sense' has sense amplifiers, which tell"):
+                measure()
