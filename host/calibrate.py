@@ -142,15 +142,15 @@ def measure_gains(
         wanted, codes = _measure(state, core, crossbar, reads)
         kept = _unclipped(wanted, array)
         # Drifted sums stand between two coarse codes as often as anywhere else: no half is added.
-        wanted = _sums(state, core, reads) / crossbar.image.adc_step
+        exact = _sums(state, core, reads) / crossbar.image.adc_step
         if mode == "reference":
             # Those that read the largest sums the ADC can hold tell most of the gain.
             strength = np.where(kept, wanted, 0).sum(axis=0)
             columns = np.argsort(-strength, kind="stable")[:_REFERENCE_COLUMNS]
-            wanted, codes, kept = wanted[:, columns], codes[:, columns], kept[:, columns]
+            exact, codes, kept = exact[:, columns], codes[:, columns], kept[:, columns]
         # A trimmed array shows what its trim left over.
         raw = codes / state.gains[core]
-        found[core] = (float((wanted * raw)[kept].sum()), float((wanted**2)[kept].sum()))
+        found[core] = (float((exact * raw)[kept].sum()), float((exact**2)[kept].sum()))
     across = np.array(list(found.values())).sum(axis=0)
     if not across.all():
         raise InputError("No current could be measured, so drift cannot be compensated for")
