@@ -67,6 +67,7 @@ soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/host/soak_encodings.py
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/host/soak_inputs.py
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/behavioral "$(BIN)/python" tests/host/soak_rotation.py
+	OMP_NUM_THREADS=1 "$(BIN)/python" tests/host/soak_training.py
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/host/soak_link.py --frames $(SOAK_FRAMES)
 	OMP_NUM_THREADS=1 "$(BIN)/python" tests/rtl/soak_noc.py --packets $(SOAK_READS)
 

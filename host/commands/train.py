@@ -3,11 +3,15 @@
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...arch.errors import InputError
 from .options import JsonText
+
+if TYPE_CHECKING:
+    from ..training.config import TrainConfig
 
 __all__ = ["train_command"]
 
@@ -26,6 +30,17 @@ def train_command(
     resume: Annotated[
         Path | None,
         typer.Option("--resume", metavar="FILE", help="Go on from a checkpoint, in its folder."),
+    ] = None,
+    level: Annotated[
+        str,
+        typer.Option(
+            "--level",
+            metavar="fast|verilator",
+            help="verilator: run on the RTL and at level fast, compare every cell, write nothing.",
+        ),
+    ] = "fast",
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Run only so many samples more.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew where a checkpoint is already.")
@@ -46,11 +61,24 @@ def train_command(
     from ..training.run import CHECKPOINT, CURVE, RESULT, train
     from .progress import Bars
 
+    if level not in ("fast", "verilator"):
+        raise InputError(f"--level must be fast or verilator, not {level!r}")
+    if samples is not None and samples < 1:
+        raise InputError(f"--samples must be 1 or more, not {samples}")
     what = load_config(config)
+    if level == "verilator":
+        _replay(what, resume, samples, json)
+        return
     folder = out or (Path(config.stem) if resume is None else resume.parent)
     with Bars() as bars:
         result = train(
-            what, folder, resume=resume, overwrite=overwrite, baseline=baseline, progress=bars
+            what,
+            folder,
+            resume=resume,
+            overwrite=overwrite,
+            baseline=baseline,
+            count=samples,
+            progress=bars,
         )
     if json:
         typer.echo(json_module.dumps(result.data(), indent=2))
@@ -74,3 +102,23 @@ def train_command(
     console.print(f"{result.seconds_per_epoch:.2f} s an epoch", markup=False)
     for name in (CHECKPOINT, CURVE, RESULT):
         console.print(f"wrote {folder / name}", markup=False)
+
+
+def _replay(config: "TrainConfig", resume: Path | None, samples: int | None, json: bool) -> None:
+    """Run at both levels; exit code 1 if anything differs."""
+    from ..training.replay import replay
+    from .progress import Bars
+
+    with Bars() as bars:
+        found = replay(config, resume=resume, samples=samples, progress=bars)
+    if json:
+        typer.echo(json_module.dumps(found.data(), indent=2))
+    else:
+        last = found.first + found.samples
+        typer.echo(
+            f"samples {found.first + 1} to {last}: {found.pulses:,} pulses on {found.cells:,}"
+            f" cells, {found.cycles:,} cycles of the core, {found.seconds:.1f} s of the RTL"
+        )
+        for name, count in found.differing.items():
+            typer.echo(f"{name}: {count} differ")
+    raise typer.Exit(0 if found.agree else 1)

@@ -72,7 +72,8 @@ def draw_curves(curves: Mapping[str, Curve], path: Path, title: str = "") -> Non
             colour = COLOURS[i % len(COLOURS)]
             left.plot(at, [point.loss for point in curve.points], ".-", color=colour)
             accuracy = [100 * point.test_accuracy for point in curve.points]
-            right.plot(at, accuracy, ".-", color=colour, label=f"{name}, {accuracy[-1]:.1f} %")
+            label = f"{name}, {100 * curve.accuracy:.1f} %" if accuracy else name
+            right.plot(at, accuracy, ".-", color=colour, label=label)
         left.set_ylabel("loss of training, mean of an epoch")
         right.set_ylabel("accuracy of the test, %")
         for panel in (left, right):

@@ -66,6 +66,7 @@ def train(
     resume: Path | None = None,
     overwrite: bool = False,
     baseline: bool = True,
+    count: int | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Run a configuration to its end, or on from a checkpoint.
@@ -81,6 +82,8 @@ def train(
         Whether a checkpoint that is in the folder already may be lost.
     baseline : bool
         Also train in float64.
+    count : int, optional
+        Samples to run, instead of all that are left.
     progress : callable, optional
 
     Raises
@@ -98,7 +101,8 @@ def train(
     first, start = trainer.sample, time.perf_counter()
     save = None if folder is None else folder / CHECKPOINT
     try:
-        trainer.run(save=save, progress=progress)
+        until = None if count is None else first + count
+        trainer.run(until, save=save, progress=progress)
     except KeyboardInterrupt:
         if save is not None:
             save_checkpoint(save, trainer.checkpoint())

@@ -80,7 +80,7 @@ class ArrayMatrix:
     def held(self) -> Floats:
         """The matrix as the cells hold it."""
         factor = self.device.weight_max / HALF * self._scale
-        held: Floats = self.array.weights().T * factor
+        held: Floats = self.array.weights().astype(np.float64).T * factor
         return held
 
     def _program(self, wanted: Floats) -> None:

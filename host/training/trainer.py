@@ -3,13 +3,14 @@
 
 import ctypes
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from ...arch.learning import LearnProgram
 from ...behavioral.learning.carray import CLearnArray
 from ...behavioral.learning.cells import LearnCells
 from ...behavioral.learning.cprocessor import CLearnProcessor
@@ -21,7 +22,7 @@ from .curve import Curve, Point
 from .data import Samples, order_of
 from .weights import ArraySpec, bounded
 
-__all__ = ["Trainer", "make_arrays", "make_cells"]
+__all__ = ["Core", "Progress", "Trainer", "make_arrays", "make_cells"]
 
 _TEST_READS = 1 << 40
 """Number of the first read of a test: reads of training never get there, so neither changes the
@@ -30,6 +31,19 @@ other's noise."""
 _ONE = 4096.0
 
 _LOSS_UNIT = 1 << 20
+
+
+class Core(Protocol):
+    """What runs the program: the processor in C, or the RTL."""
+
+    def run(self, words: ArrayLike) -> NDArray[np.int32]: ...
+
+    def change(self, program: LearnProgram) -> None: ...
+
+    def save(self) -> dict[str, NDArray[Any]]: ...
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None: ...
+
 
 Progress = Callable[[str, int, int], None]
 
@@ -94,7 +108,7 @@ class Trainer:
             compile_training(config, epoch)
         self.compiled = compile_training(config)
         self.arrays = make_arrays(self.compiled, config)
-        self.core = CLearnProcessor(
+        self.core: Core = CLearnProcessor(
             self.compiled.chip, self.compiled.train, self.arrays, config.train.seed
         )
         self._tester: CLearnProcessor | None = None
