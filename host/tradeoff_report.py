@@ -39,6 +39,8 @@ class Gates:
         More than those of a core without options; None if there is no such core.
     parts : mapping
         By component of the core.
+    writer_lut, writer_ff, writer_bram, writer_dsp : int
+        Of the controller that programs the arrays, which a tile has one of; 0 without.
     """
 
     lut: int
@@ -48,6 +50,10 @@ class Gates:
     lut_over_plain: int | None
     ff_over_plain: int | None
     parts: Mapping[str, Mapping[str, int]]
+    writer_lut: int = 0
+    writer_ff: int = 0
+    writer_bram: int = 0
+    writer_dsp: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,9 @@ class Measured:
     def cost(self, name: str) -> float | None:
         """One of :data:`COSTS`; None if it is not known."""
         if name == "lut":
-            return None if self.gates is None else float(self.gates.lut)
+            if self.gates is None or self.chip is None:
+                return None
+            return self.gates.lut + self.gates.writer_lut / self.chip.cores
         return None if self.events is None else self.events[name]
 
 
@@ -206,6 +214,8 @@ class TradeoffReport:
         gates = any(one.gates is not None for one in good)
         heads = ["accuracy", "ideal", "cycles", "reads", "rows", "conv", "ADC", "words", *more]
         heads += ["LUT", "over", "FF"] if gates else []
+        writers = any(one.gates is not None and one.gates.writer_lut for one in good)
+        heads += ["writer"] if writers else []
         for head in heads:
             table.add_column(head, justify="right", no_wrap=True)
         table.add_column("front", no_wrap=True)
@@ -224,6 +234,7 @@ class TradeoffReport:
                 over = one.gates.lut_over_plain
                 cells += [f"{one.gates.lut:,}", "-" if over is None else f"{over:+,}"]
                 cells.append(f"{one.gates.ff:,}")
+                cells += [f"{one.gates.writer_lut:,}"] if writers else []
             letters = "".join(_LETTERS[cost] for cost in front)
             table.add_row(self.label(one), *cells, letters)
         yield table

@@ -5,7 +5,7 @@ import pytest
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.fpga.area import core_area
-from ohmtwin.fpga.core_cost import core_cost, plain_chip
+from ohmtwin.fpga.core_cost import core_cost, plain_chip, writer_cost
 
 TINY = Chip(rows=8, cols=16, cell_bits=2, lanes=8, adc_bits=5, rows_per_read=8)
 
@@ -42,3 +42,14 @@ def test_memories_count_by_their_bits() -> None:
     assert coded.core_bits - coded.unit_bits == chip.outputs * 32
     assert plain.core_bits == TINY.outputs * 32
     assert 8 * coded.unit_bits < coded.unit < coded.core
+
+
+@pytest.mark.xdist_group("core cost")
+def test_a_writer_costs_gates_once_a_tile() -> None:
+    chip = TINY.with_(program_verify=True)
+    one = writer_cost(chip)
+    assert one.lut > 200
+    assert one.dsp == 1, "a rate times an error"
+    assert sum(part["ff"] for part in one.parts.values()) == one.ff
+    with pytest.raises(ValueError, match="has no write port"):
+        writer_cost(TINY)

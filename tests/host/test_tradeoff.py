@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ohmtwin tradeoff``: which points there are, what is measured, and which of them are best."""
 
+import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from ohmtwin.arch.chip import Chip
@@ -30,7 +33,7 @@ from ohmtwin.host.tradeoff_points import (
     parse_vary,
     points_of,
 )
-from ohmtwin.host.tradeoff_report import Measured, TradeoffReport
+from ohmtwin.host.tradeoff_report import Gates, Measured, TradeoffReport
 from ohmtwin.host.verify import verify
 
 MODEL = Path(__file__).parents[2] / "examples" / "models" / "digits_qdq.onnx"
@@ -248,6 +251,21 @@ def test_the_front_holds_what_nothing_beats() -> None:
         ("cycles", "adc_decisions"),
         (),
     ]
+
+
+def test_a_writer_is_shared_by_the_cores_of_a_tile() -> None:
+    gates = Gates(1000, 500, 0, 0, 0, 0, {}, writer_lut=400)
+    chip = Chip(cores=4, program_verify=True)
+    one = replace(point(1, 0.9, 10), chip=chip, gates=gates)
+    assert one.cost("lut") == 1100
+    found = report(one, replace(point(2, 0.8, 5), gates=replace(gates, writer_lut=0)))
+    assert found.front("lut") == [found.points[1], one]
+    assert found.to_json()["points"][0]["gates"]["writer_lut"] == 400
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(found)
+    text = console.export_text()
+    assert "writer" in text.splitlines()[2]
+    assert " 400 " in text
 
 
 def test_labels_name_what_differs() -> None:
