@@ -23,16 +23,18 @@ def check_weights(layer: Dense | Conv, chip: Chip) -> None:
     low, high = int(layer.weights.min()), int(layer.weights.max())
     least, most = code.weight_range
     has = f"Layer '{layer.name}' has weights from {low} to {high}"
+    # Sense amplifiers decide on binary weights alone.
+    without = "leave sense_amplifier out and " if chip.sense_amplifier else ""
     if low < least or high > most:
         raise ConfigError(
             f"{has}, the cells of chip '{chip.name}' hold {least} to {most} (encoding "
             f"{chip.weight_encoding}, weight_bits = {chip.weight_bits}); "
-            f"{_wider(code, low, high)}, or quantize the model to fewer bits"
+            f"{without}{_wider(code, low, high)}, or quantize the model to fewer bits"
         )
     if not code.holds_zero and not np.all(layer.weights):
         raise ConfigError(
             f"Layer '{layer.name}' has weights of 0, binary weights are -1 and 1 (chip "
-            f"'{chip.name}', weight_bits = 1); set weight_bits = 2, for example with "
+            f"'{chip.name}', weight_bits = 1); {without}set weight_bits = 2, for example with "
             "weight_encoding = 'ternary'"
         )
 

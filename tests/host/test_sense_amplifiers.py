@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from compiled_runs import run_fast
 from graph_cases import Maker
+from networks import random_network
 from numpy.typing import NDArray
 
 from ohmtwin import devices
@@ -144,6 +145,12 @@ def test_models_of_several_bits_are_refused() -> None:
         r"sense_amplifier out of chip 'sense' and set adc_bits = 5, or quantize its output to one",
     ):
         compile_network(binary_network(high=255), chip=CHIP, device="ideal")
+    with pytest.raises(
+        ConfigError,
+        match=r"^Layer 'fc0' has weights from -\d+ to \d+, the cells of chip 'sense' hold -1 to 1 "
+        r"\(encoding xnor, weight_bits = 1\); leave sense_amplifier out and set weight_bits = 8",
+    ):
+        compile_network(random_network(1, (16, 4)), chip=CHIP, device="ideal")
     with pytest.raises(ConfigError, match=r"adds up 16 inputs, a sense amplifier decides on one"):
         compile_network(binary_network(), chip=CHIP.with_(rows_per_read=8), device="ideal")
 
