@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arch.errors import ConfigError
 from ...arch.learning_isa import NO_FLAGS, Flag, LearnOp
 from ...arch.learning_isa import VectorFunction as V
 from ...behavioral.learning.cells import MAX_INPUT, LearnCells
@@ -262,8 +263,19 @@ def _carry(code: Assembler, config: TrainConfig, layer: Layer, parts: Sequence[A
     low, high = parts[layer.learns].device, parts[0].device
     found, q = layer.scratch["positive"], layer.scratch["negative"]
     emit_row(code, layer, layer.learns, found, shift=row_shift(low))
-    worth = config.cells.factor * high.step
+    step = _step_up(high, 0.25) if config.cells.kind == "transfer" else high.step
+    worth = config.cells.factor * step
+    # As much as the learning cell can give back in one WRITE; the rest waits for the next turn.
+    most = int(MOST_PULSES * low.step / worth)
+    if not most:
+        raise ConfigError(
+            f"cells.factor {config.cells.factor} is too large: a step of the more significant"
+            f" device is {worth / low.step:.0f} of the one that learns, and a carry takes {MOST_PULSES} at"
+            " most; lower it, or take devices of other steps"
+        )
     code.scale(q, found, layer.cols, row_code(low) / worth)
+    code.vector(V.MINK, q, q, layer.cols, k=most)
+    code.vector(V.MAXK, q, q, layer.cols, k=-most)
     code.vector(V.MAXK, found, q, layer.cols)
     emit_write(code, layer, 0, found, invert=False)
     code.vector(V.MINK, found, q, layer.cols)
@@ -285,7 +297,7 @@ def _reset(code: Assembler, config: TrainConfig, layer: Layer, device: LearnDevi
     code.vector(V.GTK, full, full, cols, k=round(level))
     code.vector(V.SUB, kept, plus, cols, b=minus)
     code.vector(V.MUL, kept, kept, cols, b=full)
-    code.scale(plus, kept, cols, row_code(device) / _low_step(device))
+    code.scale(plus, kept, cols, row_code(device) / _step_up(device, 0.125))
     most = 1 if device.reset else math.ceil(1.5 * device.steps / MOST_PULSES)
     code.vector(V.MULK, full, full, cols, k=1 if device.reset else MOST_PULSES)
     with code.loop(most):
@@ -297,11 +309,11 @@ def _reset(code: Assembler, config: TrainConfig, layer: Layer, device: LearnDevi
     emit_write(code, layer, 1, minus, invert=True)
 
 
-def _low_step(device: LearnDevice) -> float:
-    """The weight of a step up in the lowest quarter of the range, where pairs are written."""
-    model = learn_model(device)
-    places = np.linspace(0, HALF * 256 // 2, 9).astype(np.int64)
-    return float(model.steps(places, up=True).mean() / (HALF * 256) * device.weight_max)
+def _step_up(device: LearnDevice, share: float) -> float:
+    """The weight of a step up at a share of the range: devices of a pair live low in it."""
+    place = np.array([round(2 * share * HALF * 256)])
+    step = learn_model(device).steps(place, up=True)
+    return float(step[0] / (HALF * 256) * device.weight_max)
 
 
 def bounded(cells: LearnCells, bounds: tuple[float, float], device: LearnDevice) -> LearnCells:
@@ -314,4 +326,5 @@ def bounded(cells: LearnCells, bounds: tuple[float, float], device: LearnDevice)
     if cells.low is not None and cells.high is not None:
         low, high = np.maximum(low, cells.low), np.minimum(high, cells.high)
         low = np.minimum(low, high)
-    return dataclasses.replace(cells, low=low, high=high)
+    state = np.clip(cells.state, low, high).astype(np.int32)
+    return dataclasses.replace(cells, state=state, low=low, high=high)
