@@ -1,46 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bench of ``user_writer.v``: somebody else's controller against cells that pulses move."""
 
-import dataclasses
 from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
+from user_writer_cells import ARRAYS, COLS, ROWS, cells, image
 
-from ohmtwin.behavioral import devices
 from ohmtwin.behavioral.cengine import CCrossbar
 from ohmtwin.behavioral.cpulsed import CPulsed
-from ohmtwin.behavioral.image import ArrayImage
-from ohmtwin.behavioral.pulsed import Cells, PulsedCrossbar, PulseModel, blank_image
+from ohmtwin.behavioral.pulsed import PulsedCrossbar
 from ohmtwin.tb.bench import parameters, rng
 from ohmtwin.tb.clock import start, within
 from ohmtwin.tb.dpi import DpiArrays
 from ohmtwin.tb.stalls import pattern
 from ohmtwin.tb.writable import WritableCrossbarModel
 
-ROWS, COLS, ARRAYS, FINE, LIMIT = 8, 16, 2, 4, 40
+FINE, LIMIT = 4, 40
 REFUSED = 30
 """Every so many-th write is refused where the engine can be told to."""
-
-
-def image() -> ArrayImage:
-    return dataclasses.replace(blank_image(ROWS, COLS, adc_bits=6, lanes=4), v0=9000)
-
-
-def cells() -> Cells:
-    """Erased cells, a few of them stuck, whose steps shrink and spread."""
-    response = {"pulses": 40, "nonlinearity": 1.5, "spread": 0.3}
-    write = {"voltage": 3.0, "time": 1e-8, "energy": 1e-11, "response": response}
-    model = PulseModel.derive(devices.rram(bits=4, write=write), 2)
-    fixed = np.random.default_rng(4).random((ROWS, COLS)) < 0.05
-    return Cells(
-        model,
-        np.full((ROWS, COLS), model.low, np.int32),
-        np.full((ROWS, COLS), 65536, np.int32),
-        fixed,
-        np.zeros((ROWS, COLS), np.uint32),
-    )
 
 
 # Before the first evaluation, in which the macro looks for its arrays.
