@@ -14,6 +14,7 @@ from link_words import IDENT, Echo
 from ohmtwin.arch.errors import ToolError
 from ohmtwin.arch.link import FrameKind
 from ohmtwin.host.driver import LinkError, WrongChipError
+from ohmtwin.host.link import port as port_module
 from ohmtwin.host.link.board import BoardModel
 from ohmtwin.host.link.codec import Frame, encode
 from ohmtwin.host.link.errors import (
@@ -53,6 +54,12 @@ class Deaf:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all is to go well, a busy machine may take its time to answer."""
+    monkeypatch.setattr(port_module, "_PATIENCE", 30.0)
+
+
+@pytest.fixture
 def board() -> Iterator[PtyBoard]:
     with PtyBoard(BoardModel(IDENT, Echo())) as running:
         yield running
@@ -79,6 +86,7 @@ def exchange(port: SerialPort, n: int, seed: int = 1) -> None:
     np.testing.assert_array_equal(found, words)
 
 
+@pytest.mark.usefixtures("patient")
 def test_words_go_there_and_back(board: PtyBoard) -> None:
     port = SerialPort.open(board.device, BAUD, chip_hash=IDENT.chip_hash)
     assert port.ident == IDENT
@@ -88,6 +96,7 @@ def test_words_go_there_and_back(board: PtyBoard) -> None:
     port.close()
 
 
+@pytest.mark.usefixtures("patient")
 def test_words_survive_a_bad_line() -> None:
     rates = FaultRates.bytes_and_frames(0.002, 0.02)
     with PtyBoard(
@@ -99,6 +108,7 @@ def test_words_survive_a_bad_line() -> None:
         port.close()
 
 
+@pytest.mark.usefixtures("patient")
 def test_one_session_after_another(board: PtyBoard) -> None:
     for seed in range(3):
         port = SerialPort.open(board.device, BAUD)
