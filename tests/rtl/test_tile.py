@@ -114,6 +114,25 @@ def test_two_layers(pace: float) -> None:
     assert len(model.outputs) == 3 * 9
 
 
+SCHEDULES = """
+    SYNC in_words=2
+    LOAD source=HOST bytes=16 cores=3
+    SET reg=ROWS_PER_READ value=8
+    SET reg=SCHEDULE value=1
+    MVM rows=16 beats=4 cores=1
+    SET reg=SCHEDULE value=0
+    MVM rows=16 beats=4 cores=2
+    SET reg=SCHEDULE value=1
+    MVM rows=16 beats=4 cores=3
+    HALT
+"""
+
+
+def test_a_schedule_holds_for_the_next_product() -> None:
+    """Set in the instruction before, for one core or for both; all-zero rows tell them apart."""
+    _compare(small_chip(cores=2), _named(SCHEDULES), [0x0100, 0], seed=1, pace=1.0)
+
+
 CHIPS = {
     "W=2, three cores": small_chip(cores=3),
     "W=1": small_chip(lanes=4, tables=1, rows=24),
