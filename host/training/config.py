@@ -117,7 +117,7 @@ class CellsSection(_Section):
     """Devices of kind multi."""
     factor: int = Field(default=4, ge=2, le=32)
     """What a more significant device counts."""
-    carry: int = Field(default=1, ge=1, le=4095)
+    carry: int = Field(default=10, ge=1, le=4095)
     """Samples from one row's carry or reset to the next row's."""
     saturated: float = Field(default=0.8, gt=0, lt=1)
     """Share of the range from which on a pair is reset."""

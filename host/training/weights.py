@@ -270,10 +270,18 @@ def _carry(code: Assembler, config: TrainConfig, layer: Layer, parts: Sequence[A
     if not most:
         raise ConfigError(
             f"cells.factor {config.cells.factor} is too large: a step of the more significant"
-            f" device is {worth / low.step:.0f} of the one that learns, and a carry takes {MOST_PULSES} at"
-            " most; lower it, or take devices of other steps"
+            f" device is {worth / low.step:.0f} of the one that learns, and a carry takes"
+            f" {MOST_PULSES} at most; lower it, or take devices of other steps"
         )
-    code.scale(q, found, layer.cols, row_code(low) / worth)
+    # Whole pulses only: what is less may be noise, and is not carried to and fro.
+    half = min(32767, round(worth / row_code(low) / 2))
+    part = layer.scratch["kept"]
+    for end, sign in ((V.MAXK, -1), (V.MINK, 1)):
+        target = q if sign < 0 else part
+        code.vector(V.ADDK, target, found, layer.cols, k=sign * half)
+        code.vector(end, target, target, layer.cols)
+        code.scale(target, target, layer.cols, row_code(low) / worth)
+    code.vector(V.ADD, q, q, layer.cols, b=part)
     code.vector(V.MINK, q, q, layer.cols, k=most)
     code.vector(V.MAXK, q, q, layer.cols, k=-most)
     code.vector(V.MAXK, found, q, layer.cols)

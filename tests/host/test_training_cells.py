@@ -54,7 +54,7 @@ def add_to_state(trainer: Trainer, number: int, change: NDArray[np.float64] | in
 def test_full_pairs_are_reset_and_keep_their_weight(reset: bool) -> None:
     """PCM at one blow, others by a train of pulses down; a row each sample (Suri's refresh)."""
     device = {"base": "pcm" if reset else "ideal", "steps": 400}
-    trainer = make_trainer({"kind": "pair", "saturated": 0.7}, device)
+    trainer = make_trainer({"kind": "pair", "saturated": 0.7, "carry": 1}, device)
     for number in (0, 1):
         # Both near the top: 0.25 of the range at first, and what the weight adds.
         add_to_state(trainer, number, 2 * HALF * STATE * 0.6)
@@ -70,7 +70,7 @@ def test_full_pairs_are_reset_and_keep_their_weight(reset: bool) -> None:
 
 
 def test_pairs_that_are_not_full_are_left_alone() -> None:
-    trainer = make_trainer({"kind": "pair"}, {"base": "pcm"})
+    trainer = make_trainer({"kind": "pair", "carry": 1}, {"base": "pcm"})
     before = [trainer.arrays[n].numbers for n in (0, 1)]
     trainer.run(66)
     pulses = sum(int((trainer.arrays[n].numbers - before[n]).sum(dtype=np.int64)) for n in (0, 1))
@@ -82,7 +82,9 @@ def test_a_carry_moves_weight_to_where_it_counts_more(kind: str) -> None:
     """What the learning cells have gathered goes to the others; the sum stays within a pulse."""
     base = {"base": "ideal" if kind == "significance" else "pcm", "steps": 400}
     trainer = make_trainer(
-        {"kind": kind, "factor": 4}, base, capacitor={"base": "ideal", "steps": 1000} | QUIET
+        {"kind": kind, "factor": 4, "carry": 1},
+        base,
+        capacitor={"base": "ideal", "steps": 1000} | QUIET,
     )
     learns = trainer.compiled.layers[0].learns
     change = np.random.default_rng(1).uniform(-0.4, 0.4, (65, 12)) * HALF * STATE
