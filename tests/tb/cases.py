@@ -51,6 +51,11 @@ CHIPS = {
         **{"row_budgets": (16, 8, 21, 1, 5, 3, 2, 4), "code_a": 37, "code_b": 5},
         code_errors=ErrorModel.POWER_OF_TWO,
     ),
+    # All three events at once.
+    "coded clip": Chip(
+        **{"rows": 32, "cols": 32, "lanes": 16, "rows_per_read": 8},
+        **{"code_a": 69, "code_b": 3, "adc_bits": 4, "adc_clip": True},
+    ),
     # ADCs of fewer codes than sums.
     "clip": Chip(rows=32, cols=32, rows_per_read=8, adc_bits=4, adc_clip=True),
     "coarse": Chip(rows=32, cols=32, rows_per_read=8, adc_bits=3, adc_step=4),

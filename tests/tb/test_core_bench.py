@@ -84,7 +84,7 @@ def test_options(chip: str, tmp_path: Path) -> None:
     check_core(built, chip, engine, products, tmp_path, stalls="sometimes", noise=0.6)
 
 
-@pytest.mark.parametrize("chip", ["coded", "clip", "coded budgets"])
+@pytest.mark.parametrize("chip", ["coded clip", "coded budgets"])
 def test_events_are_counted(chip: str, tmp_path: Path) -> None:
     """None of the counters that options add stays at 0."""
     built, engine = built_for("icarus-numpy", chip)
