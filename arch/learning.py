@@ -25,6 +25,7 @@ __all__ = [
     "FAULT_TAG",
     "MAX_INSTRUCTIONS",
     "MAX_SETTINGS",
+    "MAX_TRIES",
     "OVERLAP_SLOTS",
     "STOCHASTIC_SLOTS",
     "LearnChip",
@@ -39,6 +40,8 @@ __all__ = [
 
 MAX_INSTRUCTIONS = 256
 MAX_SETTINGS = 8
+MAX_TRIES = 31
+"""Of a READ with BOUND, beyond the first."""
 STOCHASTIC_SLOTS = 31
 OVERLAP_SLOTS = 255
 
@@ -302,6 +305,11 @@ class LearnProgram:
                     raise ConfigError(
                         f"{where} reaches word {address + size - 1} of a memory of {chip.memory}"
                     )
+            for name in _counts(i):
+                if not getattr(i, name):
+                    raise ConfigError(f"{where} needs a number '{name}' of 1 or more")
+            if i.op == LearnOp.READ and i.flags & Flag.BOUND and not 0 <= i.k <= MAX_TRIES:
+                raise ConfigError(f"{where} can try {MAX_TRIES} times more at most")
             if i.op in _ARRAYS and i.array >= chip.arrays:
                 raise ConfigError(f"{where}: there are {chip.arrays} arrays")
             for what, used, there in _lines(i, chip):
@@ -334,6 +342,13 @@ class LearnProgram:
 
 
 _ARRAYS = (LearnOp.READ, LearnOp.UPDATE, LearnOp.WRITE, LearnOp.APPLY, LearnOp.RELAX)
+
+
+def _counts(i: LearnInstruction) -> tuple[str, ...]:
+    """Fields of an instruction that count something and cannot be 0."""
+    if i.op in (LearnOp.END, LearnOp.LOADR, LearnOp.RELAX):
+        return ()
+    return ("n", *{LearnOp.FEED: "b", LearnOp.DENSE: "k", LearnOp.OUTER: "k"}.get(i.op, ""))
 
 
 def _touched(i: LearnInstruction) -> list[tuple[int, int]]:

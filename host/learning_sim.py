@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arch.learning import (
     DONE_TAG,
     FAULT_TAG,
+    MAX_TRIES,
     LearnChip,
     LearnKind,
     LearnProgram,
@@ -55,7 +56,7 @@ def instruction_cycles(i: LearnInstruction, program: LearnProgram, chip: LearnCh
         LearnOp.STEP: 70,
     }
     if i.op == LearnOp.READ:
-        tries = min(k, 31) + 1
+        tries = min(k, MAX_TRIES) + 1
         return 40 + tries * (n + 2 * i.b + 20) + i.b
     if i.op == LearnOp.UPDATE:
         beats = -(-chip.cols // chip.lanes)

@@ -401,7 +401,7 @@ static int execute(ohm_learn_core *c, const ohm_learn_op *o, streams *s) {
     case APPLY: return apply(c, o, columns, a);
     case STEP:
         if (n < 1) return OHM_EINVAL;
-        set_register(c, o->reg, ((int64_t)c->registers[o->reg] + 1) % n);
+        set_register(c, o->reg, (((int64_t)c->registers[o->reg] + 1) % n + n) % n);
         break;
     case LOADR: set_register(c, o->reg, a[0]); break;
     case RELAX: {

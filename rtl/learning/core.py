@@ -31,7 +31,6 @@ from .trains import PulseGenerator
 __all__ = ["LearningCore"]
 
 _PC_BITS = 9
-_MAX_TRIES = 31
 
 
 class _State(enum.Enum, shape=5):
@@ -153,7 +152,8 @@ class LearningCore(wiring.Component):
         first, second = self._words.read_port(), self._words.read_port()
         self._store = self._words.write_port()
         m.d.comb += [
-            first.en.eq(reader.enable | link.look),
+            # What was looked up stays until it is given out.
+            first.en.eq(Mux(self._state == _State.IDLE, link.look, reader.enable)),
             first.addr.eq(Mux(link.look, link.at, reader.first)),
             second.en.eq(reader.enable),
             second.addr.eq(reader.second),
@@ -172,8 +172,7 @@ class LearningCore(wiring.Component):
             ports[2].addr.eq(ins.k),
         ]
         self._register, self._turn, self._base = (port.data for port in ports)
-        planner = self._planner
-        setting = self._settings.read_port()
+        planner, setting = self._planner, self._settings.read_port()
         m.d.comb += [
             setting.addr.eq(ins.m),
             planner.instruction.eq(ins),
@@ -399,8 +398,8 @@ class LearningCore(wiring.Component):
         ]
         with m.If((self._state == _State.READ) & codes.done):
             m.d.sync += [self._second_pass.eq(1), self._state.eq(_State.PLAN)]
-            again = codes.saturated & flagged(ins, Flag.BOUND) & (self._tries < ins.k)
-            with m.If(again & (self._tries != _MAX_TRIES)):
+            more = flagged(ins, Flag.BOUND) & (self._tries < ins.k)
+            with m.If(codes.saturated & more):
                 m.d.sync += [self._second_pass.eq(0), self._tries.eq(self._tries + 1)]
 
     def _sink_results(self, m: Module) -> None:

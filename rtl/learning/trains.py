@@ -150,6 +150,7 @@ class PulseGenerator(wiring.Component):
         # Fractions that columns have come to, of overlap as short as it can be.
         self._fractions = [Signal(chip.cols, name=f"fraction{k}") for k in range(NUMBER_BITS)]
         self._seen = [Signal(name=f"seen{k}") for k in range(LFSR_BITS)]
+        self._phase = Signal()  # rows of negative numbers
         self._slot = Signal(_SLOT_BITS)
         self._place = Signal(_SLOT_BITS)  # in a column's period
 
@@ -273,7 +274,7 @@ class PulseGenerator(wiring.Component):
     def _give(self, m: Module, driven: Signal) -> None:
         """The slots, the phases of each, and the beats of those."""
         chip, write = self._chip, self.write.payload
-        phase = Signal()  # rows of negative numbers
+        phase = self._phase
         beat = Signal(BEAT_BITS)
         last = Signal()
         columns = Signal(chip.cols)  # of the beats to come, the next lowest
@@ -319,7 +320,7 @@ class PulseGenerator(wiring.Component):
                 with m.If(rows.any() & driven[chip.rows :].any()):
                     m.d.sync += self._state.eq(_State.BEAT)
                 with m.Else():
-                    self._next_phase(m, phase)
+                    self._next_phase(m)
             with m.Case(_State.BEAT), m.If(self.write.ready):
                 m.d.sync += [
                     columns.eq(columns >> chip.lanes),
@@ -329,11 +330,11 @@ class PulseGenerator(wiring.Component):
                 with m.If(last):
                     m.d.sync += self._state.eq(_State.RESPONSE)
             with m.Case(_State.RESPONSE), m.If(self.response.valid):
-                self._next_phase(m, phase)
+                self._next_phase(m)
 
-    def _next_phase(self, m: Module, phase: Signal) -> None:
-        m.d.sync += [phase.eq(1), self._state.eq(_State.PHASE)]
-        with m.If(phase):
+    def _next_phase(self, m: Module) -> None:
+        m.d.sync += [self._phase.eq(1), self._state.eq(_State.PHASE)]
+        with m.If(self._phase):
             m.d.sync += self._state.eq(_State.SLOT)
             with m.If(self._slot == self.settings.slots):
                 m.d.sync += self._state.eq(_State.IDLE)

@@ -127,10 +127,10 @@ def edge_program() -> LearnProgram:
             code += [Ins(Op.OUT, a=64, n=n)]
     code += [Ins(Op.REDUCE, a=0, reg=6, n=n, m=m) for m in range(3)]
     code += [Ins(Op.STEP, reg=2, n=7), Ins(Op.STEP, reg=7, n=5), Ins(Op.STEP, reg=0, n=5)]
+    code += [Ins(Op.STEP, reg=3, n=3), Ins(Op.STEP, reg=8, n=7), Ins(Op.STEP, reg=9, n=1)]
     memory = [(0, EDGES), (32, EDGES[::-1])]
-    return LearnProgram(
-        [*code, Ins(Op.END)], (), (), memory, {1: 1, 2: (1 << 31) - 1, 3: -5, 4: 7, 7: 3}
-    )
+    registers = {1: 1, 2: (1 << 31) - 1, 3: -5, 4: 7, 7: 3, 8: -8}
+    return LearnProgram([*code, Ins(Op.END)], (), (), memory, registers)
 
 
 def test_numbers_at_their_ends() -> None:
