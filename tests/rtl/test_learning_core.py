@@ -13,7 +13,7 @@ import pytest
 from amaranth.sim import SimulatorContext
 from learning_cases import random_cells, random_program, random_samples
 from simulate import simulate
-from streams import stream_collect, stream_put
+from streams import stream_collect
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.learning import (
@@ -176,8 +176,14 @@ def run_core(
 
     async def put(ctx: SimulatorContext) -> None:
         for word in sent:
-            idle = rng.randint(1, 3) if rng.random() < stall / 4 else 0
-            await stream_put(ctx, core.i, word, idle)
+            while rng.random() < stall / 4:
+                await ctx.tick()
+            ctx.set(core.i.payload, word)
+            ctx.set(core.i.valid, 1)
+            taken = False
+            while not taken:
+                _, _, taken = await ctx.tick().sample(core.i.ready)
+            ctx.set(core.i.valid, 0)
         while len(seen) < wanted:
             await ctx.tick()
 
