@@ -75,12 +75,6 @@ LEARNING_CORE = named(
         "shift.eq(setting.sd - self.register)",
     ),
     Mutation(
-        "a code is shown with the lane of the one before",
-        f"{_RTL}.codes",
-        "with m.If(self.enable):",
-        "with m.If(self.next):",
-    ),
-    Mutation(
         "what was looked up goes a word too far",
         f"{_RTL}.sink",
         "self.store_at.eq(at - 1),",

@@ -11,11 +11,14 @@ __all__ = ["stream_collect", "stream_get", "stream_put"]
 
 async def stream_put(ctx: SimulatorContext, stream: Any, payload: Any, idle: int = 0) -> None:
     """Offer a payload after some idle cycles and hold it until it is taken."""
-    if idle:
-        await ctx.tick().repeat(idle)
+    # Plain ticks: what is waited for otherwise complains if another coroutine fails meanwhile.
+    for _ in range(idle):
+        await ctx.tick()
     ctx.set(stream.payload, payload)
     ctx.set(stream.valid, 1)
-    await ctx.tick().until(stream.ready)
+    taken = False
+    while not taken:
+        _, _, taken = await ctx.tick().sample(stream.ready)
     ctx.set(stream.valid, 0)
 
 
