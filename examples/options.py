@@ -201,6 +201,7 @@ def main() -> int:
     rows: list[Row] = []
     try:
         chosen = [demo(name) for name in options.networks.split(",")]
+        options.folder.mkdir(parents=True, exist_ok=True)
         for name in options.only:
             option = OPTIONS[name]
             samples = min(options.samples, option.samples)
