@@ -54,14 +54,14 @@ int main() {
         uint64_t planes;
         if (std::strcmp(op, "load") == 0) {
             if (std::scanf("%u%" SCNu64 "%u", &a, &planes, &b) != 3) return 1;
-            model->load_valid = 1;
-            model->load_word = a;
-            model->load_planes = planes;
+            (a % 2 ? model->odd_valid : model->even_valid) = 1;
+            (a % 2 ? model->odd_word : model->even_word) = a / 2;
+            (a % 2 ? model->odd_planes : model->even_planes) = planes;
             model->sum_valid = 1;
             model->sum_first = a == 0;
             model->load_sum = b;
             tick();
-            model->load_valid = 0;
+            model->even_valid = model->odd_valid = 0;
             model->sum_valid = 0;
         } else if (std::strcmp(op, "start") == 0) {
             if (std::scanf("%u%u%u%u%u", &a, &b, &c, &d, &e) != 5) return 1;

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out, connect
+from amaranth.lib.wiring import Member, Out, connect
 from amaranth.sim import SimulatorContext
 from simulate import simulate
 from streams import stream_collect, stream_put
@@ -104,9 +104,15 @@ class Pair(wiring.Component):
     def __init__(self, chip: Chip, id: int) -> None:
         self._chip = chip
         self._id = id
-        members = Core(chip=chip).signature.members
-        self._names = [name for name in members if name not in ("cmd", "codes")]
-        super().__init__({name: members[name] for name in self._names})
+        members: dict[str, Member] = {}
+        for name, member in Core(chip=chip).signature.members.items():
+            if name in ("even", "odd"):
+                # By plain names: Verilator writes two underscores in another way.
+                for part, port in member.signature.members.items():
+                    members[f"{name}_{part}"] = port
+            elif name not in ("cmd", "codes"):
+                members[name] = member
+        super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -114,9 +120,12 @@ class Pair(wiring.Component):
         m.submodules.macro = macro = CrossbarMacro(chip=self._chip, id=self._id)
         connect(m, core.cmd, macro.cmd)
         connect(m, core.codes, macro.codes)
-        for name in self._names:
-            inner, outer = getattr(core, name), getattr(self, name)
-            if self.signature.members[name].flow == Out:
+        for name, member in self.signature.members.items():
+            way, _, part = name.partition("_")
+            within = way in ("even", "odd")
+            inner = getattr(getattr(core, way), part) if within else getattr(core, name)
+            outer = getattr(self, name)
+            if member.flow == Out:
                 m.d.comb += outer.eq(inner)
             else:
                 m.d.comb += inner.eq(outer)
