@@ -21,11 +21,12 @@ from ..arch.learning import (
 from ..arch.learning_isa import REGISTERS, LearnInstruction, LearnOp
 from ..behavioral.cengine import Signatures, declare_functions
 from ..behavioral.learning.carray import CLearnArray
-from ..behavioral.learning.processor import (
+from ..behavioral.learning.state import (
     check_arrays,
     check_words,
-    restore_arrays,
-    save_arrays,
+    restore_state,
+    save_state,
+    stray_instruction,
 )
 from ..behavioral.learning.trains import Lfsr
 from .learning_build import build_learning_model
@@ -204,19 +205,11 @@ class LearningSimulation:
 
     def save(self) -> dict[str, NDArray[Any]]:
         """As :meth:`.processor.LearnProcessor.save`."""
-        return {
-            "memory": self.memory.copy(),
-            "registers": self.registers.copy(),
-            "lfsr": self.lfsr.copy(),
-            **save_arrays(self.arrays),
-        }
+        return save_state(self)
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """As :meth:`.processor.LearnProcessor.restore`."""
-        self.memory[:] = saved["memory"]
-        self.registers[:] = saved["registers"]
-        self.lfsr[:] = saved["lfsr"]
-        restore_arrays(self.arrays, saved)
+        restore_state(self, saved)
 
     # ------------------------------------------------------------ work
 
@@ -263,8 +256,7 @@ class LearningSimulation:
         if tag == FAULT_TAG:
             at = int(answer[-1]) >> 32 & 0x1FF
             self.close()
-            where = self.program.instructions[at]
-            raise ValueError(f"Instruction {at} ({where}) leaves the memory or the arrays")
+            raise stray_instruction(self.program, at)
         if tag != DONE_TAG or int(answer[-1]) & 0xFFFFFF != len(given):
             raise SimulationError(
                 f"The core that learns ended a run of {len(given)} samples with"

@@ -12,13 +12,14 @@ from ...arch.learning import LearnChip, LearnProgram, UpdateSettings
 from ...arch.learning_isa import REGISTERS, TABLE_ENTRIES, LearnInstruction, LearnOp
 from ..cengine import Signatures, declare_functions, library
 from .carray import CLearnArray
-from .processor import (
+from .processor import signed
+from .state import (
     check_arrays,
     check_words,
     load_memory,
-    restore_arrays,
-    save_arrays,
-    signed,
+    restore_state,
+    save_state,
+    stray_instruction,
 )
 from .trains import Lfsr
 
@@ -118,19 +119,11 @@ class CLearnProcessor:
 
     def save(self) -> dict[str, NDArray[Any]]:
         """As :meth:`.processor.LearnProcessor.save`."""
-        return {
-            "memory": self.memory.copy(),
-            "registers": self.registers.copy(),
-            "lfsr": self.lfsr.copy(),
-            **save_arrays(self.arrays),
-        }
+        return save_state(self)
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """As :meth:`.processor.LearnProcessor.restore`."""
-        self.memory[:] = saved["memory"]
-        self.registers[:] = saved["registers"]
-        self.lfsr[:] = saved["lfsr"]
-        restore_arrays(self.arrays, saved)
+        restore_state(self, saved)
 
     def run(self, words: ArrayLike) -> NDArray[np.int32]:
         """As :meth:`.processor.LearnProcessor.run`."""
@@ -142,8 +135,7 @@ class CLearnProcessor:
             *(results.shape[1], results.ctypes.data, ctypes.addressof(at)),
         )
         if status:
-            where = self.program.instructions[at.value]
-            raise ValueError(f"Instruction {at.value} ({where}) leaves the memory or the arrays")
+            raise stray_instruction(self.program, at.value)
         return results
 
     def _load(self, program: LearnProgram) -> None:

@@ -21,9 +21,16 @@ from ...arch.learning_isa import (
     VectorFunction,
 )
 from .array import LearningArray
+from .state import (
+    check_arrays,
+    check_words,
+    load_memory,
+    restore_state,
+    save_state,
+)
 from .trains import LFSR_TABLE, Lfsr, update_counts
 
-__all__ = ["LearnProcessor", "clip", "restore_arrays", "rounded", "save_arrays"]
+__all__ = ["LearnProcessor", "clip", "rounded", "signed"]
 
 _MOST_PULSES = 63
 _V = VectorFunction
@@ -59,22 +66,6 @@ _FUNCTIONS: dict[int, Callable[[Any, Any, int, int], Any]] = {
     _V.MAXK: lambda a, _b, k, _r: np.maximum(a, k),
     _V.MINK: lambda a, _b, k, _r: np.minimum(a, k),
 }
-
-
-def save_arrays(arrays: Sequence[LearningArray]) -> dict[str, NDArray[Any]]:
-    """What pulses and reads have done to arrays, by names with their numbers."""
-    saved: dict[str, NDArray[Any]] = {}
-    for i, array in enumerate(arrays):
-        saved[f"state_{i}"] = array.state
-        saved[f"numbers_{i}"] = array.numbers
-        saved[f"reads_{i}"] = np.array(array.reads, np.uint64)
-    return saved
-
-
-def restore_arrays(arrays: Sequence[LearningArray], saved: Mapping[str, NDArray[Any]]) -> None:
-    """Let arrays go on from what :func:`save_arrays` gave."""
-    for i, array in enumerate(arrays):
-        array.load(saved[f"state_{i}"], saved[f"numbers_{i}"], int(saved[f"reads_{i}"]))
 
 
 class LearnProcessor:
@@ -117,25 +108,13 @@ class LearnProcessor:
         """States of the generators of pulse trains, rows first."""
         return self.generators.state
 
-    @lfsr.setter
-    def lfsr(self, state: NDArray[np.uint32]) -> None:
-        self.generators.state = state.astype(np.uint32)
-
     def save(self) -> dict[str, NDArray[Any]]:
         """All that changes while it learns."""
-        return {
-            "memory": self.memory.copy(),
-            "registers": self.registers.copy(),
-            "lfsr": self.lfsr.copy(),
-            **save_arrays(self.arrays),
-        }
+        return save_state(self)
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what :meth:`save` gave."""
-        self.memory[:] = saved["memory"]
-        self.registers[:] = saved["registers"]
-        self.lfsr = saved["lfsr"]
-        restore_arrays(self.arrays, saved)
+        restore_state(self, saved)
 
     def run(self, words: ArrayLike) -> NDArray[np.int32]:
         """Run the program once for every sample.
@@ -181,7 +160,7 @@ class LearnProcessor:
                 try:
                     self._execute(i)
                 except ValueError as error:
-                    raise ValueError(f"Instruction {code.index(i)} ({i}): {error}") from error
+                    raise ValueError(f"Instruction {at - 1} ({i}): {error}") from error
             if at == end:
                 at, end = (first, end) if again > 0 else (at, -1)
                 again -= 1
@@ -371,34 +350,3 @@ def signed(value: int, bits: int) -> int:
     """The number that the low bits of a field hold, in two's complement."""
     value &= (1 << bits) - 1
     return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def check_arrays(chip: LearnChip, arrays: Sequence[LearningArray]) -> None:
-    """Refuse arrays that are not those of a chip."""
-    if len(arrays) != chip.arrays or any(
-        a.cells.shape != (chip.rows, chip.cols) or a.cells.noise.adc_bits != chip.adc_bits
-        for a in arrays
-    ):
-        raise ValueError(
-            f"The core needs {chip.arrays} arrays of {chip.rows} rows, {chip.cols} columns and"
-            f" {chip.adc_bits} ADC bits"
-        )
-
-
-def check_words(words: ArrayLike, program: LearnProgram) -> NDArray[np.int32]:
-    """Refuse words that are no int32 array [samples, program.inputs]."""
-    given = np.asarray(words)
-    if given.dtype.kind not in "iu" or given.ndim != 2 or given.shape[1] != program.inputs:
-        raise ValueError(f"Samples must be whole numbers [n, {program.inputs}]")
-    return np.ascontiguousarray(given, dtype=np.int32)
-
-
-def load_memory(
-    program: LearnProgram, memory: NDArray[np.int32], registers: NDArray[np.int32]
-) -> None:
-    """Put what a program starts from into memory and registers."""
-    for address, part in program.memory:
-        memory[address : address + len(part)] = part
-    for register, value in program.registers.items():
-        if register:
-            registers[register] = value
