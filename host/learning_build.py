@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A core that learns as a shared library, with the arrays' C behind its macro."""
 
-import shutil
 from pathlib import Path
 
 from ..arch.learning import LearnChip
 from ..behavioral.buildcache import file_parts
-from .toolchain import Log, Progress, find_tools
+from .toolchain import Progress, find_tools
 from .verilating import (
     C_SOURCES,
     RECIPE,
     SV,
-    build_runtime,
-    compile_job,
-    link_library,
-    locked,
+    Recipe,
+    build_library,
     one_trigger,
-    run_counted,
     silent,
-    verilate,
 )
 from .verilator_build import emit_cached
 
@@ -84,26 +79,16 @@ def build_learning_model(chip: LearnChip, progress: Progress | None = None) -> P
     report("elaborating the core", 0, 1)
     verilog = emit_learning_core(chip)
     tools = find_tools()
-    common = tools.versions()
     sources = [_MACRO, _GLUE, _ARRAYS, _HARNESS, *_HEADERS, *C_SOURCES]
-    key: list[str | bytes] = ["learning", verilog, *common]
+    key: list[str | bytes] = ["learning", verilog]
     key += file_parts([*sources, *RECIPE, Path(__file__)])
-
-    def build(folder: Path) -> None:
-        runtime = build_runtime(tools, common, False, report)
-        work = folder / "work"
-        work.mkdir()
-        (work / "tile.v").write_text(verilog, encoding="utf-8")
-        log = Log(folder.name)
-        report("verilating", 0, 1)
-        verilate(tools, work, _TOP, "ohmtwin_top", [SV / "ohmtwin_top.sv", _MACRO, "tile.v"], log)
-        defines = ("-DOHM_SINGLE_EVAL",) if one_trigger(work, _TOP) else ()
-        ours = [_HARNESS, _GLUE, _ARRAYS]
-        jobs = [compile_job(tools, s, defines) for s in [*sorted(work.glob("*.cpp")), *ours]]
-        run_counted("compiling", jobs, tools, work, log, report)
-        objects = sorted([*work.glob("*.o"), *runtime.glob("*.o")])
-        link_library(tools, work, objects, folder / _LIBRARY, log)
-        shutil.rmtree(work)
-        report("ready", 1, 1)
-
-    return locked(key, build) / _LIBRARY
+    recipe = Recipe(
+        top="ohmtwin_top",
+        prefix=_TOP,
+        verilog=verilog,
+        inputs=[SV / "ohmtwin_top.sv", _MACRO],
+        ours=[_HARNESS, _GLUE, _ARRAYS],
+        library=_LIBRARY,
+        defines=lambda work: ("-DOHM_SINGLE_EVAL",) if one_trigger(work, _TOP) else (),
+    )
+    return build_library(key, recipe, tools, report)

@@ -1,26 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routers of the network on chip, Verilated once and used for meshes of any size."""
 
-import shutil
 from pathlib import Path
 from typing import Literal, get_args
 
 from ..arch.errors import InputError
 from ..arch.noc import MeshShape
 from ..behavioral.buildcache import file_parts
-from .toolchain import Log, Progress, find_tools
+from .toolchain import Progress, find_tools
 from .verilating import (
     C_SOURCES,
     RECIPE,
     SV,
-    build_runtime,
-    compile_job,
-    join_sources,
-    link_library,
-    locked,
-    run_counted,
+    Recipe,
+    build_library,
     silent,
-    verilate,
 )
 from .verilator_build import emit_cached
 
@@ -86,27 +80,16 @@ def build_network(kind: RouterKind, shape: MeshShape, progress: Progress | None 
     report("elaborating the router", 0, 1)
     verilog = router_verilog(kind, shape)
     tools = find_tools()
-    common = tools.versions()
     defines = ("-DNOC_DEFLECTION",) if kind == "deflection" else ()
-    key: list[str | bytes] = ["noc", verilog, *defines, *common]
+    key: list[str | bytes] = ["noc", verilog, *defines]
     key += file_parts([*_SOURCES, *C_SOURCES, *RECIPE, Path(__file__)])
-
-    def build(folder: Path) -> None:
-        runtime = build_runtime(tools, common, False, report)
-        work = folder / "work"
-        work.mkdir()
-        (work / "node.sv").write_text(verilog, encoding="utf-8")
-        log = Log(folder.name)
-        report("verilating", 0, 1)
-        verilate(tools, work, "Vnoc_node", "noc_node", ["node.sv"], log)
-        jobs = [
-            compile_job(tools, source, defines)
-            for source in [*join_sources(work, list(work.glob("*.cpp"))), _SOURCES[0]]
-        ]
-        run_counted("compiling", jobs, tools, work, log, report)
-        objects = sorted([*work.glob("*.o"), *runtime.glob("*.o")])
-        link_library(tools, work, objects, folder / _LIBRARY, log)
-        shutil.rmtree(work)
-        report("ready", 1, 1)
-
-    return locked(key, build) / _LIBRARY
+    recipe = Recipe(
+        top="noc_node",
+        prefix="Vnoc_node",
+        verilog=verilog,
+        inputs=[],
+        ours=_SOURCES[:1],
+        library=_LIBRARY,
+        defines=lambda work: defines,
+    )
+    return build_library(key, recipe, tools, report)

@@ -4,8 +4,10 @@
 import fcntl
 import hashlib
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..behavioral.buildcache import build_once, cache_dir, file_parts
@@ -19,6 +21,8 @@ __all__ = [
     "RECIPE",
     "SV",
     "VERILATE",
+    "Recipe",
+    "build_library",
     "build_runtime",
     "compile_job",
     "join_sources",
@@ -193,6 +197,79 @@ def verilate(
     command = (str(tools.verilator), *flags, "--top-module", top, "--prefix", prefix)
     command += ("-Mdir", ".", *map(str, sources))
     run_jobs([Job("verilator", command)], tools, work, log, lambda _: None)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A Verilated model with C++ of ours around it, as one shared library.
+
+    Parameters
+    ----------
+    top, prefix : str
+        The module, and what the names of its C++ begin with.
+    verilog : str
+        Its source, generated; it becomes ``tile.v``.
+    inputs : sequence of Path
+        Further sources for Verilator.
+    ours : sequence of Path
+        C and C++ sources that are compiled beside it.
+    library : str
+        Name of the result.
+    flags : sequence of str
+        For Verilator.
+    defines : callable
+        From the folder of the generated sources, what the C++ is compiled with.
+    fast : str
+        Optimization of what runs every cycle.
+    trace : bool
+        With what waveforms need.
+    """
+
+    top: str
+    prefix: str
+    verilog: str
+    inputs: Sequence[Path]
+    ours: Sequence[Path]
+    library: str
+    flags: Sequence[str] = VERILATE
+    defines: Callable[[Path], Sequence[str]] = lambda work: ()
+    fast: str = FAST
+    trace: bool = False
+
+
+def build_library(
+    key: Sequence[str | bytes], recipe: Recipe, tools: Tools, report: Progress
+) -> Path:
+    """Build a library unless the cache has what ``key`` and the versions of the tools name.
+
+    Raises
+    ------
+    ToolError
+        If a tool is missing or fails.
+    """
+    common = tools.versions()
+
+    def build(folder: Path) -> None:
+        runtime = build_runtime(tools, common, recipe.trace, report)
+        work = folder / "work"
+        work.mkdir()
+        (work / "tile.v").write_text(recipe.verilog, encoding="utf-8")
+        log = Log(folder.name)
+        report("verilating", 0, 1)
+        inputs: list[str | Path] = [*recipe.inputs, "tile.v"]
+        verilate(tools, work, recipe.prefix, recipe.top, inputs, log, recipe.flags)
+        defines = recipe.defines(work)
+        jobs = [
+            compile_job(tools, source, defines, recipe.fast)
+            for source in [*join_sources(work, list(work.glob("*.cpp"))), *recipe.ours]
+        ]
+        run_counted("compiling", jobs, tools, work, log, report)
+        objects = sorted([*work.glob("*.o"), *runtime.glob("*.o")])
+        link_library(tools, work, objects, folder / recipe.library, log)
+        shutil.rmtree(work)
+        report("ready", 1, 1)
+
+    return locked([*key, *common], build) / recipe.library
 
 
 def link_library(

@@ -7,7 +7,6 @@ Verilator's runtime, which alone takes longer than a small model.
 """
 
 import importlib.metadata
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,7 +14,7 @@ from typing import Literal, get_args
 from ..arch.chip import Chip
 from ..behavioral.buildcache import file_parts
 from .memories import mark_memories
-from .toolchain import Log, Progress, find_tools
+from .toolchain import Progress, find_tools
 from .verilating import (
     BRANCHES,
     C_SOURCES,
@@ -24,15 +23,11 @@ from .verilating import (
     RECIPE,
     SV,
     VERILATE,
-    build_runtime,
-    compile_job,
-    join_sources,
-    link_library,
+    Recipe,
+    build_library,
     locked,
     one_trigger,
-    run_counted,
     silent,
-    verilate,
 )
 
 __all__ = [
@@ -212,36 +207,30 @@ def build_verilog(
     options = [f"trace={trace}", f"single_eval={single_eval}", f"dpi={dpi}", f"gates={gates}"]
     options += ["faults"] if faults else []
     options += defines
-    common = tools.versions()
-    key: list[str | bytes] = ["model", verilog, *options, *common]
+    key: list[str | bytes] = ["model", verilog, *options]
     key += [*file_parts([*extra, *C_SOURCES, *harness, *glue, *RECIPE])]
+    flags = [*VERILATE, *(f"-D{name}" for name in defines)]
+    flags += ["--trace-vcd"] if trace else []
+    if gates:
+        flags = [flag for flag in flags if flag not in BRANCHES]
 
-    def build(folder: Path) -> None:
-        runtime = build_runtime(tools, common, trace, progress)
-        work = folder / "work"
-        work.mkdir()
-        (work / "tile.v").write_text(verilog, encoding="utf-8")
-        log = Log(folder.name)
-        progress("verilating", 0, 1)
-        inputs: list[str | Path] = [SV / "ohmtwin_top.sv", *extra, "tile.v"]
-        flags = [*VERILATE, *(f"-D{name}" for name in defines)]
-        flags += ["--trace-vcd"] if trace else []
-        if gates:
-            flags = [flag for flag in flags if flag not in BRANCHES]
-        verilate(tools, work, _TOP, "ohmtwin_top", inputs, log, flags)
-        given = _defines(work, dpi=dpi, trace=trace, single_eval=single_eval)
-        given += ("-DOHM_FAULTS",) if faults else ()
-        jobs = [
-            compile_job(tools, source, given, GATES if gates else FAST)
-            for source in [*join_sources(work, list(work.glob("*.cpp"))), harness[0], *glue[:1]]
-        ]
-        run_counted("compiling", jobs, tools, work, log, progress)
-        objects = sorted([*work.glob("*.o"), *runtime.glob("*.o")])
-        link_library(tools, work, objects, folder / _LIBRARY, log)
-        shutil.rmtree(work)
-        progress("ready", 1, 1)
+    def given(work: Path) -> tuple[str, ...]:
+        found = _defines(work, dpi=dpi, trace=trace, single_eval=single_eval)
+        return (*found, "-DOHM_FAULTS") if faults else found
 
-    return locked(key, build) / _LIBRARY
+    recipe = Recipe(
+        top="ohmtwin_top",
+        prefix=_TOP,
+        verilog=verilog,
+        inputs=[SV / "ohmtwin_top.sv", *extra],
+        ours=[harness[0], *glue[:1]],
+        library=_LIBRARY,
+        flags=flags,
+        defines=given,
+        fast=GATES if gates else FAST,
+        trace=trace,
+    )
+    return build_library(key, recipe, tools, progress)
 
 
 def _defines(work: Path, *, dpi: bool, trace: bool, single_eval: bool) -> tuple[str, ...]:
