@@ -135,6 +135,8 @@ class VectorElements(wiring.Component):
         m.d.comb += enable.eq(Mux(added, mask, 0))
         wide = Signal()  # PUT32 or ADD32
         m.d.comb += wide.eq(self.i.op[2] & self.i.op[:2].any())
+        adds = Signal()
+        m.d.comb += adds.eq(first.op.matches(VecOp.ADD, VecOp.ADD32))
         old = []
         for k in range(_BANKS):
             bank = memory.Memory(shape=ACC_BITS, depth=_DEPTH, init=[])
@@ -153,30 +155,34 @@ class VectorElements(wiring.Component):
                     low.eq(Mux(wide, turned[:_SPLIT], self.scale[:_SPLIT] * byte)),
                     high.eq(Mux(wide, turned[_SPLIT:ACC_BITS].as_signed(), upper * byte)),
                 ]
-            # A register of what the bank holds: to read and to multiply is too much for a cycle.
+            # Registers of what the bank holds: to read and to multiply is too much for a cycle.
+            # What is added to is 0 for all that put their value, and only the write tells MAX from
+            # MIN: so an operation takes one adder and a multiplexer of two.
             acc = Signal(signed(ACC_BITS), name=f"acc{k}", reset_less=True)
+            addend = Signal(signed(ACC_BITS), name=f"addend{k}", reset_less=True)
             place = Mux(first.next[k], after, first.word)
             with m.If(multiplied):
                 m.d.sync += [value.eq(low + (high << _SPLIT) + self.offset), acc.eq(read.data)]
+                m.d.sync += addend.eq(Mux(adds, read.data, 0))
                 m.d.sync += places[k].eq(place)
 
             result = Signal(ACC_BITS, name=f"result{k}")
-            with idle_skips(m, added, platform), m.Switch(op):
-                with m.Case(VecOp.PUT, VecOp.PUT32):
-                    m.d.comb += result.eq(value)
-                with m.Case(VecOp.ADD, VecOp.ADD32):
-                    m.d.comb += result.eq(acc + value)
-                with m.Case(VecOp.MUL):
-                    m.d.comb += result.eq(acc[:_HALF].as_signed() * value[:_HALF].as_signed())
-                with m.Case(VecOp.MAX):
-                    m.d.comb += result.eq(Mux(acc < value, value, acc))
-                with m.Default():
-                    m.d.comb += result.eq(Mux(acc < value, acc, value))
+            wins = Signal(name=f"wins{k}")
+            with idle_skips(m, added, platform):
+                product = acc[:_HALF].as_signed() * value[:_HALF].as_signed()
+                m.d.comb += result.eq(Mux(op == VecOp.MUL, product, addend + value))
+                with m.Switch(op):
+                    with m.Case(VecOp.MAX):
+                        m.d.comb += wins.eq(acc < value)
+                    with m.Case(VecOp.MIN):
+                        m.d.comb += wins.eq(acc >= value)
+                    with m.Default():
+                        m.d.comb += wins.eq(1)
             m.d.comb += [
                 read.addr.eq(Mux(self.drain, self.drain_addr >> self._place_bits, place)),
                 write.addr.eq(places[k]),
                 write.data.eq(result),
-                write.en.eq(enable[k]),
+                write.en.eq(enable[k] & wins),
             ]
             old.append(read.data)
         self._drain(m, old)
