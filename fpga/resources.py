@@ -91,15 +91,22 @@ def _memories(chip: Chip, config: EmulatorConfig, array_only: bool) -> list[tupl
         *[(64, chip.tables * 32)] * lanes,
         *[(64, chip.param_words // lanes)] * lanes,
     ]
+    engines = _engines(chip, config)
+    arrays = chip.cores // engines  # of an engine
     width = config.widths.cell * (2 if config.has_variance else 1)
-    array = [(width, chip.rows * (chip.cols // config.columns))] * config.columns
-    array.append((config.widths.cell, chip.rows))
+    array = [(width, arrays * chip.rows * (chip.cols // config.columns))] * config.columns
+    array.append((config.widths.cell, arrays * chip.rows))
     if config.adc_table:
-        array.append((chip.adc_bits, chip.lanes << chip.adc_bits))
+        array.append((chip.adc_bits, arrays * chip.lanes << chip.adc_bits))
     if config.noise is not Noise.NONE:
         array.append((32, 512))
     link = [(64, 256), (64, 256), (8, 256)]
-    return array + link if array_only else tile + array * chip.cores + link
+    return array + link if array_only else tile + array * engines + link
+
+
+def _engines(chip: Chip, config: EmulatorConfig) -> int:
+    """Sets of gates that compute codes."""
+    return 1 if config.shared else chip.cores
 
 
 def _blocks(width: int, depth: int, family: str) -> int:
@@ -124,10 +131,13 @@ def estimate(
     noisy = config.noise is not Noise.NONE
     bits = (2 if config.has_variance else 1) * config.columns
     lut = 1900 + 4200 + 3400 + 1500 * lanes
-    lut += chip.cores * (1500 + 18 * chip.rows + 150 * lanes + 75 * bits + (2900 if noisy else 150))
+    engines = _engines(chip, config)
+    lut += chip.cores * (1500 + 18 * chip.rows + 150 * lanes)
+    lut += engines * (75 * bits + (2900 if noisy else 150))
     ff = 1000 + 2400 + 600 + 900 * lanes
-    ff += chip.cores * (600 + 9 * chip.rows + 70 * bits + (3000 if noisy else 150))
-    dsp = 24 + 4 * lanes + (6 * chip.cores if config.noise is Noise.PIPELINED else 0)
+    ff += chip.cores * (600 + 9 * chip.rows)
+    ff += engines * (70 * bits + (3000 if noisy else 150))
+    dsp = 24 + 4 * lanes + (6 * engines if config.noise is Noise.PIPELINED else 0)
     ram = sum(_blocks(width, depth, family) for width, depth in _memories(chip, config, array_only))
     if array_only:
         lut = 1900 + 2 * chip.rows + 75 * bits + (1500 if noisy else 150)

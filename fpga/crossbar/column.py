@@ -246,19 +246,24 @@ class ColumnConverter(wiring.Component):
         Voltages, 4096 to a code.
     o : Out(stream of adc_bits)
         Codes.
-    load : In({en, addr, word})
+    array : In(range(arrays))
+        That the read is of.
+    load, load_array : In({en, addr, word}), In(range(arrays))
         Writes the tables; without, all ADCs are ideal.
     """
 
-    def __init__(self, *, chip: Chip, config: EmulatorConfig) -> None:
+    def __init__(self, *, chip: Chip, config: EmulatorConfig, arrays: int = 1) -> None:
         self._chip = chip
         self._config = config
+        self._arrays = arrays
         super().__init__(
             {
                 "start": In(1),
                 "i": In(stream.Signature(voltage_shape(chip, config), always_ready=True)),
                 "o": Out(stream.Signature(chip.adc_bits, always_ready=True)),
+                "array": In(range(arrays)),
                 "load": In(load_signature),
+                "load_array": In(range(arrays)),
             }
         )
         # Made here for the proofs, which look into it: where columns are under way.
@@ -295,14 +300,14 @@ class ColumnConverter(wiring.Component):
             m.d.sync += lane.eq(lane + 1)
         with m.If(self.start):
             m.d.sync += lane.eq(0)
-        ideal = [code for _ in range(self._chip.lanes) for code in range(1 << bits)]
+        ideal = list(range(1 << bits)) * self._chip.lanes * self._arrays
         m.submodules.table = table = memory.Memory(shape=bits, depth=len(ideal), init=ideal)
         write, read = table.write_port(), table.read_port()
         m.d.comb += [
-            write.addr.eq(self.load.addr),
+            write.addr.eq(Cat(self.load.addr[: bits + len(lane)], self.load_array)),
             write.data.eq(self.load.word),
             write.en.eq(self.load.en & self.load.addr[19]),
-            read.addr.eq(Cat(code, lane)),
+            read.addr.eq(Cat(code, lane, self.array)),
             self.o.payload.eq(read.data),
         ]
         return m

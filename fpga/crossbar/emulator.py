@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
@@ -28,19 +28,23 @@ _COLUMNS: dict[str, Any] = {
 
 
 class CrossbarEngine(wiring.Component):
-    """What computes the codes of an emulated crossbar.
+    """What computes the codes of an emulated crossbar, or of several, one read after another.
+
+    Each has memories, registers and beats of its own. Of reads that wait, the one of the first
+    array begins; a tile that is held until the beats of all have come keeps none waiting.
 
     Parameters
     ----------
     chip : Chip
     config : EmulatorConfig
+    arrays : int
 
     Members
     -------
-    link : In(LinkSignature)
-        From the seam.
-    load : In({en, addr, word})
-        The image (:mod:`.image`), to be written while no read is under way.
+    link : In(LinkSignature).array(arrays)
+        From the seams.
+    load, load_array : In({en, addr, word}), In(range(arrays))
+        The images (:mod:`.image`), to be written while no read is under way.
 
     Raises
     ------
@@ -50,16 +54,23 @@ class CrossbarEngine(wiring.Component):
         If ``config`` does not fit it.
     """
 
-    def __init__(self, *, chip: Chip, config: EmulatorConfig) -> None:
+    def __init__(self, *, chip: Chip, config: EmulatorConfig, arrays: int = 1) -> None:
         self._chip = check_chip(chip)
         config.check(chip)
         self._config = config
-        super().__init__({"link": In(LinkSignature(chip)), "load": In(load_signature)})
+        super().__init__(
+            {
+                "link": In(LinkSignature(chip)).array(arrays),
+                "load": In(load_signature),
+                "load_array": In(range(arrays)),
+            }
+        )
         # Made here for the proofs, which look into them.
-        self.store = BeatStore(chip=chip, columns=config.columns)
-        self.sums = ColumnSums(chip=chip, config=config)
+        self.stores = [BeatStore(chip=chip, columns=config.columns) for _ in range(arrays)]
+        self.sums = ColumnSums(chip=chip, config=config, arrays=arrays)
         self.columns = _COLUMNS[config.noise](chip=chip, config=config)
-        self.converter = ColumnConverter(chip=chip, config=config)
+        self.converter = ColumnConverter(chip=chip, config=config, arrays=arrays)
+        self.array = Signal(range(arrays), reset_less=True)  # whose read is under way
 
     @property
     def chip(self) -> Chip:
@@ -71,8 +82,7 @@ class CrossbarEngine(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self._config
-        m.submodules.registers = registers = EmulatorRegisters(config=config)
+        config, stores = self._config, self.stores
         m.submodules.sums = sums = self.sums
         m.submodules.columns = columns = self.columns
         m.submodules.converter = converter = self.converter
@@ -83,29 +93,60 @@ class CrossbarEngine(wiring.Component):
         en = Signal()
         addr = Signal.like(self.load.addr, reset_less=True)
         word = Signal.like(self.load.word, reset_less=True)
+        loaded = Signal.like(self.load_array, reset_less=True)
         m.d.sync += [en.eq(self.load.en), addr.eq(self.load.addr), word.eq(self.load.word)]
-        for part in (registers, sums, converter):
+        m.d.sync += loaded.eq(self.load_array)
+        for part in (sums, converter):
             m.d.comb += [part.load.en.eq(en), part.load.addr.eq(addr), part.load.word.eq(word)]
+            m.d.comb += part.load_array.eq(loaded)
 
-        m.submodules.store = store = self.store
-        connect(m, flipped(self.link), store.link)
-        connect(m, converter.o, store.codes)
+        array = self.array
+        chosen = Signal.like(array)  # whose read begins
+        start, busy = Signal(), Signal()
         m.d.comb += [
-            sums.start.eq(store.start),
-            sums.rows.eq(self.link.rows),
-            sums.groups.eq(store.groups),
-            registers.next.eq(store.start),
-            columns.start.eq(store.start),
+            start.eq(Cat(store.start for store in stores).any()),
+            busy.eq(Cat(store.due != 0 for store in stores).any()),
+        ]
+        for k in reversed(range(len(stores))):
+            with m.If(stores[k].wants):
+                m.d.comb += chosen.eq(k)
+        with m.If(start):
+            m.d.sync += array.eq(chosen)
+
+        banks = []
+        for k, store in enumerate(stores):
+            m.submodules[f"store{k}"] = store
+            connect(m, flipped(self.link[k]), store.link)
+            m.submodules[f"registers{k}"] = registers = EmulatorRegisters(config=config)
+            banks.append(registers)
+            m.d.comb += [
+                store.go.eq(~busy & (chosen == k)),
+                store.codes.payload.eq(converter.o.payload),
+                store.codes.valid.eq(converter.o.valid & (array == k)),
+                registers.load.en.eq(en & (loaded == k)),
+                registers.load.addr.eq(addr),
+                registers.load.word.eq(word),
+                registers.next.eq(store.counted),
+            ]
+        m.d.comb += [
+            sums.start.eq(start),
+            sums.array.eq(array),
+            sums.rows.eq(Array(link.rows for link in self.link)[chosen]),
+            sums.groups.eq(Array(store.groups for store in stores)[array]),
+            columns.start.eq(start),
             columns.reference.eq(sums.reference),
-            converter.start.eq(store.start),
+            converter.start.eq(start),
+            converter.array.eq(array),
         ]
         if config.noise != Noise.NONE:
+            own = Array(banks)[array]
             m.d.comb += [
-                columns.v0.eq(registers.v0),
-                columns.v1.eq(registers.v1),
-                columns.q_shift.eq(registers.q_shift),
-                columns.key.eq(registers.key),
-                columns.number.eq(registers.number),
+                columns.v0.eq(own.v0),
+                columns.v1.eq(own.v1),
+                columns.q_shift.eq(own.q_shift),
+                columns.key.low.eq(own.key.low),
+                columns.key.high.eq(own.key.high),
+                columns.number.eq(own.number),
             ]
         return m
 
@@ -160,5 +201,5 @@ class EmulatedCrossbar(wiring.Component):
         connect(m, flipped(self.cmd), seam.cmd)
         connect(m, flipped(self.codes), seam.codes)
         connect(m, flipped(self.load), engine.load)
-        connect(m, seam.link, engine.link)
+        connect(m, seam.link, engine.link[0])
         return m

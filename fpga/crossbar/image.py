@@ -135,6 +135,9 @@ class EmulatorConfig:
         Whether there is memory for ``q``.
     adc_table : bool
         Whether there is memory for the tables of the ADCs.
+    shared : bool
+        Whether all arrays of a tile are computed by the same gates, one read after another, in
+        place of gates for each: fewer of them, and more cycles where arrays are read at once.
     widths : Widths
     """
 
@@ -142,6 +145,7 @@ class EmulatorConfig:
     noise: Noise = Noise.PIPELINED
     cell_variance: bool = True
     adc_table: bool = True
+    shared: bool = False
     widths: Widths = field(default_factory=Widths)
 
     def check(self, chip: Chip) -> None:

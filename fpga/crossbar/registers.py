@@ -26,7 +26,7 @@ class EmulatorRegisters(wiring.Component):
     -------
     load : In({en, addr, word})
     next : In(1)
-        A read begins.
+        A read begins, or is passed over.
     v0, v1, q_shift : Out(v0), Out(v1), Out(5)
     key : Out({low, high})
         Seed and array.

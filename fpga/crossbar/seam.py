@@ -114,7 +114,8 @@ class CrossbarSeam(wiring.Component):
 class BeatStore(wiring.Component):
     """The engine's side: begins reads, puts codes together to beats, and keeps these.
 
-    A read begins once the codes of all columns of the last are out, wanted or not.
+    A read begins once the codes of all columns of the last are out, wanted or not, and the engine
+    has nothing else to do. One that a reset left behind, with another after it, only counts.
 
     Parameters
     ----------
@@ -126,8 +127,12 @@ class BeatStore(wiring.Component):
     -------
     link : In(LinkSignature)
         From the seam.
+    wants, go : Out(1), In(1)
+        There is a read to begin; it may.
     start : Out(1)
-        A read begins.
+        It begins, so both.
+    counted : Out(1)
+        A read begins, or only counts.
     groups : Out(range(groups + 1))
         Groups to convert, from the cycle after ``start`` on.
     due : Out(range(cols + 1))
@@ -142,7 +147,10 @@ class BeatStore(wiring.Component):
         super().__init__(
             {
                 "link": In(LinkSignature(chip)),
+                "wants": Out(1),
+                "go": In(1, init=1),
                 "start": Out(1),
+                "counted": Out(1),
                 "groups": Out(range(chip.cols // columns + 1)),
                 "due": Out(range(chip.cols + 1)),
                 "codes": In(stream.Signature(chip.adc_bits, always_ready=True)),
@@ -157,13 +165,17 @@ class BeatStore(wiring.Component):
         m = Module()
         chip, link = self._chip, self.link
         seen, written = self.seen, self.written
+        behind = Signal(SERIAL_BITS)
         asked = Signal(range((chip.beats + 1) * chip.lanes))
         whole = (1 << self._group_bits) - 1
         beats = Signal(range(chip.beats + 1))
         groups = Signal.like(self.groups)
         m.d.comb += [
             # In a reset it begins, counts, and is forgotten.
-            self.start.eq((self.due == 0) & (link.serial != seen)),
+            behind.eq(link.serial - seen),
+            self.wants.eq((self.due == 0) & (behind == 1)),
+            self.start.eq(self.wants & self.go),
+            self.counted.eq(self.start | ((self.due == 0) & (behind == 2))),
             beats.eq(link.beats),
             asked.eq(beats * chip.lanes + whole),
             groups.eq(asked >> self._group_bits),
@@ -175,11 +187,9 @@ class BeatStore(wiring.Component):
         with m.If(self.start):
             # Kept: after a reset, a read that nobody waits for may still be under way when the
             # next comes over the link.
-            m.d.sync += [
-                seen.eq(seen + 1),
-                self.due.eq(groups << self._group_bits),
-                self.groups.eq(groups),
-            ]
+            m.d.sync += [self.due.eq(groups << self._group_bits), self.groups.eq(groups)]
+        with m.If(self.counted):
+            m.d.sync += seen.eq(seen + 1)
 
         m.submodules.beats = store = memory.Memory(
             shape=chip.lanes * chip.adc_bits, depth=chip.beats, init=[]

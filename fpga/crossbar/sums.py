@@ -59,20 +59,23 @@ class ColumnSums(wiring.Component):
         If ``config`` does not fit it.
     """
 
-    def __init__(self, *, chip: Chip, config: EmulatorConfig) -> None:
+    def __init__(self, *, chip: Chip, config: EmulatorConfig, arrays: int = 1) -> None:
         self._chip = check_chip(chip)
         config.check(chip)
         self._config = config
+        self._arrays = arrays
         self._groups = chip.cols // config.columns
         self._sums = sums_layout(chip, config)
         super().__init__(
             {
                 "start": In(1),
+                "array": In(range(arrays)),
                 "rows": In(chip.rows),
                 "groups": In(range(self._groups + 1)),
                 "o": Out(stream.Signature(self._sums)),
                 "reference": Out(self._sums["current"].shape),
                 "load": In(load_signature),
+                "load_array": In(range(arrays)),
             }
         )
         # Made here for the proofs, which look into them.
@@ -126,7 +129,7 @@ class ColumnSums(wiring.Component):
                 m.d.sync += [later.eq(sooner) for sooner, later in pairwise(line)]
 
         current, cells = self._accumulate(
-            m, advance, stage["clear"][2], stage["add"][2], Cat(row, address_group)
+            m, advance, stage["clear"][2], stage["add"][2], Cat(row, address_group, self.array)
         )
         self._sum_reference(
             m, advance, stage["clear"][2] & ~stage["capture"][2], stage["first"][2], row,
@@ -248,16 +251,18 @@ class ColumnSums(wiring.Component):
         load_group = Signal(range(self._groups))
         load_bank = Signal(range(banks))
         m.d.comb += [load_group.eq(column >> bank_bits), load_bank.eq(column[:bank_bits])]
+        # Each array begins at a power of two.
+        depth = (self._arrays - 1 << row_bits + len(load_group)) + (self._groups << row_bits)
         parts = [(Region.CELLS, current, "current")]
         if self._config.has_variance:
             parts.append((Region.VARIANCE, cells, "cells"))
         for bank in range(banks):
-            store = memory.Memory(shape=width * len(parts), depth=self._groups << row_bits, init=[])
+            store = memory.Memory(shape=width * len(parts), depth=depth, init=[])
             m.submodules[f"bank{bank}"] = store
             write = store.write_port(granularity=width)
             read = store.read_port()
             m.d.comb += [
-                write.addr.eq(Cat(row[:row_bits], load_group)),
+                write.addr.eq(Cat(row[:row_bits], load_group, self.load_array)),
                 read.addr.eq(address),
                 read.en.eq(advance),
             ]
@@ -282,16 +287,17 @@ class ColumnSums(wiring.Component):
     ) -> None:
         """The reference column is summed in the first pass."""
         width = self._config.widths.cell
+        row_bits = (self._chip.rows - 1).bit_length()
         m.submodules.references = store = memory.Memory(
-            shape=signed(width), depth=self._chip.rows, init=[]
+            shape=signed(width), depth=(self._arrays - 1 << row_bits) + self._chip.rows, init=[]
         )
         write, read = store.write_port(), store.read_port()
         addr = self.load.addr
         m.d.comb += [
-            write.addr.eq(addr[9:17]),
+            write.addr.eq(Cat(addr[9 : 9 + row_bits], self.load_array)),
             write.data.eq(self.load.word),
             write.en.eq(self.load.en & (addr[17:20] == Region.REFERENCE)),
-            read.addr.eq(row),
+            read.addr.eq(Cat(row, self.array)),
             read.en.eq(advance),
         ]
         value = Signal(signed(width), name="reference_cell", reset_less=True)

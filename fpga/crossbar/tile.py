@@ -77,15 +77,19 @@ class EmulatedTile(wiring.Component):
         run = Signal(init=1)
         tile = Tile(chip=self._chip, macros=lambda core: seams[core])
         m.submodules.tile = EnableInserter(run)(tile)
-        for core, seam in enumerate(seams):
-            engine = CrossbarEngine(chip=self._chip, config=self._config)
-            m.submodules[f"emulator{core}"] = engine
-            connect(m, seam.link, engine.link)
+        arrays = self._chip.cores if self._config.shared else 1  # of an engine
+        for first in range(0, self._chip.cores, arrays):
+            engine = CrossbarEngine(chip=self._chip, config=self._config, arrays=arrays)
+            m.submodules[f"emulator{first}"] = engine
+            for k, seam in enumerate(seams[first : first + arrays]):
+                connect(m, seam.link, engine.link[k])
+                m.d.comb += seam.run.eq(run)
+            place = self.load_core - first
             m.d.comb += [
-                seam.run.eq(run),
                 engine.load.addr.eq(self.load.addr),
                 engine.load.word.eq(self.load.word),
-                engine.load.en.eq(self.load.en & (self.load_core == core)),
+                engine.load.en.eq(self.load.en & (place >= 0) & (place < arrays)),
+                engine.load_array.eq(place),
             ]
         m.d.sync += run.eq(Cat(seam.soon for seam in seams).all())
         m.d.comb += self.held.eq(~run)

@@ -7,10 +7,12 @@ from amaranth.asserts import AnySeq
 from amaranth.hdl import (
     Assert,
     Assume,
+    Cat,
     Const,
     Cover,
     EnableInserter,
     Module,
+    Mux,
     ResetSignal,
     Signal,
 )
@@ -18,12 +20,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import connect
 
 from ohmtwin.arch.chip import Chip
-from ohmtwin.fpga.crossbar.emulator import EmulatedCrossbar
+from ohmtwin.fpga.crossbar.emulator import CrossbarEngine, EmulatedCrossbar
 from ohmtwin.fpga.crossbar.image import EmulatorConfig, Noise, Widths
 from ohmtwin.fpga.crossbar.seam import BeatStore, CrossbarSeam
 from ohmtwin.rtl.macro import BEAT_BITS
 
-__all__ = ["CHIP", "COLUMNS", "Emulator", "Handshake", "Held"]
+__all__ = ["CHIP", "COLUMNS", "Emulator", "Handshake", "Held", "Shared"]
 
 CHIP = Chip(rows=8, cols=8, cell_bits=1, lanes=2, adc_bits=1, rows_per_read=1)
 
@@ -101,6 +103,7 @@ class Handshake(wiring.Component):
         connect(m, seam.link, store.link)
         drive(m, seam.cmd, seam.codes)
         m.d.comb += [
+            store.go.eq(AnySeq(1)),
             store.codes.payload.eq(AnySeq(1)),
             store.codes.valid.eq(AnySeq(1)),
             # Proven of the whole emulator.
@@ -133,6 +136,7 @@ class Held(wiring.Component):
         m.d.sync += run.eq(seam.soon)
         m.d.comb += [
             seam.run.eq(run),
+            store.go.eq(AnySeq(1)),
             store.codes.payload.eq(AnySeq(1)),
             store.codes.valid.eq(AnySeq(1)),
             Assume(~store.codes.valid | (store.due != 0)),
@@ -152,16 +156,40 @@ class Held(wiring.Component):
         return m
 
 
+CONFIG = EmulatorConfig(columns=COLUMNS, noise=Noise.NONE, adc_table=False, widths=Widths(cell=13))
+
+
+def columns_due(m: Module, engine: CrossbarEngine) -> Signal:
+    """Codes of the read under way: columns of groups not begun or not complete, columns on offer,
+    and columns on their way through the converter."""
+    sums = engine.sums
+    groups = Signal(8)
+    due = Signal(8)
+    with m.If(~sums.idle):
+        m.d.comb += groups.eq(sums.groups - sums.group + (sums.group != 0))
+    columns = sums.left + engine.columns.o.valid + sum(engine.converter.valid, Const(0, 1))
+    m.d.comb += [
+        due.eq(sum(sums.captures, groups) * COLUMNS + columns),
+        Assert(sums.idle | ((sums.group <= sums.groups) & (sums.groups != 0))),
+        Assert(sums.left <= COLUMNS),
+    ]
+    return due
+
+
+def any_words(m: Module, load: Any) -> None:
+    """Any image, written at any time."""
+    m.d.comb += [
+        load.en.eq(AnySeq(1)),
+        load.addr.eq(AnySeq(20)),
+        load.word.eq(AnySeq(32)),
+    ]
+
+
 class Emulator(wiring.Component):
     """A small emulator as a whole; resets may come at any time."""
 
     def __init__(self, *, resets: bool = True) -> None:
-        self.dut = EmulatedCrossbar(
-            chip=CHIP,
-            config=EmulatorConfig(
-                columns=COLUMNS, noise=Noise.NONE, adc_table=False, widths=Widths(cell=13)
-            ),
-        )
+        self.dut = EmulatedCrossbar(chip=CHIP, config=CONFIG)
         self._resets = resets
         super().__init__({})
 
@@ -169,29 +197,16 @@ class Emulator(wiring.Component):
         m = Module()
         m.submodules.dut = dut = self.dut
         seam, engine = dut.seam, dut.engine
-        sums, store = engine.sums, engine.store
+        sums, store = engine.sums, engine.stores[0]
         drive(m, dut.cmd, dut.codes)
-        m.d.comb += [
-            dut.load.en.eq(AnySeq(1)),
-            dut.load.addr.eq(AnySeq(20)),
-            dut.load.word.eq(AnySeq(32)),
-        ]
+        any_words(m, dut.load)
         # With the codes themselves nothing would be left out of the search; see Handshake.
         owed = promise(m, dut.cmd, dut.codes, payload=Const(0, 1))
         m.d.comb += Assert(owed == seam.left)
         explain(m, seam, store)
-
-        # Codes that are due are columns of groups not begun or not complete, columns on offer, or
-        # columns on their way through the converter: so they are never more than are due.
-        groups = Signal(8)
-        with m.If(~sums.idle):
-            m.d.comb += groups.eq(sums.groups - sums.group + (sums.group != 0))
-        groups_under_way = sum(sums.captures, groups)
-        columns = sums.left + engine.columns.o.valid + sum(engine.converter.valid, Const(0, 1))
         m.d.comb += [
-            Assert(sums.idle | ((sums.group <= sums.groups) & (sums.groups != 0))),
-            Assert(sums.left <= COLUMNS),
-            Assert(store.due == groups_under_way * COLUMNS + columns),
+            # So codes are never more than are due.
+            Assert(store.due == columns_due(m, engine)),
             Assert(~store.codes.valid | (store.due != 0)),
             # A read that begins finds nothing of the last.
             Assert(~store.start | (sums.idle & (sums.left == 0))),
@@ -203,4 +218,45 @@ class Emulator(wiring.Component):
         with m.If(dut.cmd.valid & dut.cmd.ready & (dut.cmd.payload.beats == CHIP.beats)):
             m.d.sync += reads.eq(reads + 1)
         m.d.comb += Cover(reads == 2)
+        return m
+
+
+class Shared(wiring.Component):
+    """An engine that two arrays share; resets may come at any time."""
+
+    def __init__(
+        self, engine: type[CrossbarEngine] = CrossbarEngine, *, resets: bool = True
+    ) -> None:
+        self.engine = engine(chip=CHIP, config=CONFIG, arrays=2)
+        self.seams = [CrossbarSeam(chip=CHIP) for _ in range(2)]
+        self._resets = resets
+        super().__init__({})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.engine = engine = self.engine
+        any_words(m, engine.load)
+        m.d.comb += engine.load_array.eq(AnySeq(1))
+        due = columns_due(m, engine)
+        through = []
+        for k, (seam, store) in enumerate(zip(self.seams, engine.stores, strict=True)):
+            m.submodules[f"seam{k}"] = seam
+            connect(m, seam.link, engine.link[k])
+            drive(m, seam.cmd, seam.codes)
+            owed = promise(m, seam.cmd, seam.codes, payload=Const(0, 1))
+            m.d.comb += Assert(owed == seam.left)
+            explain(m, seam, store)
+            m.d.comb += [
+                # All that is under way is of one array, and its codes go to that one.
+                Assert(store.due == Mux(engine.array == k, due, 0)),
+                Assert(~store.codes.valid | (store.due != 0)),
+                Assert(~store.start | (engine.sums.idle & (due == 0))),
+            ]
+            done = Signal(2)
+            with m.If(seam.codes.valid & seam.codes.ready & (done != 2)):
+                m.d.sync += done.eq(done + 1)
+            through.append(done == 2)
+        if not self._resets:
+            m.d.comb += Assume(~ResetSignal())
+        m.d.comb += Cover(Cat(through).all())
         return m

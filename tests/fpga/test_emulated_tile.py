@@ -122,10 +122,11 @@ def at_once(images: list[ArrayImage]) -> Any:
     return results[0]
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["engines", "an engine"])
 @pytest.mark.parametrize("pace", [1.0, 0.4])
-def test_words_and_counters(pace: float) -> None:
+def test_words_and_counters(pace: float, shared: bool) -> None:
     """Noise and all: the fabric cannot tell the two apart."""
-    config = EmulatorConfig(columns=8)
+    config = EmulatorConfig(columns=8, shared=shared)
     images = [device_image(CHIP, "rram", seed) for seed in (1, 2)]
     expected = at_once(images)
     assert len(expected[0]) == 3 * 5

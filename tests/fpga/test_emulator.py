@@ -160,7 +160,7 @@ class HeldCore(wiring.Component):
         fabric.d.sync += self.cycles.eq(self.cycles + 1)
         run = Signal()
         m.submodules.fabric = EnableInserter(run)(fabric)
-        connect(m, self.seam.link, self.engine.link)
+        connect(m, self.seam.link, self.engine.link[0])
         m.d.comb += [self.held.eq(self.seam.stall), run.eq(~self.held)]
         return m
 
