@@ -15,7 +15,7 @@ ECPIX5_85F = Board(
     clock_hz=75_000_000,
     baud=3_000_000,
     chip="ulx3s",
-    config=EmulatorConfig(columns=8),
+    config=EmulatorConfig(columns=8, shared=True),
     lights=(Light("rgb_led", 0, "g"), Light("rgb_led", 1, "g"), Light("rgb_led", 2, "b")),
     loader="ecpix5",
     capacity={"lut": 83_640, "ff": 83_640, "bram": 208, "dsp": 156},

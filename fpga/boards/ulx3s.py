@@ -16,7 +16,7 @@ ULX3S_85F = Board(
     # The most that the FT231X makes.
     baud=3_000_000,
     chip="ulx3s",
-    config=EmulatorConfig(columns=8),
+    config=EmulatorConfig(columns=8, shared=True),
     lights=(Light("led", 0), Light("led", 1), Light("led", 2)),
     loader="ulx3s",
     capacity={"lut": 83_640, "ff": 83_640, "bram": 208, "dsp": 156},
