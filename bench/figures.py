@@ -389,14 +389,14 @@ def recovered_accuracy() -> Figures:
     found = recovered.experiment()
     plain = next(one for one in found.points if one.point.label == "plain")
     how = (
-        f"MNIST MLP, {found.samples} held-out images, RRAM with 10 % spread, 2-bit cells, 16 "
-        f"rows a read, fast level: of {100 * (found.golden - plain.accuracy):.1f} points of "
-        f"accuracy lost, medians over {len(found.seeds)} seeds; point '{{}}' of "
+        f"MNIST MLP, {found.samples} held-out images, RRAM with 10 % spread, 2-bit cells, fast "
+        f"level: of {100 * (found.golden - plain.accuracy):.1f} points of accuracy lost with 16 "
+        f"rows a read, medians over {len(found.seeds)} seeds; point '{{}}' of "
         "examples/protection.toml"
     )
     return {
         key: entry
-        for name, label in (("code", recovered.CODE), ("budgets", recovered.BUDGETS))
+        for name, label in recovered.POINTS.items()
         for key, entry in _figure(
             f"recovered.{name}", recovered.recovered(found, label), "of the loss", how.format(label)
         ).items()

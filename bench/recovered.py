@@ -13,18 +13,18 @@ from ..host.tradeoff_points import load_plan, points_of
 from ..host.tradeoff_report import TradeoffReport
 from .fabric import MODEL
 
-__all__ = ["BUDGETS", "CODE", "PLAN", "SEEDS", "experiment", "recovered"]
+__all__ = ["PLAN", "POINTS", "SEEDS", "experiment", "recovered"]
 
 PLAN = Path(__file__).parents[1] / "examples" / "protection.toml"
 """Cells with 10 % spread, 2 bits each, 16 rows a read; and what is done about it."""
 
-CODE, BUDGETS = "code 185", "budgets, three planes"
-"""The points that the figures are of."""
+POINTS = {"code": "code 185", "code_4_rows": "code 185, 4 rows", "budgets": "budgets by slice"}
+"""The points that the figures are of, by the names of those."""
 
 SEEDS = tuple(range(1, 10))
 
 
-def experiment(labels: tuple[str, ...] = ("plain", CODE, BUDGETS)) -> TradeoffReport:
+def experiment(labels: tuple[str, ...] = ("plain", *POINTS.values())) -> TradeoffReport:
     """Run points of :data:`PLAN` on the 1000 MNIST images that the network was not trained with.
 
     Raises

@@ -92,7 +92,7 @@ GROUPS: tuple[Source, ...] = (
     Source("code_unit", ("ecc.single_corrected", "ecc.codewords_per_cycle")),
     Source("code_area", ("ecc.area_fraction",), asked=True),
     Source("writer_size", ("program.area_fraction",), asked=True),
-    Source("recovered_accuracy", ("recovered.code", "recovered.budgets")),
+    Source("recovered_accuracy", ("recovered.code", "recovered.code_4_rows", "recovered.budgets")),
     Source(
         "training_accuracy",
         (

@@ -120,6 +120,7 @@ def test_bench_writes_each_figure_with_unit_and_how(
         "adc_busy.zero_skip",
         "zero_skip.reads_over_bound",
         "recovered.code",
+        "recovered.code_4_rows",
         "recovered.budgets",
         "irdrop.max_rel_diff",
         "irdrop.speedup",
