@@ -154,18 +154,20 @@ def largest_product(word_bits: int, weight_bits: int) -> int:
 
 @dataclass(frozen=True)
 class Correction:
-    """An entry of the table: what to make of a sum with a certain remainder modulo A.
+    """An entry of the table: what to make of a sum with a certain remainder modulo A, up to half of
+    A.
 
     With the sum ``(n * B + t) * A + r``, r indexing the table, and e the error that r stands for,
     ``(sum - e) / A = (n + step) * B + (t - digit)``: a whole number of B if t is ``digit``, and
-    ``n + step`` is then the word's share.
+    ``n + step`` is then the word's share. A sum ``(n * B + t) * A - r`` has the error -e:
+    ``(sum + e) / A = (n - step) * B + (t + digit)``, so t is then ``-digit``.
 
     Parameters
     ----------
     detected : bool
         r stands for no error that the code corrects.
     digit : int
-        0 to B - 1.
+        From ``-((B - 1) // 2)`` to ``B // 2``.
     step : int
     """
 
@@ -188,8 +190,8 @@ class AnCode:
     cell_bits : int
         Bits a cell holds.
     table : tuple of int, optional
-        For each remainder modulo A the error that it stands for, 0 (but at 0) where there is none.
-        By default that of the model.
+        For each remainder modulo A the error that it stands for, 0 (but at 0) where there is none;
+        that of A less a remainder is its negative. By default that of the model.
 
     Raises
     ------
@@ -242,10 +244,17 @@ class AnCode:
                     f"{error % self.a} modulo {self.a}; it must leave {residue}, or be 0 for a "
                     "remainder that is only detected"
                 )
-            if abs(error) >> self.word_bits:
+            if abs(error) > max(self.errors):
                 raise ValueError(
                     f"Entry {residue} of the table of corrections takes off {error}, more than "
-                    f"words of {self.word_bits} bits hold"
+                    f"{max(self.errors)}, the largest of the '{self.model}' errors"
+                )
+            other = table[-residue]
+            if residue < self.a - residue and other != -error:
+                raise ValueError(
+                    f"Entry {residue} of the table of corrections takes off {error}, and entry "
+                    f"{self.a - residue} {other}; they share a place, so they must be the same but "
+                    "for the sign"
                 )
 
     @cached_property
@@ -274,42 +283,48 @@ class AnCode:
             return None
         return error
 
+    @property
+    def entries(self) -> int:
+        """Entries of the table as the hardware holds it: a remainder and A less it share one."""
+        return self.a // 2 + 1
+
     @cached_property
     def corrections(self) -> tuple[Correction, ...]:
-        """The table as the hardware holds it."""
+        """The table as the hardware holds it: remainders up to half of A."""
         found = []
-        for residue, error in enumerate(self.error_table):
+        for residue, error in enumerate(self.error_table[: self.entries]):
             if residue and not error:
                 found.append(Correction(detected=True))
                 continue
             quotient = (residue - error) // self.a  # exact
-            step = -(-quotient // self.b)
+            # The digit of least size; of two the positive one.
+            step = -(((self.b - 1) // 2 - quotient) // self.b)
             found.append(Correction(False, step * self.b - quotient, step))
         return tuple(found)
 
     @property
     def digit_bits(self) -> int:
-        """Bits of :attr:`Correction.digit`."""
-        return (self.b - 1).bit_length()
+        """Bits of :attr:`Correction.digit`, and one value more that none has."""
+        return self.b.bit_length()
 
     @property
     def step_bits(self) -> int:
-        """Bits of :attr:`Correction.step`, two's complement, enough for any error of a word."""
-        return ((1 << self.word_bits) // self.product + 1).bit_length() + 1
+        """Bits of :attr:`Correction.step`, two's complement, enough for the model's errors."""
+        return (max(self.errors) // self.product + 1).bit_length() + 1
 
     @property
     def entry_bits(self) -> int:
         """Bits of an entry of the table."""
-        return 1 + self.digit_bits + self.step_bits
+        return self.digit_bits + self.step_bits
 
     @property
     def words(self) -> tuple[int, ...]:
         """The table as a WRITE_CORRECTIONS message carries it, one entry a word.
 
-        Bit 0 is ``detected``, then ``digit``, then ``step``.
+        The digit modulo B, or B where the remainder is only detected; above it ``step``.
         """
         mask = (1 << self.step_bits) - 1
         return tuple(
-            int(c.detected) | c.digit << 1 | (c.step & mask) << (1 + self.digit_bits)
+            (self.b if c.detected else c.digit % self.b) | (c.step & mask) << self.digit_bits
             for c in self.corrections
         )

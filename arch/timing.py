@@ -19,7 +19,7 @@ _VECTOR_STAGES = 12
 the store of what is left of a REQ whose last codes lie in two words of data memory."""
 
 
-CODE_STAGES = 4
+CODE_STAGES = 3
 """Register stages of the AN-code unit."""
 
 

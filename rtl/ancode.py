@@ -1,80 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The AN-code unit: a read's sum divided by A * B, corrected by what is left over."""
 
-from dataclasses import dataclass
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.ancode import AnCode
 from ..arch.timing import CODE_STAGES
+from .reciprocal import multiply, plain_adders, reciprocal
 
-__all__ = ["AnUnit", "Reciprocal", "reciprocal", "signed_digits"]
-
-
-@dataclass(frozen=True)
-class Reciprocal:
-    """Division by a constant as a multiplication: ``(x >> drop) * factor >> shift`` is the
-    quotient, or one less, for all ``x`` of so many bits."""
-
-    drop: int
-    factor: int
-    shift: int
-
-
-def reciprocal(divisor: int, bits: int) -> Reciprocal:
-    """The cheapest such multiplication for dividends of ``bits`` bits.
-
-    With ``x = head * 2**drop + low`` and ``factor = floor(2**(shift + drop) / divisor)``, the
-    product falls short of ``x / divisor`` by at most ``low / divisor + head * lost / 2**shift``,
-    where ``lost < 1`` is what the floor took off. Where that is at most 1, the floor of the product
-    is the quotient or one less (Granlund and Montgomery 1994, section 4, with one more subtraction
-    allowed, as Barrett 1986 has it). Cheapest: the fewest bits of the head to add up, with each
-    bit of the factor that is part of a run counted by its run (:func:`signed_digits`).
-
-    Raises
-    ------
-    ValueError
-        If the divisor is below 2 or there are no bits.
-    """
-    if divisor < 2 or bits < 1:
-        raise ValueError(f"A divisor must be at least 2, of a number, not {divisor} of {bits} bits")
-    found = []
-    for drop in range(min(divisor.bit_length(), bits)):
-        head = (1 << bits - drop) - 1
-        # Longer factors are no better; those of so many bits always do if any does.
-        for shift in range(2 * bits):
-            factor, lost = divmod(1 << shift + drop, divisor)
-            if ((1 << drop) - 1 << shift) + head * lost <= divisor << shift:
-                adds = (bits - drop) * len(signed_digits(factor))
-                found.append((adds, Reciprocal(drop, factor, shift)))
-    return min(found, key=lambda cost: cost[0])[1]
-
-
-def signed_digits(value: int) -> list[tuple[int, bool]]:
-    """A number as the fewest powers of two, added or taken off: (exponent, taken off) of each, the
-    largest first (the non-adjacent form, Reitwiesner 1960)."""
-    found, exponent = [], 0
-    while value:
-        if value & 1:
-            negative = value & 3 == 3
-            found.append((exponent, negative))
-            value += 1 if negative else -1
-        value >>= 1
-        exponent += 1
-    return found[::-1]
-
-
-def _times(value: Value, constant: int, bits: int) -> Value:
-    """The low ``bits`` of ``value * constant``, a sum of as few terms as there can be."""
-    total: Value = Const(0, bits)
-    for exponent, negative in signed_digits(constant):
-        if exponent >= bits:
-            continue
-        term = Cat(Const(0, exponent), value)[:bits]
-        total = (total - term if negative else total + term)[:bits]
-    return total
+__all__ = ["AnUnit"]
 
 
 class AnUnit(wiring.Component):
@@ -140,7 +75,7 @@ class AnUnit(wiring.Component):
         self._lift = -(low // code.product)
         self._signed = low < 0
         self._bits = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + (low < 0)
-        self._width = (high + self._lift * code.product).bit_length()
+        self._most = high + self._lift * code.product
         most = (high // code.product) + (1 << code.step_bits - 1)
         least = self._lift + (1 << code.step_bits - 1)
         self._out_bits = max(most, least).bit_length() + 1
@@ -151,7 +86,7 @@ class AnUnit(wiring.Component):
                 "corrected": Out(outputs),
                 "detected": Out(outputs),
                 "write": In(1),
-                "write_addr": In(range(code.a)),
+                "write_addr": In(range(code.entries)),
                 "write_data": In(code.entry_bits),
             }
         )
@@ -193,88 +128,106 @@ class AnUnit(wiring.Component):
         """The pipeline of one output."""
         code = self._code
         whole, a, b = code.product, code.a, code.b
-        inverse = reciprocal(whole, self._width)
+        inverse = reciprocal(whole, self._most)
 
         def register(width: int, name: str) -> Signal:
             return Signal(width, name=f"{name}{number}", reset_less=True)
 
-        # First stage: the quotient by A * B, or one less.
-        lifted = Signal(self._width, name=f"lifted{number}")
+        # First stage: the quotient by A * B, rounded to nearest, or one less.
+        lifted = Signal(self._most.bit_length(), name=f"lifted{number}")
         m.d.comb += lifted.eq(total + self._lift * whole if self._lift else total)
-        head = lifted[inverse.drop :]
-        rough = register(max(1, ((1 << self._width) // whole).bit_length()), "rough")
+        rough = register(max(1, (self._most // whole + 1).bit_length()), "rough")
         rest_bits = (2 * whole - 1).bit_length()
         low = register(rest_bits, "low")
-        product = _times(head, inverse.factor, inverse.shift + len(rough))
+        head, bits = lifted[inverse.drop :], inverse.shift + len(rough)
+        product = multiply(head, inverse.factor, inverse.chain, bits)
         m.d.sync += [rough.eq(product[inverse.shift :]), low.eq(lifted)]
 
-        # Second stage: what it leaves, below 2 * A * B.
-        rest = register(rest_bits, "rest")
-        rough_then = register(self._out_bits, "rough_then")
-        m.d.sync += [
-            rest.eq(low - _times(rough, whole, rest_bits)),
-            rough_then.eq(rough - self._lift),
-        ]
-
-        # Third stage: whether the quotient was one less, and the rest as (t, r); the table is asked
-        # for r.
-        more = Signal(name=f"more{number}")
-        part = _less(m, rest, whole, more, f"part{number}")
-        digit = register(max(1, code.digit_bits), "digit")
-        here = Signal.like(digit, name=f"digit_here{number}")
-        residue = part
-        for place in reversed(range(code.digit_bits)):
-            residue = _less(m, residue, a << place, here[place], f"residue{number}_{place}")
-        wrong = register(1, "wrong")
-        up = register(1, "up")
+        # Second stage: what it leaves, from -A * B / 2 to 3 * A * B / 2, as a multiple of A and a
+        # remainder from -A / 2 to A / 2; the table is asked for the size of that.
+        rest = Signal(rest_bits, name=f"rest{number}")
+        m.d.comb += rest.eq(low - _times(rough, whole, rest_bits))
+        first, last = -(b // 2), b + b // 2
+        count = Signal(range(last - first + 1), name=f"count{number}")
+        signed_rest = Cat(rest, rest >= _round_number(3 * whole // 2 + 1, whole)).as_signed()
+        m.d.comb += count.eq(sum(signed_rest > a // 2 + a * k for k in range(first, last)))
+        taken = Signal(len(self.write_addr) + 1, name=f"taken{number}")
+        residue = Signal(signed(len(taken)), name=f"residue{number}")
+        below = residue[-1]
+        m.d.comb += residue.eq(rest - taken)
+        # The multiple of A as one of B and a digit, taken off for a remainder below 0 as well.
+        more = Signal(range(-1, 3) if b % 2 == 0 else 1, name=f"more{number}")
+        here = Signal(max(1, code.digit_bits), name=f"digit_here{number}")
+        for negative in range(2):
+            with m.If(below == negative), m.Switch(count):
+                for value in range(first, last + 1):
+                    up = (value + (b - 1 + negative) // 2) // b
+                    left = value - up * b
+                    with m.Case(value - first):
+                        m.d.comb += [more.eq(up), here.eq((-left if negative else left) % b)]
+        with m.Switch(count):
+            for value in range(first, last + 1):
+                with m.Case(value - first):
+                    m.d.comb += taken.eq((value * a) % (1 << len(taken)))
         quotient = register(self._out_bits, "quotient")
-        one_less = register(1, "one_less")
+        digit = register(len(here), "digit")
+        wrong = register(1, "wrong")
+        minus = register(1, "minus")
         m.d.sync += [
+            quotient.eq(rough + more - self._lift),
             digit.eq(here),
             wrong.eq(residue.any()),
-            # The nearest multiple lies above: the rest is more than half of A * B.
-            up.eq(part > whole // 2),
-            quotient.eq(rough_then),
-            one_less.eq(more),
+            minus.eq(below),
         ]
         m.submodules[f"table{number}"] = table = memory.Memory(
-            shape=code.entry_bits, depth=a, init=[]
+            shape=code.entry_bits, depth=code.entries, init=[]
         )
         write = table.write_port()
         read = table.read_port()
+        # One port for both, since there are no sums while it is loaded.
+        address = Signal(len(self.write_addr), name=f"address{number}")
+        size = (residue ^ below.replicate(len(residue))) + below
         m.d.comb += [
-            write.addr.eq(self.write_addr),
+            address.eq(Mux(self.write, self.write_addr, size)),
+            write.addr.eq(address),
             write.data.eq(self.write_data),
-            write.en.eq(self.write & (self.write_addr < a)),
-            read.addr.eq(residue),
+            write.en.eq(self.write),
+            read.addr.eq(address),
             read.en.eq(1),
         ]
 
-        # Fourth stage: the quotient of the corrected sum, if that is a whole number.
+        # Third stage: the quotient of the corrected sum, if that is a whole number; or of what is
+        # nearest to it.
         entry = read.data
-        step = entry[1 + code.digit_bits :].as_signed()
         fits = Signal(name=f"fits{number}")
-        expected = entry[1 : 1 + code.digit_bits] if b > 1 else Const(0, 1)
-        m.d.comb += fits.eq(~entry[0] & (digit == expected))
+        m.d.comb += fits.eq(digit == entry[: code.digit_bits])
+        step = entry[code.digit_bits :] ^ minus.replicate(code.step_bits)
+        offset = Signal(signed(code.step_bits), name=f"offset{number}")
+        m.d.comb += offset.eq(Mux(fits, step.as_signed(), self._nearest(digit, wrong, minus)))
         result = register(self._out_bits, "result")
-        offset = Signal(signed(self._out_bits), name=f"offset{number}")
-        m.d.comb += offset.eq(Mux(fits, step, up))
         m.d.sync += [
             # The last term goes in as a carry.
-            result.eq((Cat(1, quotient) + Cat(one_less, offset))[1:]),
+            result.eq((Cat(1, quotient) + Cat(fits & minus, offset).as_signed())[1:]),
             self.corrected[number].eq(fits & wrong),
             self.detected[number].eq(~fits),
         ]
         return result
 
+    def _nearest(self, digit: Value, wrong: Value, minus: Value) -> Value:
+        """How much further the nearest multiple is: with an even B, half a B to one side of the
+        quotient and a remainder to the same side lie nearer to the next."""
+        if self._code.b % 2:
+            return Const(0)
+        half = (digit == self._code.b // 2) & wrong
+        return Cat(half, half & minus).as_signed()
 
-def _less(m: Module, value: Value, amount: int, taken: Value, name: str) -> Signal:
-    """``value``, less ``amount`` where it is not below that (``taken``); both below twice it."""
-    left = Signal(max(1, (amount - 1).bit_length()), name=name)
-    less = Signal(len(value) + 1, name=f"{name}_less")
-    m.d.comb += [
-        less.eq(value - amount),
-        taken.eq(~less[-1]),
-        left.eq(Mux(taken, less, value)),
-    ]
-    return left
+
+def _round_number(least: int, length: int) -> int:
+    """The number from ``least`` on, below ``least + length // 2``, with the most zeros at its
+    end."""
+    return max(range(least, least + length // 2), key=lambda number: number & -number)
+
+
+def _times(value: Value, constant: int, bits: int) -> Value:
+    """The low ``bits`` of a product."""
+    return multiply(value, constant, plain_adders(constant), bits)

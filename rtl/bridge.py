@@ -200,8 +200,9 @@ class Bridge(wiring.Component):
             Kind.WRITE_TABLE: (self.write_table, table_words(self._chip)),
             Kind.WRITE_DATA: (self.write_data, self._chip.data_words),
         }
-        if self._chip.code_a:
-            memories[Kind.WRITE_CORRECTIONS] = (self.write_corrections, self._chip.code_a)
+        if self._chip.an_code is not None:
+            entries = self._chip.an_code.entries
+            memories[Kind.WRITE_CORRECTIONS] = (self.write_corrections, entries)
         if self._chip.flag_words:
             memories[Kind.WRITE_FLAGS] = (self.write_flags, CORE_FLAGS * self._chip.cores)
         with m.Switch(kind):

@@ -60,7 +60,7 @@ class SliceAccumulator(wiring.Component):
         Accumulator word: outputs ``W * drain_addr`` and up.
     sum : In(sum_bits)
         Sum of the activations.
-    write, write_addr, write_data : In(1), In(range(A)), In(entry_bits)
+    write, write_addr, write_data : In(1), In(range(entries)), In(entry_bits)
         With a code: to the tables of corrections, as in :class:`~.ancode.AnUnit`.
     corrected, detected : Out(W)
         With a code: a bit an output, in the cycle in which sums enter the accumulators.

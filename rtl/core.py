@@ -74,7 +74,7 @@ class Core(wiring.Component):
         On chips that count events: a :class:`~ohmtwin.arch.registers.CoreEvent` is selected.
     counter : Out(48)
         The selected counter, a cycle later.
-    write_correction, correction_addr, correction : In(1), In(range(A)), In(entry_bits)
+    write_correction, correction_addr, correction : In(1), In(range(entries)), In(entry_bits)
         With an AN code: put an entry into the tables of corrections.
     write_flags, flags_addr, flags : In(1), In(range(flag_words)), In(64)
         On chips with flipped columns: put a word into the memory of flags.
@@ -125,7 +125,7 @@ class Core(wiring.Component):
     def _code_members(code: AnCode) -> dict[str, In]:
         return {
             "write_correction": In(1),
-            "correction_addr": In(range(code.a)),
+            "correction_addr": In(range(code.entries)),
             "correction": In(code.entry_bits),
         }
 

@@ -120,8 +120,16 @@ def test_bad_tables() -> None:
         ValueError, match=r"^Entry 5 of the table of corrections takes off 6, which"
     ):
         AnCode(37, 1, POWERS, table=tuple(wrong))
-    wrong[5] = 5 + (37 << 16)
-    with pytest.raises(ValueError, match=r"more than words of 16 bits hold$"):
+    wrong[5] = 5 + 37 * 900
+    with pytest.raises(
+        ValueError, match=r"takes off 33305, more than 32768, the largest of the 'power_of_two' err"
+    ):
+        AnCode(37, 1, POWERS, table=tuple(wrong))
+    wrong[5] = 5
+    with pytest.raises(
+        ValueError,
+        match=r"^Entry 5 of the table of corrections takes off 5, and entry 32 32; they share a pl",
+    ):
         AnCode(37, 1, POWERS, table=tuple(wrong))
     with pytest.raises(ValueError, match=r"^A must be at least 2 and B at least 1, not 1 and 0$"):
         AnCode(1, 0)
@@ -131,22 +139,27 @@ def test_bad_tables() -> None:
 def test_table(a: int, b: int) -> None:
     """Every entry, put into a sum with that remainder, gives the sum without its error."""
     code = AnCode(a, b, POWERS if a != 69 else SLICE)
-    assert len(code.corrections) == len(code.words) == a
-    for residue, (error, entry) in enumerate(zip(code.error_table, code.corrections, strict=True)):
+    assert len(code.corrections) == len(code.words) == code.entries == a // 2 + 1
+    for residue, (error, entry) in enumerate(
+        zip(code.error_table[: code.entries], code.corrections, strict=True)
+    ):
         assert entry.detected == bool(residue and not error)
         if entry.detected:
             continue
-        total = 1000 * code.product + error
-        n, rest = divmod(total, code.product)
-        t, r = divmod(rest, a)
-        assert (r, t) == (residue, entry.digit)
-        assert n + entry.step == 1000
-        assert code.error_of(total) == error
+        for sign in (1, -1):
+            total = 1000 * code.product + sign * error
+            n, rest = divmod(total - sign * residue + b // 2 * a, code.product)
+            t, left = divmod(rest, a)
+            assert left == 0
+            assert (t - b // 2 - sign * entry.digit) % b == 0
+            more = (t - b // 2 - sign * entry.digit) // b
+            assert n + more + sign * entry.step == 1000
+            assert code.error_of(total) == sign * error
+        assert -((b - 1) // 2) <= entry.digit <= b // 2
     for word in code.words:
         assert 0 <= word < 1 << code.entry_bits
-    found = [word & 1 for word in code.words]
-    assert found == [entry.detected for entry in code.corrections]
-    assert sum(found) == a - 1 - len(code.errors)
-    sign = 1 << code.step_bits - 1
-    steps = [(word >> 1 + code.digit_bits ^ sign) - sign for word in code.words]
+    digits = [word & (1 << code.digit_bits) - 1 for word in code.words]
+    assert digits == [b if c.detected else c.digit % b for c in code.corrections]
+    sign_bit = 1 << code.step_bits - 1
+    steps = [(word >> code.digit_bits ^ sign_bit) - sign_bit for word in code.words]
     assert steps == [entry.step for entry in code.corrections]

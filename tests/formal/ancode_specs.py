@@ -50,7 +50,17 @@ class DivisionSpec(wiring.Component):
             Assume(n * whole + t * code.a + r <= self._high),
             dut.i.eq(total),
         ]
-        # The entry of r: as the last write to it left it, three cycles after the sum went in.
+        # What is nearest to a multiple of A lies above or below one: above (n * B + upper) * A.
+        below = Signal()
+        size = Signal(range(code.entries))
+        upper = Signal(range(code.b + 1))
+        m.d.comb += [
+            below.eq(r > code.a // 2),
+            size.eq(Mux(below, code.a - r, r)),
+            upper.eq(t + below),
+        ]
+        # The entry of that: as the last write left it, two cycles after the sum went in. A sum
+        # whose entry is asked for while one is written is nobody's.
         m.d.comb += [
             dut.write.eq(AnySeq(1)),
             dut.write_addr.eq(AnySeq(len(dut.write_addr))),
@@ -58,24 +68,35 @@ class DivisionSpec(wiring.Component):
         ]
         entry = Signal(code.entry_bits, reset_less=True)  # as the memory
         asked = Signal.like(entry)
-        m.d.sync += asked.eq(entry)
-        with m.If(dut.write & (dut.write_addr == r)):
+        held_up, was_held_up = Signal(), Signal()
+        m.d.sync += [asked.eq(entry), held_up.eq(dut.write), was_held_up.eq(held_up)]
+        with m.If(dut.write & (dut.write_addr == size)):
             m.d.sync += entry.eq(dut.write_data)
-        step = asked[1 + code.digit_bits :].as_signed()
-        digit = asked[1 : 1 + code.digit_bits] if code.b > 1 else 0
+        step = asked[code.digit_bits :].as_signed()
+        stored = asked[: code.digit_bits]
+        digit = Signal(signed(code.digit_bits + 2))
+        m.d.comb += digit.eq(Mux(stored > code.b // 2, stored - code.b, stored))
+        left = Signal(signed(code.digit_bits + 3))
+        m.d.comb += left.eq(Mux(below, upper + digit, upper - digit))
         fits = Signal()
-        m.d.comb += fits.eq(~asked[0] & (t == digit))
+        corrected = Signal(signed(dut.out_bits + 1))
+        for more in range(-1, 3):
+            with m.If((stored < code.b) & (left == more * code.b)):
+                m.d.comb += [
+                    fits.eq(1),
+                    corrected.eq(Mux(below, n + more - step, n + more + step)),
+                ]
         nearest = Mux(2 * (t * code.a + r) > whole, n + 1, n)
         expected = Signal(signed(dut.out_bits + 1))
         was_fits, was_wrong = Signal(), Signal()
         m.d.sync += [
-            expected.eq(Mux(fits, n + step, nearest)),
+            expected.eq(Mux(fits, corrected, nearest)),
             was_fits.eq(fits),
             was_wrong.eq(r != 0),
         ]
         age = Signal(range(16))
         m.d.sync += age.eq(Mux(age == 15, 15, age + 1))
-        with m.If(age >= dut.latency):
+        with m.If((age >= dut.latency) & ~was_held_up):
             m.d.comb += [
                 Assert(dut.o.as_signed() == expected),
                 Assert(dut.corrected == (was_fits & was_wrong)),
@@ -99,7 +120,7 @@ class CorrectionSpec(wiring.Component):
     @property
     def cycles(self) -> int:
         """The table, two sums and the pipeline."""
-        return self._code.a + 7
+        return self._code.entries + 6
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -110,8 +131,8 @@ class CorrectionSpec(wiring.Component):
             low=min(code.errors),
             high=self._last * code.product + max(code.errors),
         )
-        loaded = Signal(range(code.a + 1))
-        with m.If(loaded != code.a):
+        loaded = Signal(range(code.entries + 1))
+        with m.If(loaded != code.entries):
             m.d.sync += loaded.eq(loaded + 1)
             m.d.comb += [dut.write.eq(1), dut.write_addr.eq(loaded)]
         with m.Switch(loaded):
@@ -129,7 +150,7 @@ class CorrectionSpec(wiring.Component):
             Assume(share <= self._last),
             dut.i.eq(share * code.product + error),
         ]
-        expected, wrong, valid = share, error != 0, loaded == code.a
+        expected, wrong, valid = share, error != 0, loaded == code.entries
         for stage in range(dut.latency):
             share_then = Signal(range(self._last + 1), name=f"share{stage}")
             wrong_then = Signal(name=f"wrong{stage}")
