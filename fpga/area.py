@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How large a core, its parts and a tile's writer are, in transistors, as Yosys estimates them.
 
-Memories count by their bits, at eight transistors each, whatever they are for; ports and sense
-amplifiers of memories are left out, of the array and its converters everything.
+Memories count by their bits, whatever they are for: at eight transistors each, at six where one
+port both reads and writes. Decoders and sense amplifiers of memories are left out, of the array and
+its converters everything.
 """
 
 import json
@@ -34,12 +35,14 @@ techmap
 opt -fast
 abc
 opt -fast
+write_json net.json
 memory_unpack
 tee -q -o area.json stat -json -tech cmos
 """
 
-_CELL = 8
-"""Transistors that hold a bit of a memory with a port to write and one to read."""
+_CELL, _ONE_PORT_CELL = 8, 6
+"""Transistors that hold a bit of a memory: with a port to write and one to read, and with one for
+both, whose address they share."""
 
 
 @dataclass(frozen=True)
@@ -117,15 +120,29 @@ def _sizes(component: wiring.Component) -> dict[str, tuple[int, int, int]]:
         if not found.is_file():
             raise ToolError("Yosys ended without an error, but counted nothing")
         modules: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))["modules"]
-    sizes = {name.lstrip("\\"): _size(entry) for name, entry in modules.items()}
+        net = json.loads((folder / "net.json").read_text(encoding="utf-8"))["modules"]
+    names = {name: name.lstrip("\\") for name in modules}
+    sizes = {names[n]: _size(entry, net[names[n]]["cells"]) for n, entry in modules.items()}
     if "core" not in sizes:
         raise ToolError(f"Yosys counted {', '.join(sizes)}, but no core")
     return sizes
 
 
-def _size(entry: dict[str, Any]) -> tuple[int, int, int]:
+def _size(entry: dict[str, Any], net: dict[str, Any]) -> tuple[int, int, int]:
     """Transistors, cells and memory bits of a module alone, without those that it contains."""
     by_type: dict[str, int] = entry["num_cells_by_type"]
     cells = sum(count for kind, count in by_type.items() if kind.startswith("$_"))
     bits = int(entry["num_memory_bits"])
-    return int(str(entry["estimated_num_transistors"]).rstrip("+")) + _CELL * bits, cells, bits
+    transistors = int(str(entry["estimated_num_transistors"]).rstrip("+")) + _CELL * bits
+    return transistors - (_CELL - _ONE_PORT_CELL) * _one_port_bits(net), cells, bits
+
+
+def _one_port_bits(net: dict[str, Any]) -> int:
+    """Bits in memories of a module that are read and written at one address."""
+    bits = 0
+    for cell in net.values():
+        if cell["type"] == "$mem_v2":
+            parameters, wires = cell["parameters"], cell["connections"]
+            if wires["RD_ADDR"] == wires["WR_ADDR"]:
+                bits += int(parameters["SIZE"], 2) * int(parameters["WIDTH"], 2)
+    return bits

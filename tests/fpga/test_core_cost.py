@@ -38,7 +38,7 @@ def test_memories_count_by_their_bits() -> None:
     assert code is not None
     plain, coded = core_area(TINY), core_area(chip)
     assert (plain.unit, plain.unit_bits, plain.fraction) == (0, 0, 0)
-    assert coded.unit_bits == chip.outputs_per_beat * code.a * code.entry_bits
+    assert coded.unit_bits == chip.outputs_per_beat * code.entries * code.entry_bits
     assert coded.core_bits - coded.unit_bits == chip.outputs * 32
     assert plain.core_bits == TINY.outputs * 32
     assert 8 * coded.unit_bits < coded.unit < coded.core

@@ -7,22 +7,34 @@ __all__ = ["CODE", "ENCODINGS", "INPUTS", "WRITER"]
 
 CODE = named(
     Mutation(
-        "a rest that is a multiple of A keeps an A",
+        "a remainder of just half of A is taken for one below 0",
         "ohmtwin.rtl.ancode",
-        "taken.eq(~less[-1])",
-        "taken.eq(~less[-1] & less.any())",
+        "sum(signed_rest > a // 2",
+        "sum(signed_rest >= a // 2",
     ),
     Mutation(
         "the quotient that was one less stays so",
         "ohmtwin.rtl.ancode",
-        "Cat(one_less, offset)",
-        "Cat(Const(0, 1), offset)",
+        "quotient.eq(rough + more - self._lift)",
+        "quotient.eq(rough - self._lift)",
     ),
     Mutation(
         "nobody asks whether B divides",
         "ohmtwin.rtl.ancode",
-        "fits.eq(~entry[0] & (digit == expected))",
-        "fits.eq(~entry[0])",
+        "fits.eq(digit == entry[: code.digit_bits])",
+        "fits.eq(entry[: code.digit_bits] != b)",
+    ),
+    Mutation(
+        "what is taken off is one too much",
+        "ohmtwin.rtl.ancode",
+        "Cat(fits & minus, offset)",
+        "Cat(Const(0, 1), offset)",
+    ),
+    Mutation(
+        "digits below a multiple are those above one",
+        "ohmtwin.rtl.ancode",
+        "(-left if negative else left) % b",
+        "left % b",
     ),
     Mutation(
         "a decoded sum is moved up by the plane of the read under way",

@@ -204,7 +204,7 @@ def test_in_a_mesh_input_overtakes_a_register_that_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("code", "address", "taken", "fault"),
-    [(69, 0, 3, False), (69, 66, 3, False), (69, 68, 1, True), (69, 128, 0, True), (0, 0, 0, True)],
+    [(69, 0, 3, False), (69, 32, 3, False), (69, 34, 1, True), (69, 64, 0, True), (0, 0, 0, True)],
 )
 def test_corrections(code: int, address: int, taken: int, fault: bool) -> None:
     """Entries within the table are written; beyond it, or without a code, the message is wrong."""
