@@ -56,7 +56,7 @@ class Kind(IntEnum):
 
     WRITE_CORRECTIONS = 13
     """Payload to the tables of corrections of all cores, from remainder ``address`` on (up to half
-    of A), an entry a word (``AnCode.words``); a tile without AN code takes it for a wrong message."""
+    of A), an entry a word (``AnCode.words``); one without AN code takes it for a wrong message."""
 
     WRITE_FLAGS = 14
     """Payload to the flags of flipped columns: word address ``core * 8 + column / 64``, column 0 of
