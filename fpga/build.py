@@ -284,6 +284,8 @@ def _script(board: Board, chip: Chip) -> str:
         }
         small = [place for place, words in sizes.items() if words <= _LUT_WORDS]
         lines.append(_NO_COLLISIONS)
+        # Read a cycle ahead, so that its late word harms nothing.
+        lines.append(f'setattr -set ram_style "block" {_TILE}.output/m:*')
         if small:
             lines.append(f'setattr -set ram_style "distributed" {" ".join(small)}')
     lines += [f"{_SYNTHESIS[board.family]} -top top", "write_json top.json"]

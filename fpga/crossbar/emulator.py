@@ -101,16 +101,16 @@ class CrossbarEngine(wiring.Component):
             m.d.comb += part.load_array.eq(loaded)
 
         array = self.array
-        chosen = Signal.like(array)  # whose read begins
+        chosen = Signal.like(array)  # whose read is to begin
         start, busy = Signal(), Signal()
         m.d.comb += [
             start.eq(Cat(store.start for store in stores).any()),
-            busy.eq(Cat(store.due != 0 for store in stores).any()),
+            busy.eq(Cat(store.busy for store in stores).any()),
         ]
         for k in reversed(range(len(stores))):
             with m.If(stores[k].wants):
                 m.d.comb += chosen.eq(k)
-        with m.If(start):
+        with m.If(~busy):
             m.d.sync += array.eq(chosen)
 
         banks = []
@@ -131,7 +131,7 @@ class CrossbarEngine(wiring.Component):
         m.d.comb += [
             sums.start.eq(start),
             sums.array.eq(array),
-            sums.rows.eq(Array(link.rows for link in self.link)[chosen]),
+            sums.rows.eq(Array(link.rows for link in self.link)[array]),
             sums.groups.eq(Array(store.groups for store in stores)[array]),
             columns.start.eq(start),
             columns.reference.eq(sums.reference),

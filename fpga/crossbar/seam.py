@@ -128,9 +128,11 @@ class BeatStore(wiring.Component):
     link : In(LinkSignature)
         From the seam.
     wants, go : Out(1), In(1)
-        There is a read to begin; it may.
+        There is a read to begin; it may, in the next cycle.
     start : Out(1)
-        It begins, so both.
+        It begins: a register.
+    busy : Out(1)
+        It begins, or codes of it are still to come.
     counted : Out(1)
         A read begins, or only counts.
     groups : Out(range(groups + 1))
@@ -150,6 +152,7 @@ class BeatStore(wiring.Component):
                 "wants": Out(1),
                 "go": In(1, init=1),
                 "start": Out(1),
+                "busy": Out(1),
                 "counted": Out(1),
                 "groups": Out(range(chip.cols // columns + 1)),
                 "due": Out(range(chip.cols + 1)),
@@ -158,6 +161,7 @@ class BeatStore(wiring.Component):
         )
         # Made here for the proofs, which look into them.
         self.seen = Signal(SERIAL_BITS, reset_less=True)
+        self.idle = Signal(init=1)  # no code is due: a register, since all reads hang on it
         self.written = Signal(range(chip.beats + 1))
         self.lane = Signal(range(chip.lanes))
 
@@ -171,23 +175,28 @@ class BeatStore(wiring.Component):
         beats = Signal(range(chip.beats + 1))
         groups = Signal.like(self.groups)
         m.d.comb += [
-            # In a reset it begins, counts, and is forgotten.
             behind.eq(link.serial - seen),
-            self.wants.eq((self.due == 0) & (behind == 1)),
-            self.start.eq(self.wants & self.go),
-            self.counted.eq(self.start | ((self.due == 0) & (behind == 2))),
+            self.busy.eq(~self.idle | self.start),
+            self.wants.eq(~self.busy & (behind == 1)),
+            # In a reset it counts, and is forgotten.
+            self.counted.eq(self.start | (~self.busy & (behind == 2))),
             beats.eq(link.beats),
             asked.eq(beats * chip.lanes + whole),
             groups.eq(asked >> self._group_bits),
         ]
         with m.If(link.beats > chip.beats):
             m.d.comb += beats.eq(chip.beats)
+        m.d.sync += self.start.eq(self.wants & self.go)
         with m.If(self.codes.valid):
-            m.d.sync += self.due.eq(self.due - 1)
+            m.d.sync += [self.due.eq(self.due - 1), self.idle.eq(self.due == 1)]
         with m.If(self.start):
             # Kept: after a reset, a read that nobody waits for may still be under way when the
             # next comes over the link.
-            m.d.sync += [self.due.eq(groups << self._group_bits), self.groups.eq(groups)]
+            m.d.sync += [
+                self.due.eq(groups << self._group_bits),
+                self.groups.eq(groups),
+                self.idle.eq(0),
+            ]
         with m.If(self.counted):
             m.d.sync += seen.eq(seen + 1)
 
@@ -205,8 +214,8 @@ class BeatStore(wiring.Component):
             get.addr.eq(link.taken),
             link.beat.eq(get.data),
             # A read of more beats than there are gets old ones, but never waits for ever.
-            link.ready.eq((link.serial == seen) & ((written != link.taken) | (self.due == 0))),
-            link.more.eq((link.serial == seen) & ((written != link.taken + 1) | (self.due == 0))),
+            link.ready.eq((link.serial == seen) & ((written != link.taken) | self.idle)),
+            link.more.eq((link.serial == seen) & ((written != link.taken + 1) | self.idle)),
         ]
         with m.If(self.codes.valid):
             m.d.sync += [codes.eq(beat[chip.adc_bits :]), lane.eq(lane + 1)]

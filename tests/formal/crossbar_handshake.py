@@ -78,6 +78,8 @@ def explain(m: Module, seam: CrossbarSeam, store: BeatStore) -> None:
         # A reset may leave one read that nobody waits for, and another follow it.
         Assert(behind != 3),
         Assert((behind != 2) | (seam.left != 0) | (due == 0)),
+        Assert(store.idle == (due == 0)),
+        Assert(~store.start | (store.idle & ((behind == 1) | (behind == 2)))),
         Assert((behind == 0) | (seam.link.beats != 0)),
         Assert(seam.none == (seam.left == 0)),
         Assert(seam.last == (seam.left == 1)),
@@ -250,7 +252,7 @@ class Shared(wiring.Component):
                 # All that is under way is of one array, and its codes go to that one.
                 Assert(store.due == Mux(engine.array == k, due, 0)),
                 Assert(~store.codes.valid | (store.due != 0)),
-                Assert(~store.start | (engine.sums.idle & (due == 0))),
+                Assert(~store.start | ((engine.array == k) & engine.sums.idle & (due == 0))),
             ]
             done = Signal(2)
             with m.If(seam.codes.valid & seam.codes.ready & (done != 2)):
