@@ -126,7 +126,7 @@ def test_several_tiles_equal_golden(name: str, chip: str, mapping: str) -> None:
     case = case_of(path)
     network, (x, y) = case.network(path), case.samples(4)
     options = {"chip": chip, "tiles": 8, "device": "ideal", "conv_mapping": mapping}
-    compiled = ot.compile(network, **options)  # type: ignore[arg-type]
+    compiled = ot.compile(network, **options)
     assert len(compiled.parts) >= 2
     report = ot.verify(compiled, x, y, levels=("golden", "fast"))
     fast = report.levels["fast"]

@@ -103,9 +103,9 @@ def test_legs_reach_each_target() -> None:
 )
 def test_route_refused(change: dict[str, object], message: str) -> None:
     fields = {"number": 1, "legs": (Leg(0, 0),), "channel": 1, "consumers": 1}
-    check_route(CHIP, Route(**fields), HERE)  # type: ignore[arg-type]
+    check_route(CHIP, Route(**fields), HERE)
     with pytest.raises(ConfigError, match=message):
-        check_route(CHIP, Route(**{**fields, **change}), HERE)  # type: ignore[arg-type]
+        check_route(CHIP, Route(**{**fields, **change}), HERE)
 
 
 def test_multicast_must_fit_a_router() -> None:

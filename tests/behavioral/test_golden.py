@@ -136,7 +136,7 @@ def test_requantize_extremes() -> None:
 def test_requantize_refuses(arguments: tuple[object, ...], message: str) -> None:
     for definition in BOTH:
         with pytest.raises(ValueError, match=message):
-            definition(*arguments)  # type: ignore[arg-type]
+            definition(*arguments)
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def test_conv_equals_qlinearconv(seed: int, signed: bool) -> None:
         mantissa=np.broadcast_to(mantissa, outputs).copy(),
         shift=np.broadcast_to(shift, outputs).copy(),
         zero_point=y_quant.internal_zero_point, clip_low=0, clip_high=255, out_quant=y_quant,
-        strides=strides, pads=pads, dilations=dilations, groups=groups,  # type: ignore[arg-type]
+        strides=strides, pads=pads, dilations=dilations, groups=groups,
         pad_code=x_quant.internal_zero_point,
     )  # fmt: skip
     found = run_layer(layer, [x])
@@ -191,8 +191,8 @@ def test_max_pool_equals_maxpool(seed: int, signed: bool) -> None:
     x = random_codes(rng, 2, 3, *size)
     unit = quant(signed, 1, 128 if signed else 0)
     layer = MaxPool(
-        name="m", input="x", output="y", kernel=kernel, strides=strides, pads=pads,  # type: ignore[arg-type]
-        dilations=dilations, out_quant=unit,  # type: ignore[arg-type]
+        name="m", input="x", output="y", kernel=kernel, strides=strides, pads=pads,
+        dilations=dilations, out_quant=unit,
     )  # fmt: skip
     found = run_layer(layer, [x])[""]
     assert layer.shape(x.shape[1:]) == found.shape[1:]

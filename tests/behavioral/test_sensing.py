@@ -47,7 +47,7 @@ def test_codes_by_hand(make: type[Crossbar | CCrossbar]) -> None:
 
     def codes(**changes: object) -> list[int]:
         given: dict[str, object] = {"adc_bits": 2, "lanes": 8, **changes}
-        made = ArrayImage(g, np.zeros(8, np.int32), **given)  # type: ignore[arg-type]
+        made = ArrayImage(g, np.zeros(8, np.int32), **given)
         return [int(code) for code in make(made, 0, 0).read_many(masks)[:, 3]]
 
     # Half a step makes the higher code; the top code takes all above it.

@@ -301,7 +301,7 @@ def test_parameters_are_checked(make: Any, message: str) -> None:
 
 def test_an_endpoint_needs_an_ident() -> None:
     with pytest.raises(TypeError, match="Ident must be an Ident, not 5"):
-        LinkEndpoint(ident=5, timeout=9)  # type: ignore[arg-type]
+        LinkEndpoint(ident=5, timeout=9)
 
 
 def test_the_header_is_a_word() -> None:

@@ -38,7 +38,7 @@ class Loop(wiring.Component):
 
 async def collect(ctx: SimulatorContext, port: object, to: list[int]) -> None:
     while True:
-        _, _, valid, payload = await ctx.tick().sample(port.valid, port.payload)  # type: ignore[attr-defined]
+        _, _, valid, payload = await ctx.tick().sample(port.valid, port.payload)
         if valid:
             to.append(payload)
 
@@ -137,7 +137,7 @@ def test_dividers_are_checked(part: type[UartReceiver]) -> None:
         part(divider=3)
     for wrong in (8.0, True, None):
         with pytest.raises(TypeError, match="Divider must be an int"):
-            part(divider=wrong)  # type: ignore[arg-type]
+            part(divider=wrong)
 
 
 def test_a_rate_that_the_clock_cannot_make_is_refused() -> None:

@@ -134,4 +134,4 @@ def test_missing_and_failing_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ToolError, match=r"(?s)^python failed; the end of .*line 98\n.*Boom"):
         tools.run_tool("python", ["-c", "raise SystemExit('Boom')"], tmp_path, log="log")
     with pytest.raises(ValueError, match="family must be one of ecp5, ice40, not 'spartan'"):
-        synthesize("", "spartan")  # type: ignore[arg-type]
+        synthesize("", "spartan")

@@ -121,7 +121,7 @@ def test_fast_and_rtl_make_the_same_reads(library: Path, device: str | devices.D
             np.testing.assert_array_equal(ours.codes, theirs.codes[: len(ours.codes)])
         cycles = [r.cycle for r in rtl[core]]
         assert None not in cycles
-        assert cycles == sorted(cycles)  # type: ignore[type-var]
+        assert cycles == sorted(cycles)
     # The other way round: another number gives other noise, and it is seen.
     later = Start(images, {0: 1001, 1: 77})
     other, _, _ = capture_rtl(network, later, words, library)

@@ -30,7 +30,7 @@ adc_bits = 6
 
 def write_data(path: Path, x: object = None, **more: object) -> Path:
     samples = np.zeros((3, INPUTS), np.float32) if x is None else x
-    np.savez(path, x=samples, **more)  # type: ignore[arg-type]
+    np.savez(path, x=samples, **more)
     return path
 
 

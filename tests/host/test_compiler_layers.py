@@ -28,7 +28,7 @@ RANDOM_CHIP = GRAPH_CHIP.with_(
 
 
 def compiled(network: Network, chip: Chip = GRAPH_CHIP, **options: object) -> CompiledNetwork:
-    return compile_network(network, chip=chip, device="ideal", **options)  # type: ignore[arg-type]
+    return compile_network(network, chip=chip, device="ideal", **options)
 
 
 def conv_net(size: int, seed: int = 1) -> Network:
@@ -64,7 +64,7 @@ def gains_net() -> Network:
     m = Maker(12)
     x, y = m.input(4, 5, 6), m.input(4, 5, 6)
     large = m.multiply(x, y, (128, 128), 21000)
-    m.layers[-1] = replace(m.layers[-1], zero_points=(0, 255))  # type: ignore[type-var]
+    m.layers[-1] = replace(m.layers[-1], zero_points=(0, 255))
     uneven = m.multiply(large, m.constant(4, 1, 1), (1, 97), 60000)
     return m.network(m.multiply(uneven, y, (127, 3), 1), m.multiply(x, y))
 

@@ -204,7 +204,7 @@ def test_register_writes_leave_loops() -> None:
 
 
 def moves(op: Opcode, **changes: object) -> Operation:
-    return Operation(op, {}, **changes)  # type: ignore[arg-type]
+    return Operation(op, {}, **changes)
 
 
 def test_readers_wait_for_what_a_req_stores() -> None:

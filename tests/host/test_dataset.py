@@ -46,14 +46,14 @@ def test_flat_and_shaped_samples_of_any_number_type(path: Path, network: Network
             assert data.y.tolist() == labels.tolist()
     assert len(data) == 6
     assert len(data.head(4)) == 4
-    assert data.head(4).y.tolist() == [0, 1, 2, 3]  # type: ignore[union-attr]
+    assert data.head(4).y.tolist() == [0, 1, 2, 3]
 
 
 def test_labels_are_optional(path: Path, network: Network) -> None:
     np.savez(path, x=np.zeros((2, 64)), names=np.array(["a", "b"], dtype=object))
     assert load_dataset(path, network).y is None
     np.savez(path, x=np.zeros((2, 64)), y=np.array([[1.0], [2.0]]))
-    assert load_dataset(path, network).y.tolist() == [1, 2]  # type: ignore[union-attr]
+    assert load_dataset(path, network).y.tolist() == [1, 2]
 
 
 GOOD = np.zeros((4, 64), np.float32)

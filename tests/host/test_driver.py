@@ -280,7 +280,7 @@ def test_tile_that_runs_for_ever() -> None:
         )
         return read(at_least)
 
-    tile.read = counting  # type: ignore[method-assign]
+    tile.read = counting
     with pytest.raises(TileTimeoutError, match="runs but sends nothing"):
         driver.run(samples(program, 1))
 
@@ -339,7 +339,7 @@ def test_wrong_input_leaves_the_link_alone() -> None:
     with pytest.raises(InputError, match=r"must be uint64 \[n, 3\], not uint64 \[2, 4\]"):
         driver.run(np.zeros((2, 4), np.uint64))
     with pytest.raises(InputError, match=r"not int64 \[2, 3\]"):
-        driver.run(np.zeros((2, 3), np.int64))  # type: ignore[arg-type]
+        driver.run(np.zeros((2, 3), np.int64))
     assert driver.run(samples(program, 2)).shape == (2, 1)
 
 

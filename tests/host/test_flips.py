@@ -214,7 +214,7 @@ def test_a_campaign_tells_masked_silent_and_detected(library: Path) -> None:
     with connect("fast", compiled()) as fast:
         y[:] = next(iter(fast.run(codes).values())).argmax(axis=1)
     options = {"places": ["program", "accumulators"], "flips": 40, "seed": 1}
-    report = inject(compiled(), codes, y, **options)  # type: ignore[arg-type]
+    report = inject(compiled(), codes, y, **options)
     assert report.accuracy == 1.0
     assert list(report.bits) == ["accumulators", "program"]
     program = report.summary("program")
@@ -226,7 +226,7 @@ def test_a_campaign_tells_masked_silent_and_detected(library: Path) -> None:
         assert (result.outcome is Outcome.DETECTED) == bool(result.how)
         if result.outcome is Outcome.MASKED:
             assert result.correct == 6
-    assert inject(compiled(), codes, y, jobs=1, **options) == report  # type: ignore[arg-type]
+    assert inject(compiled(), codes, y, jobs=1, **options) == report
 
 
 def test_fast_and_rtl_campaigns_at_a_sync_are_equal(library: Path) -> None:
@@ -254,7 +254,7 @@ def test_what_cannot_be_injected_is_refused() -> None:
 
     def call(**options: object) -> None:
         whole = {"places": ["data"], "flips": 1, "seed": 1, **options}
-        inject(compiled(), codes, **whole)  # type: ignore[arg-type]
+        inject(compiled(), codes, **whole)
 
     for options, text in (
         ({"level": "golden"}, "injected at verilator or fast, not at 'golden'"),

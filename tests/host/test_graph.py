@@ -124,7 +124,7 @@ def test_accumulators_are_proven_at_the_limit() -> None:
 )
 def test_dense_refuses(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        replace(dense([[1, 2]], [0]), **changes)  # type: ignore[arg-type]
+        replace(dense([[1, 2]], [0]), **changes)
 
 
 def test_arrays_are_frozen() -> None:
@@ -167,7 +167,7 @@ def stepper(state: State, **changes: object) -> Network:
     inputs = tuple(NetworkInput(n, n, (2,), UNSIGNED) for n in ("x", "h"))
     layer = dense([[1, 2], [3, 4]], [0, 0])
     whole = {"name": "net", "inputs": inputs, "layers": (layer,), "outputs": ("y",)}
-    return Network(**{**whole, "states": (state,), **changes})  # type: ignore[arg-type]
+    return Network(**{**whole, "states": (state,), **changes})
 
 
 def test_states_must_join_an_output_to_an_input() -> None:

@@ -60,8 +60,8 @@ def average(**changes: Any) -> AveragePool:
     return AveragePool(**{**whole, **changes})
 
 
-MULTIPLY = Multiply(name="m", sources=("a", "b"), output="y", zero_points=(1, 2), **ONE, **CODES)  # type: ignore[arg-type]
-SUM = Sum(name="s", sources=("a",), output="y", factors=(1,), offset=0, length=5, **ONE, **CODES)  # type: ignore[arg-type]
+MULTIPLY = Multiply(name="m", sources=("a", "b"), output="y", zero_points=(1, 2), **ONE, **CODES)
+SUM = Sum(name="s", sources=("a",), output="y", factors=(1,), offset=0, length=5, **ONE, **CODES)
 POOL = MaxPool(name="p", input="x", output="y", kernel=(2, 3), out_quant=UNIT)
 CONCAT = Concat(
     name="j", sources=("a", "b"), output="y", axis=0, tables=(None, None), out_quant=UNIT

@@ -112,8 +112,8 @@ def test_a_host_that_is_gone_quiets_the_board() -> None:
     echo = Echo()
     board = BoardModel(IDENT, echo, timeout=0.01)
     host, line = opened(board, FaultRates())
-    host.transmit = lambda now: b""  # type: ignore[method-assign]
-    host.receive = lambda data, now: None  # type: ignore[method-assign]
+    host.transmit = lambda now: b""
+    host.receive = lambda data, now: None
     echo.words = list(range(1000))
     while line.now < 10:
         line.step()
@@ -279,4 +279,4 @@ def test_faults_of_bytes_and_ends() -> None:
 )
 def test_rates_are_probabilities(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        FaultRates(**wrong)  # type: ignore[arg-type]
+        FaultRates(**wrong)

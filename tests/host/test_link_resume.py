@@ -215,7 +215,7 @@ class Scripted:
 def test_another_result_is_not_passed_on() -> None:
     made = [Scripted([1, BoardSilentError("away")]), Scripted([2])]
     queue = list(made)
-    driver = ResumingDriver(lambda: queue.pop(0), resume=True)  # type: ignore[return-value, arg-type]
+    driver = ResumingDriver(lambda: queue.pop(0), resume=True)
     driver.run(np.zeros((2, 2), np.uint64))
     with pytest.raises(ResumeError, match="run 0 of this session gave other results"):
         driver.run(np.zeros((2, 2), np.uint64))
@@ -236,7 +236,7 @@ def test_a_board_may_be_away_for_a_while() -> None:
         step = script.pop(0)
         if isinstance(step, Exception):
             raise step
-        return step  # type: ignore[return-value]
+        return step
 
     driver = ResumingDriver(connect, resume=True, rewind=lambda: rewound.append(1))
     x = np.arange(4, dtype=np.uint64).reshape(2, 2)
@@ -251,7 +251,7 @@ def test_a_board_that_stays_away_is_an_error() -> None:
 
     def connect() -> TileDriver:
         if first.script:
-            return first  # type: ignore[return-value]
+            return first
         raise NoSuchPortError("still gone")
 
     driver = ResumingDriver(connect, resume=True, back_within=0.05)

@@ -43,7 +43,7 @@ def changed(net: CompiledNetwork, tile: int, **changes: object) -> MeshPlan:
     plan = net.mesh
     assert plan is not None
     tiles = list(plan.tiles)
-    tiles[tile] = dataclasses.replace(tiles[tile], **changes)  # type: ignore[arg-type]
+    tiles[tile] = dataclasses.replace(tiles[tile], **changes)
     return dataclasses.replace(plan, tiles=tuple(tiles))
 
 

@@ -92,7 +92,7 @@ CASES = {
 
 def compiled(network: Network, **options: object) -> CompiledNetwork:
     given = {"chip": CHIP, "device": "ideal", **options}
-    return compile_network(network, **given)  # type: ignore[arg-type]
+    return compile_network(network, **given)
 
 
 def assert_words(net: CompiledNetwork, samples: int = 7, first: int = 0) -> None:

@@ -172,7 +172,7 @@ def test_wrong_words(driver: MeshDriver) -> None:
 
 def with_tile(plan: MeshPlan, at: int, **changes: object) -> MeshPlan:
     tiles = list(plan.tiles)
-    tiles[at] = dataclasses.replace(tiles[at], **changes)  # type: ignore[arg-type]
+    tiles[at] = dataclasses.replace(tiles[at], **changes)
     return dataclasses.replace(plan, tiles=tuple(tiles))
 
 

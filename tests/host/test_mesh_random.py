@@ -56,7 +56,7 @@ def test_tiles_that_could_get_stuck_take_everything_first(monkeypatch: pytest.Mo
         checked.append(plan)
         if len(checked) == 1:
             raise StuckError("as if")
-        check_mesh(plan, programs)  # type: ignore[arg-type]
+        check_mesh(plan, programs)
 
     monkeypatch.setattr(mesh, "check_mesh", refuse_once)
     net = compile_network(CASES["residual"](), chip=CHIP, device="ideal", duplicate=False)

@@ -50,7 +50,7 @@ def dense_over_tiles() -> CompiledNetwork:
     ],
 )
 def test_published_mappings(make: object, grid: list[int], arrays: int, reuse: int) -> None:
-    net = make()  # type: ignore[operator]
+    net = make()
     assert net.mapping.arrays == arrays
     report = describe(net, sample_codes(net, None))
     (weights,) = report["weights"]

@@ -19,7 +19,7 @@ SAMPLES = 6
 
 def on_mesh(make: Callable[[], Network], **options: object) -> CompiledNetwork:
     given = {"chip": CHIP, "device": "rram", "seed": 3, **options}
-    return compile_network(make(), **given)  # type: ignore[arg-type]
+    return compile_network(make(), **given)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -39,7 +39,7 @@ FAULTY = clean(faults={"stuck_on": 0.02, "stuck_off": 0.04})
 def compiled(
     net: Network, device: Device, chip: Chip = CHIP, seed: int = 3, **options: object
 ) -> CompiledNetwork:
-    return compile_network(net, chip=chip, device=device, seed=seed, **options)  # type: ignore[arg-type]
+    return compile_network(net, chip=chip, device=device, seed=seed, **options)
 
 
 def distance(one: CompiledNetwork, codes: NDArray[np.uint8], layer: str) -> float:
@@ -60,11 +60,11 @@ def test_compensation_finds_what_drift_took(mode: str) -> None:
         one = compiled(net, device)
         with connect("fast", one) as target:
             target.advance(seconds=1e4)
-            gains = target.compensate(mode, reads=400)  # type: ignore[arg-type]
+            gains = target.compensate(mode, reads=400)
             for core, gain in gains.items():
                 assert gain == pytest.approx(1e4**0.05, rel=0.02), (name, core)
             # What is in force counts: a second measurement finds the same.
-            again = target.compensate(mode, reads=400)  # type: ignore[arg-type]
+            again = target.compensate(mode, reads=400)
             for core, gain in gains.items():
                 assert again[core] == pytest.approx(gain, rel=0.02), (name, core)
 
@@ -83,7 +83,7 @@ def test_compensation_recovers_sums(mode: str) -> None:
         errors.append(error())
         target.advance(seconds=86400.0)
         errors.append(error())
-        target.compensate(mode)  # type: ignore[arg-type]
+        target.compensate(mode)
         errors.append(error())
     fresh, drifted, compensated = errors
     assert drifted > 20 * fresh
@@ -104,7 +104,7 @@ def test_measuring_takes_reads_of_every_array() -> None:
         with pytest.raises(InputError, match="at least 1 read, not 0"):
             target.compensate(reads=0)
         with pytest.raises(InputError, match="no compensation 'local'"):
-            target.compensate("local")  # type: ignore[arg-type]
+            target.compensate("local")
 
 
 # Lanes.
@@ -329,7 +329,7 @@ def test_predistortion_takes_ir_drop_off() -> None:
     assert corrected < 0.05 * plain
 
 
-def test_predistorted_arrays_save_and_restore(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_predistorted_arrays_save_and_restore(tmp_path) -> None:
     device = devices.rram(wires={"r_row": 5.0, "r_col": 5.0}, drift={"nu": 0.05, "t0": 1.0})
     one = compiled(NETWORKS["one"], device, headroom=0.8)
     codes = random_codes(0, 4, 30)

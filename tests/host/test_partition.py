@@ -32,13 +32,13 @@ def image_net() -> Network:
 
 def compiled(network: Network, **options: object) -> CompiledNetwork:
     given = {"chip": CHIP, "device": "ideal", "tiles": 64, **options}
-    return compile_network(network, **given)  # type: ignore[arg-type]
+    return compile_network(network, **given)
 
 
 @pytest.mark.parametrize("trace", [True, False])
 @pytest.mark.parametrize("make", [wide_net, image_net])
 def test_parts_compute_what_the_whole_does(make: object, trace: bool) -> None:
-    one = compiled(make(), trace=trace)  # type: ignore[operator]
+    one = compiled(make(), trace=trace)
     assert len(one.parts) > 1
     assert_golden(one)
 

@@ -168,7 +168,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
     onnx.save(conv_net(), tmp_path / "model.onnx")
-    np.savez(tmp_path / "data.npz", **X)  # type: ignore[arg-type]
+    np.savez(tmp_path / "data.npz", **X)
     before = (tmp_path / "model.onnx").read_bytes()
     for output, message in (
         (tmp_path / "none" / "out.onnx", "there is no folder"),

@@ -163,7 +163,7 @@ def test_bad_training(change: dict[str, object], message: str) -> None:
         "noise": 0.1,
     }
     with pytest.raises(InputError, match=message):
-        retrain_network(network, **(given | change))  # type: ignore[arg-type]
+        retrain_network(network, **(given | change))
 
 
 def test_networks_with_tables_cannot_be_retrained() -> None:

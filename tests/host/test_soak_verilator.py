@@ -21,7 +21,7 @@ def test_a_wrong_bit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """One cell of each array that NumPy reads is a level step too high."""
     read = Crossbar.read_many
 
-    def wrong(self, masks, columns=None):  # type: ignore[no-untyped-def]
+    def wrong(self, masks, columns=None):
         g = self.image.g.copy()
         g[0, 0] += 4096
         there = self.image

@@ -257,7 +257,7 @@ def test_comparison_sees_another_noise(disturb: dict[str, object]) -> None:
     codes = random_codes(7, 20, 21)
     with (
         connect("fast", compiled()) as fast,
-        connect("verilator", compiled(**disturb)) as other,  # type: ignore[arg-type]
+        connect("verilator", compiled(**disturb)) as other,
     ):
         found, want = other.run(codes), fast.run(codes)
     assert any((found[name] != want[name]).any() for name in want)

@@ -71,7 +71,7 @@ WRONG_JUDGEMENT = named(
 def proven(spec: object, mode: str, depth: int, folder: Path, start: str = "") -> bool:
     """Whether it passes; a proof that no longer closes is none."""
     try:
-        return verdict(spec, mode, depth, folder, start) == "PASS"  # type: ignore[arg-type]
+        return verdict(spec, mode, depth, folder, start) == "PASS"
     except AssertionError as error:
         if "DONE (UNKNOWN" not in str(error):
             raise

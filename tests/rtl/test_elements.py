@@ -163,4 +163,4 @@ def test_stop() -> None:
 
 def test_refuses_what_is_no_chip() -> None:
     with pytest.raises(TypeError, match="Chip must be a Chip, not 4"):
-        VectorElements(chip=4)  # type: ignore[arg-type]
+        VectorElements(chip=4)

@@ -12,7 +12,7 @@ from ohmtwin.host.noc_sim import Network, Run, check_pattern, sweep
 
 def soak(shape: MeshShape, router: str, packets: int, seed: int, stall: float) -> Run:
     print(f"seed {seed}")
-    network = Network(shape, router)  # type: ignore[arg-type]
+    network = Network(shape, router)
     return network.run(
         load=2.0,
         flits=20,

@@ -296,4 +296,4 @@ def test_stop_restart_fault_and_registers() -> None:
 
 def test_tile_refuses_what_is_no_chip() -> None:
     with pytest.raises(TypeError, match="Chip must be a Chip, not 4"):
-        Tile(chip=4)  # type: ignore[arg-type]
+        Tile(chip=4)
