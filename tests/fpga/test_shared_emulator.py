@@ -94,5 +94,5 @@ def test_arrays_take_turns(stall: float, noise: Noise) -> None:
         return process
 
     background = [process(k) for k in range(ARRAYS) for process in (commands, codes)]
-    simulate(dut, bench, cycles=200_000, background=background)
+    simulate(dut, bench, cycles=20_000, background=background)
     assert all(len(one) > 0 for one in got)

@@ -174,14 +174,14 @@ ELEMENTS = named(
     Mutation(
         "a 32-bit word to add is put",
         "ohmtwin.rtl.elements",
-        "m.Case(VecOp.ADD, VecOp.ADD32)",
-        "m.Case(VecOp.ADD)",
+        "first.op.matches(VecOp.ADD, VecOp.ADD32)",
+        "first.op.matches(VecOp.ADD)",
     ),
     Mutation(
         "the larger one is found without regard to signs",
         "ohmtwin.rtl.elements",
-        "Mux(acc < value, value, acc)",
-        "Mux(acc.as_unsigned() < value.as_unsigned(), value, acc)",
+        "wins.eq(acc < value)",
+        "wins.eq(acc.as_unsigned() < value.as_unsigned())",
     ),
     Mutation(
         "the product takes all of the value",

@@ -8,7 +8,8 @@ import pytest
 
 _TESTS = Path(__file__).parents[1]
 sys.path[:0] = [
-    str(_TESTS / name) for name in ("mutations", "formal", "rtl", "tb", "behavioral", "host")
+    str(_TESTS / name)
+    for name in ("mutations", "formal", "rtl", "tb", "behavioral", "host", "fpga")
 ]
 
 

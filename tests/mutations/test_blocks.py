@@ -20,6 +20,7 @@ from bugs import (
     SCHEDULER,
     STORE,
 )
+from bugs_of_boards import SHARED
 from bugs_of_options import CODE, ENCODINGS, INPUTS, WRITER
 from plant import Mutation, StaleMutationError, planted, planted_in_c
 
@@ -104,6 +105,11 @@ def writer_checks() -> None:
     module.test_rows_are_written_as_specified("two beats a row", 0.0)
 
 
+def shared_checks() -> None:
+    noise = importlib.import_module("ohmtwin.fpga.crossbar.image").Noise.PIPELINED
+    importlib.import_module("test_shared_emulator").test_arrays_take_turns(0.0, noise)
+
+
 BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "scheduler": (SCHEDULER, check("test_scheduler", "test_reads_and_cycles", 40, 16, 0.7)),
     "slice combine": (COMBINE, check("test_combine", "test_sums", 2, 8)),
@@ -118,6 +124,7 @@ BLOCKS: Mapping[str, tuple[Mapping[str, Mutation], Callable[[], None]]] = {
     "controller": (CONTROLLER, controller_checks),
     "writer": (WRITER, writer_checks),
     "network interface": (NETWORK, network_checks),
+    "shared engine": (SHARED, shared_checks),
     "noise key": (
         NOISE_KEY_NUMPY,
         check("test_threefry", "test_column_words_follow_the_counter_layout"),
