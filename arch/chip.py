@@ -104,11 +104,10 @@ class Chip(ChipFields):
                 f"program_verify is for a tile alone: the tiles of a mesh of {self.mesh[0]} x "
                 f"{self.mesh[1]} take no write messages; leave out mesh, or program_verify"
             )
-        if self.arrays_per_core > 1 and (self.program_verify or self.flag_words):
-            what = "program_verify" if self.program_verify else "the encoding flipped"
+        if self.arrays_per_core > 1 and self.flag_words:
             raise ValueError(
-                f"{what} is for cores with one array, not with {self.arrays_per_core}; leave out "
-                f"arrays_per_core, or {what}"
+                "the encoding flipped is for cores with one array, not with "
+                f"{self.arrays_per_core}; leave out arrays_per_core, or the encoding flipped"
             )
         words = ("program_words", "data_words", "param_words", "tables", "fifo_words", "slot_words")
         for key in (*words, "packet_words"):

@@ -2,9 +2,9 @@
 """Programming of cells by pulses and verifying reads: what PROGRAM_ROW and ROW_REPORT carry.
 
 A PROGRAM_ROW holds a word of settings, a word for each level of a cell, then the levels of the
-row's cells, 4 bits each, beat by beat, every beat in words of its own. Its address holds row and
-core. A ROW_REPORT has the same address and holds a word of totals and, for each beat, two words:
-the lanes whose cells were given up, and those of them that still read too low.
+row's cells, 4 bits each, beat by beat, every beat in words of its own. Its address holds row, core
+and array. A ROW_REPORT has the same address and holds a word of totals and, for each beat, two
+words: the lanes whose cells were given up, and those of them that still read too low.
 
     settings   [3:0] fine   [6:4] average   [7] recheck   [31:16] limit
     a level    [15:0] target   [31:16] tolerance   [47:32] up   [63:48] down
@@ -162,9 +162,10 @@ class WriteSettings:
         return [first, *(level.encode() for level in self.levels)]
 
 
-def row_address(core: int, row: int) -> int:
-    """The address of PROGRAM_ROW and ROW_REPORT."""
-    return row | core << 16
+def row_address(core: int, row: int, array: int = 0) -> int:
+    """The address of PROGRAM_ROW and ROW_REPORT: the row, the core from bit 16 on, and from bit 24
+    on which of its arrays."""
+    return row | core << 16 | array << 24
 
 
 def level_words(chip: Chip, levels: Sequence[int]) -> list[int]:
@@ -179,17 +180,21 @@ def level_words(chip: Chip, levels: Sequence[int]) -> list[int]:
 
 
 def program_row(
-    chip: Chip, settings: WriteSettings, core: int, row: int, levels: Sequence[int]
+    chip: Chip, settings: WriteSettings, core: int, row: int, levels: Sequence[int], array: int = 0
 ) -> list[int]:
     """The words of a PROGRAM_ROW.
 
     Raises
     ------
     ConfigError
-        If the chip has no such core, row, level or number of columns.
+        If the chip has no such core, array of a core, row, level or number of columns.
     """
     settings.check(chip)
-    for what, value, end in (("cores", core, chip.cores), ("rows", row, chip.rows)):
+    for what, value, end in (
+        ("cores", core, chip.cores),
+        ("rows", row, chip.rows),
+        ("arrays of a core", array, chip.arrays_per_core),
+    ):
         if not 0 <= value < end:
             raise ConfigError(f"Chip '{chip.name}' has {what} 0 to {end - 1}, not {value}")
     if not 0 < len(levels) <= chip.cols or len(levels) % chip.lanes:
@@ -200,7 +205,10 @@ def program_row(
     if not all(0 <= level < len(settings.levels) for level in levels):
         raise ConfigError(f"A {chip.cell_bits}-bit cell has levels 0 to {len(settings.levels) - 1}")
     payload = [*settings.words(), *level_words(chip, levels)]
-    return [Header(Kind.PROGRAM_ROW, len(payload), row_address(core, row)).encode(), *payload]
+    return [
+        Header(Kind.PROGRAM_ROW, len(payload), row_address(core, row, array)).encode(),
+        *payload,
+    ]
 
 
 @dataclass(frozen=True)
@@ -217,6 +225,8 @@ class RowReport:
     failed, low : tuple of int
         Of each beat, the lanes that were given up, lane 0 in bit 0, and those of them that read
         too low.
+    array : int
+        Which of the core's.
     """
 
     core: int
@@ -225,6 +235,7 @@ class RowReport:
     pulses: int
     failed: tuple[int, ...]
     low: tuple[int, ...]
+    array: int = 0
 
     @property
     def failures(self) -> int:
@@ -235,7 +246,7 @@ class RowReport:
         """The words of the ROW_REPORT."""
         totals = self.iterations | self.failures << 16 | self.pulses << 32
         masks = [mask for beat in zip(self.failed, self.low, strict=True) for mask in beat]
-        address = row_address(self.core, self.row)
+        address = row_address(self.core, self.row, self.array)
         return [Header(Kind.ROW_REPORT, 1 + len(masks), address).encode(), totals, *masks]
 
     @classmethod
@@ -243,7 +254,8 @@ class RowReport:
         """From the address and the payload of a ROW_REPORT."""
         totals = payload[0]
         return cls(
-            core=address >> 16,
+            core=address >> 16 & 0xFF,
+            array=address >> 24,
             row=address & 0xFFFF,
             iterations=totals & 0xFFFF,
             pulses=totals >> 32,

@@ -60,6 +60,7 @@ def write_row(
     core: int,
     row: int,
     levels: Sequence[int] | NDArray[np.uint8],
+    array: int = 0,
 ) -> WrittenRow:
     """Program a row as the controller does.
 
@@ -72,6 +73,8 @@ def write_row(
     core, row : int
     levels : sequence of int [columns]
         Whole beats from the first column on.
+    array : int
+        Which of the core's, for the report.
 
     Raises
     ------
@@ -124,7 +127,8 @@ def write_row(
         pulses += int(counts.sum())
         iterations += 1
     failed, low = _masks(off, chip.lanes), _masks(off & (error > 0), chip.lanes)
-    return WrittenRow(RowReport(core, row, iterations, pulses, failed, low), reads, cycles)
+    report = RowReport(core, row, iterations, pulses, failed, low, array)
+    return WrittenRow(report, reads, cycles)
 
 
 def _masks(which: NDArray[np.bool_], lanes: int) -> tuple[int, ...]:

@@ -245,7 +245,7 @@ def _write(
             image, cells = pulsed_cells(state, wanted, erase=erase)
             pulsed = CPulsed(crossbar, image, cells)
             reports = []
-            for report in _rows(tile, pulsed, settings, number % chip.cores, wanted, totals):
+            for report in _rows(tile, pulsed, settings, number % chip.arrays, wanted, totals):
                 reports.append(report)
                 done += 1
                 progress(done, len(states) * chip.rows)
@@ -273,18 +273,19 @@ def _rows(
     tile: Tile,
     pulsed: CPulsed,
     settings: WriteSettings,
-    core: int,
+    number: int,
     levels: NDArray[np.uint8],
     totals: NDArray[np.int64],
 ) -> Iterator[RowReport]:
-    """Program the rows of a core, by the controller or by its specification."""
+    """Program the rows of an array, by the controller or by its specification."""
     chip = tile.compiled.chip
+    core, array = divmod(number, chip.arrays_per_core)
     for row, cells in enumerate(levels):
         if isinstance(tile, VerilatedTile):
-            words = program_row(chip, settings, core, row, cells.tolist())
+            words = program_row(chip, settings, core, row, cells.tolist(), array)
             yield RowReport.decode(words[0] >> 32, tile.driver.exchange(words))
         elif isinstance(tile, FastTile):
-            found = write_row(pulsed, chip, settings, core, row, cells)
+            found = write_row(pulsed, chip, settings, core, row, cells, array)
             report = found.report
             totals += (report.pulses, found.reads, report.failures, found.cycles)
             yield report

@@ -54,10 +54,12 @@ def command_layout(chip: Chip) -> data.StructLayout:
 def write_layout(chip: Chip) -> data.StructLayout:
     """A write: sets the drive of a beat's columns, up or down or neither; with ``fire`` every cell
     where a row of ``rows`` meets a column that is driven gets ``pulses`` pulses, and all columns
-    are let go. So one row of one beat is a write, and an update of all cells is one a beat."""
+    are let go. So one row of one beat is a write, and an update of all cells is one a beat. Where
+    several arrays share the converters, ``array`` says which of them is written."""
     return data.StructLayout(
         {
             "rows": chip.rows,
+            **({"array": chip.array_bits} if chip.array_bits else {}),
             "beat": BEAT_BITS,
             "up": chip.lanes,
             "down": chip.lanes,
@@ -162,7 +164,9 @@ class CrossbarMacro(wiring.Component):
                 "i_cmd_fine": self.cmd.payload.fine,
                 "i_write_valid": self.write.valid,
                 "o_write_ready": self.write.ready,
-                "i_write_rows": payload.rows,
+                "i_write_rows": (
+                    Cat(payload.rows, payload.array) if self._chip.array_bits else payload.rows
+                ),
                 "i_write_beat": payload.beat,
                 "i_write_up": payload.up,
                 "i_write_down": payload.down,

@@ -129,6 +129,7 @@ class RowWriter(wiring.Component):
         self._state = Signal(_State)
         self._working = Signal()  # on the array
         self._row = Signal(range(chip.rows))
+        self._array = Signal(chip.array_bits)
         self._fine = Signal(FINE_BITS)
         self._average = Signal(3)
         self._recheck = Signal()
@@ -202,6 +203,7 @@ class RowWriter(wiring.Component):
                 m.d.sync += [
                     self._row.eq(self.address),
                     self.core.eq(self.address[16:]),
+                    self._array.eq(self.address[24:]),
                     index.eq(0),
                     part.eq(0),
                     self._beat.eq(0),
@@ -212,7 +214,10 @@ class RowWriter(wiring.Component):
                     self._row_failures.eq(0),
                     self._state.eq(_State.SETTINGS),
                 ]
-                with m.If((self.address[:16] >= chip.rows) | (self.address[16:] >= chip.cores)):
+                row, core, array = self.address[:16], self.address[16:24], self.address[24:]
+                with m.If(
+                    (row >= chip.rows) | (core >= chip.cores) | (array >= chip.arrays_per_core)
+                ):
                     m.d.sync += self._state.eq(_State.DROP)
                 with m.If(self.length == 0):
                     m.d.sync += [self._state.eq(_State.IDLE), self.fault.eq(1)]
@@ -261,6 +266,7 @@ class RowWriter(wiring.Component):
             self.cmd.payload.rows.eq(Const(1) << self._row),
             self.cmd.payload.beats.eq(self._beats),
             self.cmd.payload.fine.eq(self._fine),
+            *([self.cmd.payload.array.eq(self._array)] if chip.array_bits else []),
             last.eq(self._beat == self._beats - 1),
             # That of the next beat is read while this one may come.
             old.addr.eq(Mux(self.codes.valid, Mux(last, 0, self._beat + 1), self._beat)),
@@ -386,6 +392,7 @@ class RowWriter(wiring.Component):
         payload = self.write.payload
         m.d.comb += [
             payload.rows.eq(Const(1) << self._row),
+            *([payload.array.eq(self._array)] if chip.array_bits else []),
             payload.beat.eq(self._beat),
             payload.up.eq(chosen & self._low),
             payload.down.eq(chosen & ~self._low),
@@ -444,7 +451,8 @@ class RowWriter(wiring.Component):
     def _give(self, m: Module, masks: memory.Memory) -> None:
         """The report."""
         mask = masks.read_port()
-        address = Cat(self._row, Const(0, 16 - len(self._row)), self.core)
+        fields = (self._row, 16), (self.core, 8), (self._array, 8)
+        address = Cat(Cat(field, Const(0, bits - len(field))) for field, bits in fields)
         header = Cat(Const(Kind.ROW_REPORT, 16), Const(0, 16), address)
         m.d.comb += mask.addr.eq(self._beat)
         with m.Switch(self._state):

@@ -165,6 +165,8 @@ def test_settings_that_cannot_be_are_refused() -> None:
         program_row(on, settings, 0, 0, [0] * 12)
     with pytest.raises(ConfigError, match=r"has rows 0 to 63, not 64$"):
         program_row(on, settings, 0, 64, [0] * 8)
+    with pytest.raises(ConfigError, match=r"has arrays of a core 0 to 0, not 1$"):
+        program_row(on, settings, 0, 0, [0] * 8, array=1)
     with pytest.raises(ConfigError, match=r"^A 2-bit cell has levels 0 to 3$"):
         program_row(on, settings, 0, 0, [4] * 8)
     with pytest.raises(ConfigError, match=r"^An ADC of 1 bits cannot tell the 4 levels"):

@@ -10,6 +10,7 @@ import pytest
 from networks import SMALL_CHIP, random_codes, random_network
 from typer.testing import CliRunner
 
+from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import ConfigError, InputError
 from ohmtwin.behavioral import devices
 from ohmtwin.behavioral.devices import Device
@@ -46,9 +47,13 @@ def device(**more: Any) -> Device:
     return devices.rram(**(given | more))
 
 
-def compiled(kind: Device | None = None, **more: Any) -> CompiledNetwork:
+ROTATED = CHIP.with_(cores=1, arrays_per_core=3)
+"""All arrays behind one set of converters."""
+
+
+def compiled(kind: Device | None = None, *, chip: Chip = CHIP, **more: Any) -> CompiledNetwork:
     network = random_network(1, (21, 7, 5), table_after=0)
-    return compile_network(network, chip=CHIP, device=kind or device(), seed=3, **more)
+    return compile_network(network, chip=chip, device=kind or device(), seed=3, **more)
 
 
 def assert_equal_state(fast: Target, clocked: Target) -> None:
@@ -62,9 +67,10 @@ def assert_equal_state(fast: Target, clocked: Target) -> None:
     }
 
 
-def test_rtl_programs_as_specified(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chip", [CHIP, ROTATED], ids=["an array a core", "rotation"])
+def test_rtl_programs_as_specified(chip: Chip, tmp_path: Path) -> None:
     """Pulses, cells, counters and all tensors: first written, run, refreshed, restored, run."""
-    net = compiled()
+    net = compiled(chip=chip)
     options = ProgramOptions(tolerance=0.03, limit=30)
     codes = [random_codes(n, 4, 21) for n in range(3)]
     with connect("fast", net) as fast, connect("verilator", net) as clocked:

@@ -191,6 +191,7 @@ def test_wrong_messages_are_dropped() -> None:
         "a beat too many": with_length([*good, 0, 0]),
         "no such row": [good[0] + (16 - 3 << 32), *good[1:]],
         "no such core": [good[0] + (1 << 48), *good[1:]],
+        "no such array": [good[0] + (1 << 56), *good[1:]],
         "too fine": [good[0], 13, *good[2:]],
         "too many reads": [good[0], 5 << 4, *good[2:]],
     }
