@@ -368,8 +368,9 @@ def code_area() -> Figures:
     """What the AN-code unit adds to a core."""
     area = ecc.area()
     how = (
-        f"{area.unit} of {area.core} transistors (Yosys' estimate for CMOS gates, and 8 a bit of "
-        f"memory: {area.unit_bits} of {area.core_bits} bits), over the rest of a core without its "
+        f"{area.unit} of {area.core} transistors (Yosys' estimate for CMOS gates, 8 a bit of "
+        f"memory, 6 where one port reads and writes: {area.unit_bits} of {area.core_bits} bits), "
+        f"A = {ecc.CHIP.code_a}, B = {ecc.CHIP.code_b}, over the rest of a core without its "
         "array and its converters: row registers, scheduler, accumulators, counters"
     )
     return _figure("ecc.area_fraction", area.fraction, "of the core without it", how)
