@@ -5,6 +5,7 @@ import json as json_module
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +103,11 @@ def run_build(
             progress=bars,
         )
     console = Console(highlight=False, soft_wrap=True)
-    table = Table("module", *_COLUMNS.values())
-    for path, cells in report.modules.items():
-        table.add_row(path, *(str(cells[kind]) for kind in _COLUMNS))
+    table = Table("module")
+    for column in _COLUMNS.values():
+        table.add_column(column, justify="right")
+    for place, inside in _tree(report.modules):
+        table.add_row(place, *(str(inside[kind]) if inside else "" for kind in _COLUMNS))
     table.add_section()
     table.add_row("all", *(str(report.totals[kind]) for kind in _COLUMNS))
     table.add_row(
@@ -130,6 +133,18 @@ def run_build(
             "or try more --seeds"
         )
     console.print(f"wrote {output / report.bitstream}; load it with 'ohmtwin fpga program'")
+
+
+def _tree(modules: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """Names, each beneath that of the module it is in, and cells; none where it has none itself."""
+    seen: set[tuple[str, ...]] = set()
+    for path in sorted(modules, key=lambda path: path.split(".")):
+        parts = tuple(path.split("."))
+        for depth in range(1, len(parts) + 1):
+            if parts[:depth] not in seen:
+                seen.add(parts[:depth])
+                here = ".".join(parts[:depth])
+                yield "  " * (depth - 1) + parts[depth - 1], modules.get(here, {})
 
 
 def run_program(name: str, folder: Path, flash: bool) -> None:
