@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The AN-code unit: a read's sum divided by A * B, corrected by what is left over."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -144,82 +146,81 @@ class AnUnit(wiring.Component):
         m.d.sync += [rough.eq(product[inverse.shift :]), low.eq(lifted)]
 
         # Second stage: what it leaves, from -A * B / 2 to 3 * A * B / 2, as a multiple of A and a
-        # remainder from -A / 2 to A / 2; the table is asked for the size of that.
+        # remainder from -A / 2 to A / 2; of the multiple one of B and a digit, which is taken off
+        # for a remainder below 0 as well.
         rest = Signal(rest_bits, name=f"rest{number}")
         m.d.comb += rest.eq(low - _times(rough, whole, rest_bits))
-        first, last = -(b // 2), b + b // 2
-        count = Signal(range(last - first + 1), name=f"count{number}")
         signed_rest = Cat(rest, rest >= _round_number(3 * whole // 2 + 1, whole)).as_signed()
-        m.d.comb += count.eq(sum(signed_rest > a // 2 + a * k for k in range(first, last)))
-        taken = Signal(len(self.write_addr) + 1, name=f"taken{number}")
-        residue = Signal(signed(len(taken)), name=f"residue{number}")
+        multiples = range(-(b // 2), b + b // 2 + 1)
+        above = [signed_rest > a // 2 + a * k for k in multiples[:-1]]
+        chosen = [i & ~j for i, j in zip([Const(1), *above], [*above, Const(0)], strict=True)]
+        residue = Signal(signed(len(self.write_addr) + 1), name=f"residue{number}")
+        m.d.comb += residue.eq(rest - _pick(chosen, [a * k for k in multiples], len(residue)))
         below = residue[-1]
-        m.d.comb += residue.eq(rest - taken)
-        # The multiple of A as one of B and a digit, taken off for a remainder below 0 as well.
         more = Signal(range(-1, 3) if b % 2 == 0 else 1, name=f"more{number}")
-        here = Signal(max(1, code.digit_bits), name=f"digit_here{number}")
-        for negative in range(2):
-            with m.If(below == negative), m.Switch(count):
-                for value in range(first, last + 1):
-                    up = (value + (b - 1 + negative) // 2) // b
-                    left = value - up * b
-                    with m.Case(value - first):
-                        m.d.comb += [more.eq(up), here.eq((-left if negative else left) % b)]
-        with m.Switch(count):
-            for value in range(first, last + 1):
-                with m.Case(value - first):
-                    m.d.comb += taken.eq((value * a) % (1 << len(taken)))
+        here = Signal(code.digit_bits, name=f"digit_here{number}")
+        for minus in range(2):
+            up = [(k + (b - 1 + minus) // 2) // b for k in multiples]
+            digits = [(-k if minus else k) % b for k in multiples]
+            with m.If(below == minus):
+                m.d.comb += more.eq(_pick(chosen, up, len(more)))
+                m.d.comb += here.eq(_pick(chosen, digits, len(here)))
         quotient = register(self._out_bits, "quotient")
         digit = register(len(here), "digit")
-        wrong = register(1, "wrong")
-        minus = register(1, "minus")
+        size = register(len(self.write_addr), "size")
+        negative = register(1, "negative")
         m.d.sync += [
             quotient.eq(rough + more - self._lift),
             digit.eq(here),
-            wrong.eq(residue.any()),
-            minus.eq(below),
+            size.eq((residue ^ below.replicate(len(residue))) + below),
+            negative.eq(below),
         ]
+
+        # Third stage: the quotient of the corrected sum, if that is a whole number; or of what is
+        # nearest to it.
         m.submodules[f"table{number}"] = table = memory.Memory(
             shape=code.entry_bits, depth=code.entries, init=[]
         )
         write = table.write_port()
-        read = table.read_port()
+        read = table.read_port(domain="comb")
         # One port for both, since there are no sums while it is loaded.
-        address = Signal(len(self.write_addr), name=f"address{number}")
-        size = (residue ^ below.replicate(len(residue))) + below
+        address = Signal(len(size), name=f"address{number}")
         m.d.comb += [
             address.eq(Mux(self.write, self.write_addr, size)),
             write.addr.eq(address),
             write.data.eq(self.write_data),
             write.en.eq(self.write),
             read.addr.eq(address),
-            read.en.eq(1),
         ]
-
-        # Third stage: the quotient of the corrected sum, if that is a whole number; or of what is
-        # nearest to it.
         entry = read.data
+        wrong = size.any()
         fits = Signal(name=f"fits{number}")
         m.d.comb += fits.eq(digit == entry[: code.digit_bits])
-        step = entry[code.digit_bits :] ^ minus.replicate(code.step_bits)
+        step = entry[code.digit_bits :] ^ negative.replicate(code.step_bits)
         offset = Signal(signed(code.step_bits), name=f"offset{number}")
-        m.d.comb += offset.eq(Mux(fits, step.as_signed(), self._nearest(digit, wrong, minus)))
+        m.d.comb += offset.eq(Mux(fits, step.as_signed(), self._nearest(digit, wrong, negative)))
         result = register(self._out_bits, "result")
         m.d.sync += [
             # The last term goes in as a carry.
-            result.eq((Cat(1, quotient) + Cat(fits & minus, offset).as_signed())[1:]),
+            result.eq((Cat(1, quotient) + Cat(fits & negative, offset).as_signed())[1:]),
             self.corrected[number].eq(fits & wrong),
             self.detected[number].eq(~fits),
         ]
         return result
 
-    def _nearest(self, digit: Value, wrong: Value, minus: Value) -> Value:
+    def _nearest(self, digit: Value, wrong: Value, negative: Value) -> Value:
         """How much further the nearest multiple is: with an even B, half a B to one side of the
         quotient and a remainder to the same side lie nearer to the next."""
         if self._code.b % 2:
             return Const(0)
         half = (digit == self._code.b // 2) & wrong
-        return Cat(half, half & minus).as_signed()
+        return Cat(half, half & negative).as_signed()
+
+
+def _pick(chosen: Sequence[Value], numbers: Sequence[int], bits: int) -> Value:
+    """Of some numbers the low bits of the one whose bit is set."""
+    pairs = list(zip(chosen, numbers, strict=True))
+    return Cat(Cat(bit for bit, n in pairs if n >> place & 1).any() for place in range(bits))
 
 
 def _round_number(least: int, length: int) -> int:

@@ -60,20 +60,19 @@ class DivisionSpec(wiring.Component):
             upper.eq(t + below),
         ]
         # The entry of that: as the last write left it, two cycles after the sum went in. A sum
-        # whose entry is asked for while one is written is nobody's.
+        # whose entry is read while one is written is nobody's.
         m.d.comb += [
             dut.write.eq(AnySeq(1)),
             dut.write_addr.eq(AnySeq(len(dut.write_addr))),
             dut.write_data.eq(AnySeq(len(dut.write_data))),
         ]
         entry = Signal(code.entry_bits, reset_less=True)  # as the memory
-        asked = Signal.like(entry)
-        held_up, was_held_up = Signal(), Signal()
-        m.d.sync += [asked.eq(entry), held_up.eq(dut.write), was_held_up.eq(held_up)]
+        held_up = Signal()
+        m.d.sync += held_up.eq(dut.write)
         with m.If(dut.write & (dut.write_addr == size)):
             m.d.sync += entry.eq(dut.write_data)
-        step = asked[code.digit_bits :].as_signed()
-        stored = asked[: code.digit_bits]
+        step = entry[code.digit_bits :].as_signed()
+        stored = entry[: code.digit_bits]
         digit = Signal(signed(code.digit_bits + 2))
         m.d.comb += digit.eq(Mux(stored > code.b // 2, stored - code.b, stored))
         left = Signal(signed(code.digit_bits + 3))
@@ -96,7 +95,7 @@ class DivisionSpec(wiring.Component):
         ]
         age = Signal(range(16))
         m.d.sync += age.eq(Mux(age == 15, 15, age + 1))
-        with m.If((age >= dut.latency) & ~was_held_up):
+        with m.If((age >= dut.latency) & ~held_up):
             m.d.comb += [
                 Assert(dut.o.as_signed() == expected),
                 Assert(dut.corrected == (was_fits & was_wrong)),

@@ -9,8 +9,8 @@ CODE = named(
     Mutation(
         "a remainder of just half of A is taken for one below 0",
         "ohmtwin.rtl.ancode",
-        "sum(signed_rest > a // 2",
-        "sum(signed_rest >= a // 2",
+        "signed_rest > a // 2",
+        "signed_rest >= a // 2",
     ),
     Mutation(
         "the quotient that was one less stays so",
@@ -27,14 +27,14 @@ CODE = named(
     Mutation(
         "what is taken off is one too much",
         "ohmtwin.rtl.ancode",
-        "Cat(fits & minus, offset)",
+        "Cat(fits & negative, offset)",
         "Cat(Const(0, 1), offset)",
     ),
     Mutation(
         "digits below a multiple are those above one",
         "ohmtwin.rtl.ancode",
-        "(-left if negative else left) % b",
-        "left % b",
+        "(-k if minus else k) % b",
+        "k % b",
     ),
     Mutation(
         "a decoded sum is moved up by the plane of the read under way",
