@@ -55,7 +55,7 @@ def test_unknown_board() -> None:
     [
         (load_chip("tile32"), "block RAMs"),
         (Chip(cores=8, rows=256, cols=512, lanes=8, rows_per_read=16), "block RAMs"),
-        (Chip(cores=16, rows=32, cols=32, lanes=8, rows_per_read=16), "LUTs"),
+        (Chip(cores=32, rows=32, cols=32, lanes=8, rows_per_read=16), "LUTs"),
     ],
 )
 def test_a_chip_that_cannot_fit_is_refused(chip: Chip, what: str) -> None:
