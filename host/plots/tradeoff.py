@@ -24,7 +24,7 @@ def draw_tradeoff(report: TradeoffReport, path: Path, width: int = WIDTH) -> Non
     """Draw the points of a report.
 
     Colours tell the label, or the values of the key with most values; markers those of all other
-    keys. Bars reach from the worst to the best seed.
+    keys, and labels apart whose colour is the same. Bars reach from the worst to the best seed.
 
     Parameters
     ----------
@@ -47,6 +47,7 @@ def draw_tradeoff(report: TradeoffReport, path: Path, width: int = WIDTH) -> Non
     good = [one for one in report.points if not one.refused]
     costs = [name for name in COSTS if any(one.cost(name) is not None for one in good)]
     colours, shapes = _kinds(report, good)
+    laps = {name: i // len(COLOURS) * len(shapes) for i, name in enumerate(colours)}
     across = len(costs) if width >= _NARROW else 1
     down = -(-max(1, len(costs)) // max(1, across))
     lines = -(-(len(colours) + len(shapes) + 3) // (4 if across > 1 else 2))
@@ -63,13 +64,14 @@ def draw_tradeoff(report: TradeoffReport, path: Path, width: int = WIDTH) -> Non
                 if value is None:
                     continue
                 low, high = 100 * min(one.accuracies), 100 * max(one.accuracies)
-                colour = colours[_colour_key(report, one)]
+                name = _colour_key(report, one)
+                colour, shape = colours[name], shapes[_shape_key(report, one)]
                 kept = any(one is other for other in front)
                 panel.plot([value, value], [low, high], color=colour, linewidth=0.8, zorder=2)
                 panel.plot(
                     [value],
                     [100 * one.accuracy],
-                    marker=shapes[_shape_key(report, one)],
+                    marker=_marker(shape + laps[name]),
                     color=colour,
                     markerfacecolor=colour if kept else "white",
                     markersize=6,
@@ -84,15 +86,17 @@ def draw_tradeoff(report: TradeoffReport, path: Path, width: int = WIDTH) -> Non
         figure.suptitle(_title(report), fontsize=10)
         handles = [
             *(
-                Line2D([], [], marker="o", linestyle="none", color=colour, label=label)
-                for label, colour in colours.items()
-                if label
+                Line2D(
+                    [], [], marker=_marker(laps[name]), linestyle="none", color=colour, label=name
+                )
+                for name, colour in colours.items()
+                if name
             ),
             *(
                 Line2D(
                     [],
                     [],
-                    marker=shape,
+                    marker=_marker(shape),
                     linestyle="none",
                     color="#000000",
                     markerfacecolor="white",
@@ -154,11 +158,15 @@ def _shape_key(report: TradeoffReport, one: Measured) -> str:
     return _texts(report, one, varied)
 
 
-def _kinds(report: TradeoffReport, points: list[Measured]) -> tuple[dict[str, str], dict[str, str]]:
-    """Colour and marker of every kind of point, in the order in which they come."""
+def _marker(number: int) -> str:
+    return _MARKERS[number % len(_MARKERS)]
+
+
+def _kinds(report: TradeoffReport, points: list[Measured]) -> tuple[dict[str, str], dict[str, int]]:
+    """Colour, and number of the marker, of every kind of point, in the order in which they come."""
     colours = dict.fromkeys(_colour_key(report, one) for one in points)
     shapes = dict.fromkeys(_shape_key(report, one) for one in points)
     return (
         {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(colours)},
-        {name: _MARKERS[i % len(_MARKERS)] for i, name in enumerate(shapes)},
+        {name: i for i, name in enumerate(shapes)},
     )
