@@ -33,6 +33,11 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def _seconds(value: float) -> str:
+    """As short as fits into 80 columns."""
+    return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
@@ -348,7 +353,7 @@ class Report:
                 "-",
                 "-",
                 f"({ref.runtime})",
-                f"{ref.seconds:.1f} s",
+                _seconds(ref.seconds),
             )
         for level in self.levels.values():
             values, wrong, other, required = self._comparison(level)
@@ -359,7 +364,7 @@ class Report:
                 f"{values:,}" if other else "-",
                 Text(f"{wrong:,}" if other else "-", style=style),
                 other if required or not other else f"{other} *",
-                f"{level.seconds:.1f} s",
+                _seconds(level.seconds),
             )
         return table
 
