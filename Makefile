@@ -19,13 +19,14 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo boards fpga fpga-quick networks options test mutate prove soak lint format clean
+.PHONY: help demo boards fpga fpga-quick networks options test chips mutate prove soak lint format clean
 
 help:
 	@echo "make demo      the main job: two networks on the Verilated chip, every tensor compared"
 	@echo "make networks  every shipped network: against ONNX Runtime, noisy arrays, LeNet and LSTM in RTL"
 	@echo "make options   every option of a chip on both networks of the demo, against its RTL (an hour)"
-	@echo "make test      all tests but the next three"
+	@echo "make test      all tests but the next four"
+	@echo "make chips     chips with options, a model each, and random programs: level fast against the RTL"
 	@echo "make mutate    bugs planted in the RTL, each of which its tests must catch"
 	@echo "make prove     formal proofs of the small hard parts"
 	@echo "make soak      NumPy, C and RTL with every effect on, a million reads each, weight rotation, and the link (for the night)"
@@ -52,7 +53,10 @@ options: $(VENV)/.demo
 PYTEST = OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
 
 test: $(VENV)/.dev
-	$(PYTEST) --ignore=tests/mutations --ignore=tests/formal --ignore=tests/fpga
+	$(PYTEST) -m "not chips" --ignore=tests/mutations --ignore=tests/formal --ignore=tests/fpga
+
+chips: $(VENV)/.dev
+	$(PYTEST) -m chips tests/host
 
 mutate: $(VENV)/.dev
 	$(PYTEST) tests/mutations

@@ -43,6 +43,7 @@ def counted(net: ot.CompiledNetwork, level: str, count: int) -> Counters:
     return counters
 
 
+@pytest.mark.chips
 def test_ideal_arrays() -> None:
     """Nothing is corrected, and every value is that of the network; 16 columns hold 2 words."""
     net = compiled(SLICES, "ideal")
@@ -54,6 +55,7 @@ def test_ideal_arrays() -> None:
         assert getattr(counters, f"core_{name}") == (0,) * 4
 
 
+@pytest.mark.chips
 def test_noisy_arrays() -> None:
     """Fast and RTL are equal in every value and counter, and the code has much to do."""
     net = compiled(SLICES, ot.devices.rram(spread=0.05))
@@ -67,6 +69,7 @@ def test_noisy_arrays() -> None:
     assert clocked.core_miscorrected == (), "no hardware knows"
 
 
+@pytest.mark.chips
 def test_adcs_stay_busy() -> None:
     """In baseline, noisy and corrected, the converters do not wait for the unit."""
     chip = SLICES.with_(row_schedule=RowSchedule.BASELINE)
@@ -74,6 +77,7 @@ def test_adcs_stay_busy() -> None:
     assert counters.adc_busy >= 0.90
 
 
+@pytest.mark.chips
 def test_a_table_of_ones_own() -> None:
     """What is loaded decides, at both levels alike, on the same model: no other RTL is built."""
     known = SLICES.an_code

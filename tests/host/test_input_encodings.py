@@ -111,6 +111,7 @@ def test_numpy_and_c_are_one_machine(encoding: InputEncoding) -> None:
 
 
 @pytest.mark.parametrize("encoding", _OTHERS)
+@pytest.mark.chips
 def test_noisy_rtl_is_the_fast_level(encoding: InputEncoding) -> None:
     net = compiled(encoding, "rram")
     codes = random_codes(9, _SAMPLES, _INPUTS)

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import ohmtwin as ot
 from ohmtwin.arch.chip import Chip
@@ -16,6 +17,7 @@ CHIP = Chip(
 )
 
 
+@pytest.mark.chips
 def test_slices_on_four_tiles() -> None:
     """Noisy: the RTL in every tensor and counter as the fast level, on every tile."""
     net = ot.compile(str(DIGITS), chip=CHIP, device=ot.devices.rram(spread=0.1), seed=3)

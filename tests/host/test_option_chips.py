@@ -12,6 +12,7 @@ _PROGRAMS = 20
 
 
 @pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.chips
 def test_rtl_equals_the_fast_machine(name: str) -> None:
     chip = OPTIONS[name]
     library = build_model(chip)

@@ -68,6 +68,7 @@ def assert_equal_state(fast: Target, clocked: Target) -> None:
 
 
 @pytest.mark.parametrize("chip", [CHIP, ROTATED], ids=["an array a core", "rotation"])
+@pytest.mark.chips
 def test_rtl_programs_as_specified(chip: Chip, tmp_path: Path) -> None:
     """Pulses, cells, counters and all tensors: first written, run, refreshed, restored, run."""
     net = compiled(chip=chip)

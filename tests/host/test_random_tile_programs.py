@@ -43,6 +43,7 @@ def check(program: TileProgram, library: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 2], ids=["W=2, three cores", "W=8, one core"])
+@pytest.mark.chips
 def test_rtl_equals_the_fast_machine(number: int) -> None:
     library = build_model(CHIPS[number])
     checked = 0

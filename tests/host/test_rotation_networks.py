@@ -68,6 +68,7 @@ def compare(net: CompiledNetwork, target: Target, reference: str = "fast") -> No
 
 @pytest.mark.parametrize("name", ["digits", "dense"])
 @pytest.mark.parametrize(("device", "reference"), [("ideal", "golden"), ("rram", "fast")])
+@pytest.mark.chips
 def test_one_tile(name: str, device: str, reference: str, models: dict[str, Path]) -> None:
     chip = ONE if name == "digits" else TWO
     network = load_network(MODEL) if name == "digits" else random_network(9, (40, 10, 6))
@@ -78,6 +79,7 @@ def test_one_tile(name: str, device: str, reference: str, models: dict[str, Path
 
 @pytest.mark.parametrize("case", ["mlp", "residual", "image sums"])
 @pytest.mark.parametrize(("device", "reference"), [("ideal", "golden"), ("rram", "fast")])
+@pytest.mark.chips
 def test_a_mesh(case: str, device: str, reference: str, models: dict[str, Path]) -> None:
     net = compile_network(CASES[case](), chip=MESH, device=device, seed=5)
     assert shared_cores(net) >= 3

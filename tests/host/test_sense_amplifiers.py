@@ -95,6 +95,7 @@ def test_outputs_that_are_always_the_same() -> None:
         assert tensor[:, 1].all()
 
 
+@pytest.mark.chips
 def test_verilator_equals_fast_and_golden() -> None:
     network = binary_network()
     codes = bits(network, 24)

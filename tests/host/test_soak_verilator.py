@@ -9,6 +9,7 @@ from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.image import ArrayImage
 
 
+@pytest.mark.chips
 def test_numpy_c_and_rtl_are_equal_with_every_effect_on() -> None:
     """8,000 reads at each level on chips of two structures, both schedules, aged in between."""
     assert full_device().active >= {*EVERYTHING} - {"temperature_coefficients"}
@@ -17,6 +18,7 @@ def test_numpy_c_and_rtl_are_equal_with_every_effect_on() -> None:
     assert made >= 8000
 
 
+@pytest.mark.chips
 def test_a_wrong_bit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """One cell of each array that NumPy reads is a level step too high."""
     read = Crossbar.read_many

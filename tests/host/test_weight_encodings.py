@@ -29,6 +29,7 @@ def test_ideal_arrays_give_golden(name: str) -> None:
 
 # The others in `make soak`: each is a model of its own.
 @pytest.mark.parametrize("name", ["flipped", "xnor"])
+@pytest.mark.chips
 def test_noisy_arrays_are_equal_on_the_verilated_tile(name: str) -> None:
     assert_clocked(ENCODED[name])
 
