@@ -26,7 +26,7 @@ help:
 	@echo "make networks  every shipped network: against ONNX Runtime, noisy arrays, LeNet and LSTM in RTL"
 	@echo "make options   every option of a chip on both networks of the demo, against its RTL (an hour)"
 	@echo "make test      all tests but the next four"
-	@echo "make chips     chips with options, a model each, and random programs: level fast against the RTL"
+	@echo "make chips     chips with options, meshes and random programs, a model each: level fast against the RTL"
 	@echo "make mutate    bugs planted in the RTL, each of which its tests must catch"
 	@echo "make prove     formal proofs of the small hard parts"
 	@echo "make soak      NumPy, C and RTL with every effect on, a million reads each, weight rotation, and the link (for the night)"

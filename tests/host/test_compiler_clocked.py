@@ -28,6 +28,7 @@ def assert_clocked(network: Network, steps: int | None = None) -> None:
         assert fast.counters == clocked.counters
 
 
+@pytest.mark.chips
 def test_a_residual_network() -> None:
     assert_clocked(residual_net())
 

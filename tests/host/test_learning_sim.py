@@ -49,6 +49,7 @@ def assert_same(quick: CLearnProcessor, circuit: LearningSimulation, what: str) 
 
 
 @pytest.mark.parametrize("chip", [SMALL, OWN_LANES], ids=["shared lanes", "own lanes"])
+@pytest.mark.chips
 def test_random_programs_leave_the_same_bits(chip: LearnChip) -> None:
     used = set()
     for seed in range(12):

@@ -23,6 +23,7 @@ def on_mesh(make: Callable[[], Network], **options: object) -> CompiledNetwork:
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.chips
 def test_tensors_and_counters_are_those_of_the_fast_level(case: str) -> None:
     net = on_mesh(CASES[case])
     codes = random_inputs(net.network, SAMPLES)

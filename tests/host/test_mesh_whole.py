@@ -14,7 +14,7 @@ from ohmtwin.host.mesh_simulation import LinkCounts, MeshSimulation
 from ohmtwin.host.mesh_whole import build_whole_mesh
 
 # What they share is built in one worker.
-pytestmark = pytest.mark.xdist_group("mesh whole")
+pytestmark = [pytest.mark.xdist_group("mesh whole"), pytest.mark.chips]
 
 PROGRAMS = [vector_program(seed, products=1 + seed % 3) for seed in range(4)]
 PLACES = ((1, 1), (0, 0), (0, 1), (1, 0))

@@ -29,6 +29,7 @@ CASES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("train", CASES, ids=str)
+@pytest.mark.chips
 def test_the_rtl_trains_as_level_fast_does(train: dict[str, Any]) -> None:
     """Across the end of an epoch, whose rate differs."""
     values = {
