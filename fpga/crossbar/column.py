@@ -247,9 +247,9 @@ class ColumnConverter(wiring.Component):
     o : Out(stream of adc_bits)
         Codes.
     array : In(range(arrays))
-        That the read is of.
+        Whose columns; stands still while they are under way.
     load, load_array : In({en, addr, word}), In(range(arrays))
-        Writes the tables; without, all ADCs are ideal.
+        Writes the tables of an array; without, all its ADCs are ideal.
     """
 
     def __init__(self, *, chip: Chip, config: EmulatorConfig, arrays: int = 1) -> None:

@@ -38,6 +38,7 @@ class CrossbarEngine(wiring.Component):
     chip : Chip
     config : EmulatorConfig
     arrays : int
+        At least one.
 
     Members
     -------
@@ -51,12 +52,14 @@ class CrossbarEngine(wiring.Component):
     TypeError
         If ``chip`` is no Chip.
     ValueError
-        If ``config`` does not fit it.
+        If ``config`` does not fit it, or there is no array.
     """
 
     def __init__(self, *, chip: Chip, config: EmulatorConfig, arrays: int = 1) -> None:
         self._chip = check_chip(chip)
         config.check(chip)
+        if arrays < 1:
+            raise ValueError(f"An engine computes at least one array, not {arrays}")
         self._config = config
         super().__init__(
             {
@@ -113,12 +116,12 @@ class CrossbarEngine(wiring.Component):
         with m.If(~busy):
             m.d.sync += array.eq(chosen)
 
-        banks = []
+        files = []
         for k, store in enumerate(stores):
             m.submodules[f"store{k}"] = store
             connect(m, flipped(self.link[k]), store.link)
             m.submodules[f"registers{k}"] = registers = EmulatorRegisters(config=config)
-            banks.append(registers)
+            files.append(registers)
             m.d.comb += [
                 store.go.eq(~busy & (chosen == k)),
                 store.codes.payload.eq(converter.o.payload),
@@ -139,7 +142,7 @@ class CrossbarEngine(wiring.Component):
             converter.array.eq(array),
         ]
         if config.noise != Noise.NONE:
-            own = Array(banks)[array]
+            own = Array(files)[array]
             m.d.comb += [
                 columns.v0.eq(own.v0),
                 columns.v1.eq(own.v1),

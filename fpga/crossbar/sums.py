@@ -34,11 +34,15 @@ class ColumnSums(wiring.Component):
     chip : Chip
         ``rows`` and ``cols`` are used.
     config : EmulatorConfig
+    arrays : int
+        Whose cells there is memory for.
 
     Members
     -------
     start : In(1)
         Begin a read; only when all columns of the last were taken.
+    array : In(range(arrays))
+        Whose columns; stands still from ``start`` until the last is taken.
     rows : In(rows)
         Rows to drive, taken with ``start``.
     groups : In(range(groups + 1))
@@ -48,8 +52,8 @@ class ColumnSums(wiring.Component):
         Columns in order.
     reference : Out(signed)
         Sum of the reference column; valid with ``o`` until the next start.
-    load : In({en, addr, word})
-        Writes cells, variances and references.
+    load, load_array : In({en, addr, word}), In(range(arrays))
+        Writes cells, variances and references of an array.
 
     Raises
     ------

@@ -40,6 +40,11 @@ class SharedArrays(wiring.Component):
         return m
 
 
+def test_an_engine_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one array, not 0"):
+        CrossbarEngine(chip=CHIP, config=EmulatorConfig(columns=4), arrays=0)
+
+
 @pytest.mark.parametrize("noise", [Noise.PIPELINED, Noise.ITERATIVE])
 @pytest.mark.parametrize("stall", [0.0, 0.5], ids=["steady", "stalling"])
 def test_arrays_take_turns(stall: float, noise: Noise) -> None:
