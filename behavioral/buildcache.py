@@ -6,16 +6,17 @@ folder that is renamed into place when complete, so that a reader never sees hal
 parallel builders of one entry do no harm: the first wins, the others throw theirs away.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ..arch.errors import ToolError
 
-__all__ = ["build_once", "cache_dir", "file_parts"]
+__all__ = ["build_once", "cache_dir", "file_parts", "locked"]
 
 
 def cache_dir() -> Path:
@@ -85,3 +86,14 @@ def build_once(key_parts: Iterable[str | bytes], builder: Callable[[Path], None]
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return entry
+
+
+def locked(key_parts: Sequence[str | bytes], builder: Callable[[Path], None]) -> Path:
+    """:func:`build_once`, with other processes waiting for a build instead of doing it too."""
+    digest = hashlib.sha256()
+    for part in key_parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    with (cache_dir() / f"lock-{digest.hexdigest()[:16]}").open("w") as file:
+        # Released with the file, also if the process dies.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return build_once(key_parts, builder)

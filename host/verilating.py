@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all builds of Verilated models share: flags, compiler calls, the runtime, the cache."""
 
-import fcntl
-import hashlib
 import re
 import shutil
 import sys
@@ -10,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..behavioral.buildcache import build_once, cache_dir, file_parts
+from ..behavioral.buildcache import file_parts, locked
 from .toolchain import Job, Log, Progress, Tools, run_jobs
 
 __all__ = [
@@ -343,14 +341,3 @@ def run_counted(
 
     progress(what, 0, len(jobs))
     run_jobs(jobs, tools, folder, log, done)
-
-
-def locked(key: Sequence[str | bytes], builder: Callable[[Path], None]) -> Path:
-    """:func:`build_once`, with other processes waiting for a build instead of doing it too."""
-    digest = hashlib.sha256()
-    for part in key:
-        digest.update(part.encode() if isinstance(part, str) else part)
-    with (cache_dir() / f"lock-{digest.hexdigest()[:16]}").open("w") as file:
-        # Released with the file, also if the process dies.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        return build_once(key, builder)

@@ -7,7 +7,7 @@ import pytest
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import wiring
 from ancode_specs import CorrectionSpec, DivisionSpec
-from test_crossbar_handshake import verdict as verdict_of
+from proving import verdict as verdict_of
 
 from ohmtwin.arch.ancode import AnCode, ErrorModel
 from ohmtwin.rtl.ancode import AnUnit

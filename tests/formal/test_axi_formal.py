@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from amaranth.lib import wiring
 from axi_specs import LiteSpec, SliceSpec, StableSpec
-from test_link_formal import prove
+from proving import prove
 
 
 @pytest.mark.parametrize("spec", [SliceSpec, LiteSpec, StableSpec])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import Module
 from learning_specs import TrainSpec
-from test_crossbar_handshake import verdict
+from proving import verdict
 
 from ohmtwin.arch.learning import LearnChip
 from ohmtwin.rtl.learning.trains import PulseGenerator, _State

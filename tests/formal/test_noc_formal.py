@@ -7,7 +7,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from noc_specs import ArbiterSpec, BufferSpec, LookupSpec, RouterSpec, ShareSpec
-from test_crossbar_handshake import verdict as verdict_of
+from proving import verdict as verdict_of
 
 from ohmtwin.arch.noc import Port
 from ohmtwin.rtl.noc.arbiter import PacketArbiter

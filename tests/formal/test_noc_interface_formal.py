@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from amaranth.lib import wiring
 from noc_interface_specs import FeederSpec, SlotsSpec
-from test_link_formal import prove
+from proving import prove
 
 
 @pytest.mark.parametrize("spec", [SlotsSpec, FeederSpec])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from amaranth.lib import wiring
-from test_crossbar_handshake import verdict as verdict_of
+from proving import verdict as verdict_of
 from writer_specs import WIDTHS, JudgementSpec, PulseSpec, TerminationSpec
 
 from ohmtwin.rtl import writer

@@ -4,6 +4,7 @@
 import dataclasses
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,39 @@ def test_cells_have_models() -> None:
     assert text.count("endmodule") == 7
     assert "specify" not in text
     assert "module SB_LUT4" in vendor_cells("ice40")
+
+
+def _written(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Files that hold anything, each with what changes when it is written."""
+    states = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path: (state.st_ino, state.st_mtime_ns) for path, state in states.items() if state.st_size
+    }
+
+
+def test_tools_that_begin_together_on_a_fresh_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One compiles the program, and nobody writes that file again: others have it mapped."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(tools.tool_environment, "yowasp-ecppack") for _ in range(2)]
+    places = {run.result()["YOWASP_CACHE_DIR"] for run in runs}
+    before = _written(tmp_path)
+    assert len(places) == len(before) == 1
+    tools.run_tool("yowasp-ecppack", ["--version"], tmp_path)
+    assert _written(tmp_path) == before
+
+
+def test_a_tool_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    broken = tmp_path / "yowasp-broken"
+    broken.write_text("#!/bin/sh\necho no memory\nexit 1\n", encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setattr(tools, "find_tool", lambda name: str(broken))
+    with pytest.raises(ToolError, match=r"(?s)^yowasp-broken failed; the end of .*no memory$"):
+        tools.tool_environment("yowasp-broken")
+    assert not list(tmp_path.rglob("building-*"))
 
 
 def test_missing_and_failing_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
