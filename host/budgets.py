@@ -19,7 +19,10 @@ from ..arch.chip import Chip, RowSchedule
 from ..arch.errors import InputError
 from ..arch.formats import ACTIVATION_BITS
 from ..behavioral import golden
+from ..behavioral.ancode import decode
 from ..behavioral.cengine import CCrossbar
+from ..behavioral.inputs import drives_of
+from ..behavioral.program import ArraySpec
 from .compiler.mapping import LayerMap
 from .compiler.network import CompiledNetwork
 from .compiler.values import tensor_codes
@@ -108,13 +111,35 @@ class BudgetPlan:
         }
 
 
-def most_rows(chip: Chip) -> int:
-    """The most rows that the chip's ADC reads without loss, or may read where it clips."""
+def most_rows(compiled: CompiledNetwork) -> int:
+    """The most rows that the chip's ADC reads without loss, or may read where it clips.
+
+    With flipped columns that hangs on the weights: as many as the compiler takes, whatever the
+    budgets of other planes.
+    """
+    chip = compiled.chip
     if chip.adc_clip:
         return chip.most_rows
-    return max(
-        n for n in range(1, chip.rows + 1) if n == 1 or chip.adc_bits_for(n) <= chip.adc_bits
-    )
+    counts = range(1, chip.input_rows + 1)
+    most = max(n for n in counts if n == 1 or chip.adc_bits_for(n) <= chip.adc_bits)
+    if not chip.flag_words:
+        return most
+    return next((n for n in range(most, 1, -1) if _flips_fit(compiled, n)), 1)
+
+
+def _flips_fit(compiled: CompiledNetwork, most: int) -> bool:
+    """Whether the ADC holds every sum of reads of up to ``most`` rows, columns flipped for that."""
+    # With zero-skip fewer rows never sum to more; blocks of fewer neighbouring rows may.
+    skip = compiled.chip.row_schedule is RowSchedule.ZERO_SKIP
+    counts = [most] if skip else [*range(most, 0, -1)]
+    for at in range(0, len(counts), ACTIVATION_BITS - 1):
+        some = counts[at : at + ACTIVATION_BITS - 1]
+        budgets = (most, *some, *[most] * (ACTIVATION_BITS - 1 - len(some)))
+        chip = compiled.chip.with_(row_budgets=budgets)
+        blocks = ((m, block) for m in compiled.mapping.layers for block in m)
+        if any(chip.adc_bits_of(m.largest_code(b, chip)) > chip.adc_bits for m, b in blocks):
+            return False
+    return True
 
 
 def measure_reads(
@@ -123,7 +148,8 @@ def measure_reads(
     """Read known rows of every array and tell how far off the codes are, by layer.
 
     The arrays are those of a chip just programmed (their images and noise), read by the fast level;
-    the same seed gives the same figures.
+    the same seed gives the same figures. Sums under an AN code are corrected, as the chip does it;
+    the rate of codes that are off is that before.
 
     Parameters
     ----------
@@ -135,27 +161,35 @@ def measure_reads(
         Of each array, for each number of rows.
     """
     chip = compiled.chip
-    most = most_rows(chip) if most is None else most
-    layer_of = {core: m.layer.name for m in compiled.mapping.layers for core in m.cores}
-    specs = zip(compiled.program.arrays, compiled.images, strict=True)
-    parts: dict[str, list[Floats]] = {}
-    for spec, image in specs:
-        array = compiled.array_base + spec.core
-        crossbar = CCrossbar(image, compiled.seed, array)
-        found = _measure(crossbar, spec.levels.astype(np.int64), chip, most, reads, array)
-        parts.setdefault(layer_of[spec.core], []).append(found)
-    return {name: ReadErrors(*np.mean(found, axis=0)) for name, found in parts.items()}
+    most = most_rows(compiled) if most is None else most
+    measured: dict[tuple[int, int], Floats] = {}
+    program = compiled.program
+    for spec, image, place in zip(
+        program.arrays, compiled.images, program.array_numbers, strict=True
+    ):
+        number = compiled.array_base + place
+        crossbar = CCrossbar(image, compiled.seed, number)
+        measured[spec.core, spec.array] = _measure(crossbar, spec, chip, most, reads, number)
+    return {
+        m.layer.name: ReadErrors(*np.mean([measured[array] for array in m.arrays], axis=0))
+        for m in compiled.mapping.layers
+    }
 
 
 def _measure(
-    crossbar: CCrossbar, levels: NDArray[np.int64], chip: Chip, most: int, reads: int, array: int
+    crossbar: CCrossbar, spec: ArraySpec, chip: Chip, most: int, reads: int, number: int
 ) -> Floats:
     """Rate, bias and variance of one array: float64 [3, slices, most + 1]."""
-    random = np.random.default_rng([crossbar.seed, array, most])
-    used = int(np.flatnonzero(levels.any(axis=1)).max(initial=0)) + 1
+    random = np.random.default_rng([crossbar.seed, number, most])
+    levels = spec.levels.astype(np.int64)
+    # Of an input with two rows, one of them conducts.
+    cells = levels.reshape(-1, chip.input_rows, chip.cols).any(axis=0)
+    used = int(np.flatnonzero(cells.any(axis=1)).max(initial=0)) + 1
     span = chip.columns_per_output
-    outputs = int(np.flatnonzero(levels.any(axis=0)).max(initial=0)) // span + 1
-    weights = np.array(chip.column_weights, np.int64)
+    outputs = int(np.flatnonzero(cells.any(axis=0)).max(initial=0)) // span + 1
+    weights = np.tile(np.array(chip.column_weights, np.int64), outputs)
+    if spec.flips is not None:
+        weights = np.where(spec.flips[: outputs * span], -weights, weights)
     slices = chip.read_slices
     found = np.zeros((3, slices, most + 1))
     for n in range(1, most + 1):
@@ -164,20 +198,26 @@ def _measure(
             continue
         masks = np.zeros((reads, chip.rows), bool)
         for mask in masks:
-            mask[random.permutation(used)[:n]] = True
+            inputs = random.permutation(used)[:n]
+            if chip.cell_code.complement_rows:
+                inputs = inputs + chip.input_rows * random.integers(0, 2, n)
+            mask[inputs] = True
         codes = crossbar.read_many(masks, outputs * span).astype(np.int64) * chip.adc_step
-        errors = codes - masks.astype(np.int64) @ levels[:, : outputs * span]
+        sums = masks.astype(np.int64) @ levels[:, : outputs * span]
         # What a read of its own converts lies along the last axis.
-        parts = errors.reshape(reads, outputs, slices, span // slices)
-        left = (parts * weights.reshape(slices, -1)).sum(axis=3)
-        found[0, :, n] = (parts != 0).mean(axis=(0, 1, 3))
+        shape = (reads, outputs, slices, span // slices)
+        left = ((codes - sums) * weights).reshape(shape).sum(axis=3) / chip.cell_code.sum_unit
+        if chip.an_code is not None:
+            given, right = ((x * weights).reshape(shape).sum(axis=3) for x in (codes, sums))
+            left = decode(chip.an_code, given).values - right / chip.stored_factor
+        found[0, :, n] = (codes != sums).reshape(shape).mean(axis=(0, 1, 3))
         found[1, :, n], found[2, :, n] = left.mean(axis=(0, 1)), left.var(axis=(0, 1))
     return found
 
 
 @dataclass(frozen=True, eq=False)
 class _Use:
-    """What a layer asks of its arrays: bits set, for each part of its rows."""
+    """What a layer asks of its arrays: rows that planes drive, for each part of its rows."""
 
     mapped: LayerMap
     ones: tuple[NDArray[np.int64], ...]
@@ -194,16 +234,14 @@ def _uses(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) -> 
     values = tensor_codes(network, codes, tensors)
     samples = len(next(iter(codes.values())))
     found = {}
+    chip = compiled.chip
     for m in compiled.mapping.layers:
         layer = m.layer
         seen = windows(layer, values[layer.sources[0]])
         seen = seen.reshape(-1, seen.shape[-1])[:, m.input_order]
         ones = tuple(
             np.stack(
-                [
-                    np.count_nonzero(seen[:, rows.start : rows.stop] >> bit & 1, axis=1)
-                    for bit in range(ACTIVATION_BITS)
-                ],
+                [_driven(seen[:, rows.start : rows.stop], chip, p) for p in range(ACTIVATION_BITS)],
                 axis=1,
             )
             for rows in (part[0].rows for part in m.row_parts)
@@ -211,6 +249,13 @@ def _uses(compiled: CompiledNetwork, codes: Mapping[str, NDArray[np.uint8]]) -> 
         scale = layer.mantissa.astype(np.float64) * 2.0 ** -layer.shift.astype(np.float64)
         found[layer.name] = _Use(m, ones, len(seen) / samples, float((scale**2).mean()))
     return found
+
+
+def _driven(codes: NDArray[np.uint8], chip: Chip, plane: int) -> NDArray[np.int64]:
+    """Rows that a plane of codes uint8 [n, rows] drives: int64 [n]."""
+    if chip.cell_code.complement_rows:
+        return np.full(len(codes), codes.shape[1])
+    return np.count_nonzero(drives_of(codes, chip.input_code, plane), axis=1)
 
 
 def _cost(
@@ -263,7 +308,8 @@ def choose_budgets(
     Raises
     ------
     InputError
-        If the target is none, or reads of one row do not meet it.
+        If the target is none, reads of one row do not meet it, or the chip has no budgets by bit
+        plane.
     """
     if (output_error is None) == (error_rate is None):
         raise InputError("Give a target: either an output error or an error rate")
@@ -276,7 +322,8 @@ def choose_budgets(
             f"several; choose a chip with more or larger arrays"
         )
     chip = compiled.chip
-    most = max(most_rows(chip), chip.most_rows)
+    _check_planes(chip)
+    most = max(most_rows(compiled), chip.most_rows)
     measured = measure_reads(compiled, most=most, reads=reads)
     uses = _uses(compiled, codes)
     slices = chip.read_slices
@@ -311,6 +358,21 @@ def choose_budgets(
         float(np.sqrt(costs[every, chosen, 1].sum())),
         float(np.sqrt(costs[every, before, 1].sum())),
     )
+
+
+def _check_planes(chip: Chip) -> None:
+    """Refuse a chip that cannot have row budgets by bit plane."""
+    if chip.input_code.plane(1) != 1:
+        raise InputError(
+            f"Row budgets are for bit planes, the passes of input_encoding = "
+            f"'{chip.input_encoding}' of chip '{chip.name}' are others; set input_encoding to "
+            f"'unsigned' or 'twos_complement'"
+        )
+    if chip.sense_amplifier:
+        raise InputError(
+            f"Chip '{chip.name}' has sense amplifiers, which decide by one read of one plane; "
+            f"choose row budgets for a chip of ADCs (adc_bits = 2 or more)"
+        )
 
 
 def _by_rate(costs: Floats, rate: float, slices: int) -> list[int]:

@@ -83,6 +83,50 @@ def test_slices_have_budgets_of_their_own() -> None:
     assert off[1] < 0.8 * off[0]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"row_schedule": "baseline"},
+        {"input_encoding": "twos_complement"},
+        {"weight_encoding": "differential"},
+        {"weight_encoding": "flipped"},
+        {"weight_encoding": "flipped", "row_schedule": "baseline"},
+        {"weight_encoding": "xnor", "cell_bits": 1, "row_schedule": "baseline", "cores": 24},
+        {"code_a": 37, "code_b": 5, "code_errors": "power_of_two"},
+        {"arrays_per_core": 16, "cores": 1},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_what_is_predicted_is_what_comes(changes: dict[str, object]) -> None:
+    """Reads and errors of a chip with other options, whose budgets it then takes."""
+    net = compiled(CHIP.with_(cores=12).with_(**changes), spread=0.05)
+    plan = choose_budgets(net, CODES, error_rate=1.0, reads=32)
+    tensors, counters = run_fast(net, CODES)
+    assert counters[0].reads == pytest.approx(plan.reads_before * 12, rel=0.05)
+    layer = NETWORK.layers[0]
+    golden = run_network(NETWORK, CODES)[f"{layer.name}.acc"]
+    steps = (layer.mantissa * 2.0 ** -layer.shift.astype(float)) ** 2
+    off = np.sqrt(((tensors[f"{layer.name}.acc"] - golden) ** 2.0 * steps).mean())
+    assert plan.error_before == pytest.approx(off, rel=0.35)
+    again = compiled(net.chip.with_(row_budgets=plan.budgets), spread=0.05)
+    assert again.chip.most_rows == plan.budgets[0] > net.chip.most_rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"input_encoding": name, "adc_bits": 8},
+            rf"the passes of input_encoding = '{name}' of chip 'custom' are others; set",
+        )
+        for name in ("sign_magnitude", "digits", "unary", "stochastic")
+    ],
+)
+def test_passes_that_are_no_planes_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        choose_budgets(compiled(CHIP.with_(**changes)), CODES, error_rate=0.5)
+
+
 def choose_error(net: CompiledNetwork) -> float:
     return choose_budgets(net, CODES, error_rate=1.0).error_before
 
