@@ -75,6 +75,7 @@ _CONFIG_FIELDS = (
 )
 
 _MAX_CODE = 257
+_MAX_BUDGETS = 256
 
 
 class _Config(ctypes.Structure):
@@ -84,7 +85,7 @@ class _Config(ctypes.Structure):
         *((name, ctypes.c_int32) for name in _CONFIG_FIELDS),
         ("columns", ctypes.c_int32),
         ("weights", ctypes.c_int32 * MAX_COLUMNS),
-        ("budgets", ctypes.c_int32 * MAX_PASSES),
+        ("budgets", ctypes.c_int32 * _MAX_BUDGETS),
         ("code", ctypes.c_int32),
         ("steps", ctypes.c_int32 * _MAX_CODE),
         ("flags", ctypes.c_int32 * _MAX_CODE),

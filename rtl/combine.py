@@ -174,7 +174,10 @@ class SliceAccumulator(wiring.Component):
                 else:
                     for s in range(per_part):
                         combined = _add(combined, codes[i * per_part + s], weights[s])
-                moved = (combined << by)[:width]
+                moved = combined << by
+                # What is no wider stays signed: a slice of it would not be.
+                if len(moved) > width:
+                    moved = moved[:width]
                 if parts > 1:
                     placed = Signal(shape, name=f"placed{i}")
                     with m.Switch(part):

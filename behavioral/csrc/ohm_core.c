@@ -237,7 +237,7 @@ static int ohm_mvm_valid(const ohm_array *a, const ohm_mvm_config *m) {
         m->planes > most[m->drive] || m->zero < 0 || m->zero > 255)
         return 0;
     if (m->slices < 1 || (m->slices > 1 && (m->slices != m->columns || m->code || m->cell_top)) ||
-        m->planes * m->slices > OHM_MAX_PASSES)
+        m->planes * m->slices > OHM_MAX_BUDGETS)
         return 0;
     for (int p = 0; p < m->planes * m->slices; p++)
         if (m->budgets[p] < 1) return 0;

@@ -25,6 +25,7 @@ enum {
     OHM_MAX_COLUMNS = 16, /* of an output */
     OHM_MAX_CODE = 257,   /* A * B of an AN code */
     OHM_MAX_PASSES = 255,
+    OHM_MAX_BUDGETS = 256, /* two passes a plane, 16 slices each */
     OHM_OK = 0,
     OHM_EINVAL = -1, /* an argument is out of range */
     OHM_ENOMEM = -2
@@ -123,7 +124,7 @@ typedef struct {
     int32_t zero;       /* what LOAD takes off, with sign and magnitude */
     int32_t columns; /* of an output */
     int32_t weights[OHM_MAX_COLUMNS];
-    int32_t budgets[OHM_MAX_PASSES]; /* rows of a read, by pass */
+    int32_t budgets[OHM_MAX_BUDGETS]; /* rows of a read, by pass and slice */
     int32_t code; /* A * B of the code under which weights are stored, 0 without */
     /* What a sum of code * n + r becomes is n + steps[r], with these events (bits of 1 << event). */
     int32_t steps[OHM_MAX_CODE], flags[OHM_MAX_CODE];

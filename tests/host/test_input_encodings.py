@@ -27,6 +27,14 @@ from ohmtwin.host.targets import connect
 _OTHERS = [e for e in InputEncoding if e is not InputEncoding.UNSIGNED]
 _EXACT = [e for e in _OTHERS if e is not InputEncoding.STOCHASTIC]
 _INPUTS, _SAMPLES = 21, 4
+_SLICED: dict[str, object] = {
+    "cell_bits": 1,
+    "weight_encoding": "differential",
+    "slice_reads": True,
+    "cols": 64,
+    "cores": 6,
+    "lanes": 2,
+}
 
 
 def chip_of(encoding: InputEncoding, **changes: object) -> Chip:
@@ -94,9 +102,16 @@ def test_ideal_arrays_give_the_golden_network(encoding: InputEncoding, schedule:
         assert_equal(dict(found), golden.run_network(network(), codes))
 
 
-@pytest.mark.parametrize("encoding", _OTHERS)
-def test_numpy_and_c_are_one_machine(encoding: InputEncoding) -> None:
-    net = compiled(encoding, "rram")
+@pytest.mark.parametrize(
+    ("encoding", "changes"),
+    [
+        *((encoding, {}) for encoding in _OTHERS),
+        # As many row budgets as there can be: 16 passes of 16 slices.
+        (InputEncoding.SIGN_MAGNITUDE, _SLICED),
+    ],
+)
+def test_numpy_and_c_are_one_machine(encoding: InputEncoding, changes: dict[str, object]) -> None:
+    net = compiled(encoding, "rram", **changes)
     codes = random_codes(8, 2, _INPUTS)
     arrays = [
         Crossbar(image, net.seed, net.array_base + spec.core)

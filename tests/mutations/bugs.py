@@ -42,8 +42,8 @@ COMBINE = named(
     Mutation(
         "the plane of the next read, not of this one, moves the sum",
         "ohmtwin.rtl.combine",
-        "moved = (combined << by)[:width]",
-        "moved = (combined << self.plane)[:width]",
+        "moved = combined << by\n",
+        "moved = combined << self.plane\n",
     ),
 )
 

@@ -29,6 +29,10 @@ CHIPS = {
     "differential, four beats": Chip(
         rows=16, cols=16, cell_bits=1, lanes=4, adc_bits=5, rows_per_read=1, **PAIRED
     ),
+    # A slice of one cell is narrower than a sum, and signed.
+    "differential, slices": Chip(
+        rows=16, cols=32, cell_bits=1, lanes=2, rows_per_read=1, slice_reads=True, **PAIRED
+    ),
     "ternary": Chip(
         rows=40,
         cols=16,
@@ -96,17 +100,18 @@ def test_products(name: str, stall: float) -> None:
         for _ in range(8):
             x = inputs(numbers, chip.input_rows)
             await load(ctx, core, x)
-            words = rng.choice([chip.acc_words, rng.randint(1, chip.acc_words)])
+            most_beats = chip.acc_words // chip.words_per_beat
+            beats = rng.choice([most_beats, rng.randint(1, most_beats)])
             config = MvmConfig.of(
                 chip,
                 rows=rng.choice([chip.input_rows, rng.randint(1, chip.input_rows)]),
                 rows_per_read=rng.choice([1, most, rng.randint(1, most)]),
                 zero_skip=not code.complement_rows and rng.random() < 0.5,
-                beats=words * chip.beats_per_word,
+                beats=beats * chip.beats_per_word,
                 planes=rng.choice([8, rng.randint(1, 8)]),
             )
             cycles = await product(ctx, dut, config, rng, stall)
-            total, sums = await drain(ctx, core, words)
+            total, sums = await drain(ctx, core, beats * chip.words_per_beat)
 
             used = x[: config.rows_used].astype(np.int64) & ((1 << config.planes) - 1)
             held = weights[: config.rows_used, : config.outputs]
