@@ -109,7 +109,12 @@ def verify(
     seed: SeedOption = 1,
     schedule: ScheduleOption = None,
     levels: Annotated[
-        str, typer.Option("--levels", help="Levels to run and compare.")
+        str,
+        typer.Option(
+            "--levels",
+            metavar="LEVEL,...",
+            help="Some of golden, fast, verilator, netlist and serial, to run and compare.",
+        ),
     ] = "golden,fast,verilator",
     json: JsonFile = None,
     age: Annotated[
@@ -130,8 +135,16 @@ def verify(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option("--target", metavar="serial:DEVICE[@BAUD]", help="Board of level serial."),
+        typer.Option(
+            "--target",
+            metavar="serial:DEVICE[@BAUD]",
+            help="Board of level serial; serial:simulated starts one.",
+        ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on if the board is reset or unplugged meanwhile."),
+    ] = False,
     mesh: MeshOption = None,
     faults: FaultsOption = None,
 ) -> None:
@@ -156,6 +169,7 @@ def verify(
         states=state or (),
         trace=trace,
         target=target,
+        resume=resume,
         mesh=mesh,
         faults=faults,
     )

@@ -30,8 +30,9 @@ from .link.port import SerialPort
 from .link.pty import PtyBoard
 from .link.resume import ResumeError, ResumingDriver
 from .netlist_build import NETLIST_CONFIG, build_netlist
+from .serial_address import SerialAddress
 from .simulation import Simulation, SimulationPort
-from .targets import SerialAddress, Target
+from .targets import Target
 from .toolchain import Progress
 
 __all__ = ["EmulatedTarget", "NetlistTarget", "SerialTarget", "SimulatedTarget"]
@@ -240,6 +241,8 @@ class SimulatedTarget(SerialTarget):
     compiled : CompiledNetwork
     progress : callable, optional
         Told how the build goes, if there is one to do.
+    resume : bool
+        See :class:`EmulatedTarget`.
 
     Raises
     ------
@@ -247,13 +250,19 @@ class SimulatedTarget(SerialTarget):
         If the model cannot be built, or the system has no pseudo-terminals.
     """
 
-    def __init__(self, compiled: CompiledNetwork, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        compiled: CompiledNetwork,
+        progress: Progress | None = None,
+        *,
+        resume: bool = False,
+    ) -> None:
         config = EmulatorConfig(columns=math.gcd(_COLUMNS, compiled.chip.cols))
         with ExitStack() as made:
             simulation = BoardSimulation(build_board(compiled.chip, config, progress))
             made.callback(simulation.close)
             line = made.enter_context(PtyBoard(simulation))
-            super().__init__(compiled, SerialAddress(line.device, SIMULATED_BAUD))
+            super().__init__(compiled, SerialAddress(line.device, SIMULATED_BAUD), resume=resume)
             self._board = made.pop_all()
 
     def _close(self) -> None:

@@ -25,7 +25,7 @@ from .codes import Codes, input_codes
 from .compiler.network import CompiledNetwork
 from .graph import Softmax, lower_softmax
 from .mesh_timing import MeshCounters, MeshTiming
-from .serial_address import DEFAULT_BAUD, SIMULATED, SerialAddress, parse_target
+from .serial_address import SIMULATED, parse_target
 from .simulation import Simulation
 from .state import ChipState
 from .tiles import FastTile, Tile, VerilatedTile, add_counters, chip_arrays, input_words
@@ -33,18 +33,14 @@ from .toolchain import Progress
 from .verilator_build import build_model
 
 __all__ = [
-    "DEFAULT_BAUD",
-    "SIMULATED",
     "TARGETS",
     "ClosedTargetError",
     "FastTarget",
     "GoldenTarget",
-    "SerialAddress",
     "Target",
     "VerilatorTarget",
     "chip_arrays",
     "connect",
-    "parse_target",
 ]
 
 
@@ -447,7 +443,9 @@ TARGETS: Mapping[str, Callable[[CompiledNetwork], Target]] = MappingProxyType(
 """Levels that can be connected to."""
 
 
-def connect(level: str, compiled: CompiledNetwork, progress: Progress | None = None) -> Target:
+def connect(
+    level: str, compiled: CompiledNetwork, progress: Progress | None = None, *, resume: bool = False
+) -> Target:
     """Connect to a level.
 
     Parameters
@@ -459,14 +457,19 @@ def connect(level: str, compiled: CompiledNetwork, progress: Progress | None = N
     compiled : CompiledNetwork
     progress : callable, optional
         Told how a build goes, if the level needs one.
+    resume : bool
+        Whether a board on a serial port that is reset or unplugged is waited for, connected again
+        and given all runs anew (:mod:`.link.resume`), in the place of an error.
 
     Raises
     ------
     InputError
-        If there is no such level.
+        If there is no such level, or it is none that is resumed.
     ToolError
         If the level cannot be reached.
     """
+    if resume and not level.startswith("serial:"):
+        raise InputError(f"Only a board on a serial port resumes; leave resume out for {level}")
     if level == VerilatorTarget.name:
         if compiled.mesh is not None:
             from .mesh_target import MeshTarget
@@ -481,8 +484,8 @@ def connect(level: str, compiled: CompiledNetwork, progress: Progress | None = N
         return NetlistTarget(compiled, progress)
     address = parse_target(level)
     if address.device == SIMULATED:
-        return SimulatedTarget(compiled, progress)
-    return SerialTarget(compiled, address)
+        return SimulatedTarget(compiled, progress, resume=resume)
+    return SerialTarget(compiled, address, resume=resume)
 
 
 def _silent(done: int, total: int) -> None:

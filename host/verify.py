@@ -40,7 +40,8 @@ from .graph import Network, Quantization
 from .mesh_compare import compare_mesh
 from .reference import OnnxReference
 from .report import CounterReport, FloatResult, Report
-from .targets import connect, parse_target
+from .serial_address import parse_target
+from .targets import connect
 from .tensorfiles import TensorFiles, check_folder
 
 __all__ = ["LEVELS", "check_levels", "check_samples", "check_target", "is_ideal", "verify"]
@@ -73,14 +74,16 @@ def check_levels(levels: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def check_target(levels: Sequence[str], target: str | None) -> None:
-    """The board of level serial is named, and no other.
+def check_target(levels: Sequence[str], target: str | None, resume: bool = False) -> None:
+    """The board of level serial is named, and no other; only a board is resumed.
 
     Raises
     ------
     InputError
         If it is not, or in another form than ``serial:/dev/ttyUSB0``.
     """
+    if resume and target is None:
+        raise InputError("Only the board of level serial is resumed; name it, or leave resume out")
     if target is not None:
         parse_target(target)
     if (target is None) == ("serial" in levels):
@@ -239,6 +242,7 @@ def verify(
     temperature: float | None = None,
     trace: str | Path | None = None,
     target: str | None = None,
+    resume: bool = False,
 ) -> Report:
     """Run samples through several levels and compare every tensor.
 
@@ -268,6 +272,9 @@ def verify(
         must not be is replayed, explained and shown as waves (:mod:`.cause`).
     target : str, optional
         The board of level serial, as ``serial:/dev/ttyUSB0``; or ``serial:simulated``.
+    resume : bool
+        Whether a board that is reset or unplugged meanwhile is waited for, and its runs repeated
+        (:func:`.targets.connect`).
 
     Raises
     ------
@@ -278,7 +285,7 @@ def verify(
         If a target cannot be built or fails.
     """
     chosen = check_levels(levels)
-    check_target(chosen, target)
+    check_target(chosen, target, resume)
     network = compiled.network
     samples, labels = check_data(network, x, y)
     _check_traced(compiled)
@@ -301,7 +308,9 @@ def verify(
             LevelRun(
                 name,
                 stack.enter_context(
-                    connect(name if name != "serial" else str(target), compiled, tell)
+                    connect(str(target), compiled, tell, resume=resume)
+                    if name == "serial"
+                    else connect(name, compiled, tell)
                 ),
                 *against(name, chosen, ideal),
             )

@@ -25,7 +25,7 @@ from ..link.faults import FaultInjector, FaultRates
 from ..link.port import SerialPort
 from ..link.pty import PtyBoard
 from ..remote_array import RemoteArray
-from ..targets import parse_target
+from ..serial_address import parse_target
 from .progress import Bars
 
 __all__ = ["run_build", "run_program", "run_read", "run_simulate", "show_boards"]

@@ -69,6 +69,7 @@ def run_verify(
     states: Sequence[str] = (),
     trace: Path | None = None,
     target: str | None = None,
+    resume: bool = False,
     mesh: str | None = None,
     faults: Path | None = None,
 ) -> bool:
@@ -82,7 +83,7 @@ def run_verify(
         If a target cannot be built or fails.
     """
     chosen = check_levels([level.strip() for level in levels.split(",") if level.strip()])
-    check_target(chosen, target)
+    check_target(chosen, target, resume)
     if json is not None:
         check_output(json, "--json")
     if trace is not None:
@@ -114,6 +115,7 @@ def run_verify(
             age=age,
             temperature=temperature,
             target=target,
+            resume=resume,
             trace=trace,
         )
     if json is not None:

@@ -49,8 +49,8 @@ class SerialPort(Port):
     """Carries words in order and whole over a line that may lose, repeat and damage bytes.
 
     Opening it opens a session, which resets the tile. Whatever happens, a call ends: with words,
-    without any after the patience, or with an error at most two seconds after the last sign of
-    life of the board.
+    without any after the patience while the board still answers, or with an error at most two
+    seconds after the last sign of life of the board.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ class SerialPort(Port):
             now = time.monotonic()
             if self._link.flow.acknowledged != taken:
                 moved, taken = now, self._link.flow.acknowledged
-            elif now - moved > self._patience:
+            elif now - moved > self._patience and self._alive(now):
                 return
             self._stay_sure(now)
 
@@ -218,7 +218,7 @@ class SerialPort(Port):
                 break
             if found != there:
                 moved, there = now, found
-            elif now - moved > self._patience:
+            elif now - moved > self._patience and self._alive(now):
                 break
             self._stay_sure(now)
         return np.frombuffer(self._link.received(), "<u8").astype(np.uint64)
@@ -230,6 +230,11 @@ class SerialPort(Port):
     def _awake(self) -> None:
         """The board had no reason to speak since the last call: count its silence from now."""
         self._since = self._polled_at = self._probed_at = time.monotonic()
+
+    def _alive(self, now: float) -> bool:
+        """Whether the board has answered in this call, and not long ago. A call that ended without
+        that would not tell that it is gone, and the next one would count its silence anew."""
+        return self._link.heard_at >= max(self._since, now - _PROBE_AFTER)
 
     def _stay_sure(self, now: float) -> None:
         """Ask a silent board for a sign of life; give it up in the end."""

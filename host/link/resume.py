@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 
 from ...behavioral.machine import Counters
 from ..driver import LinkError, SilentLinkError, TileDriver
-from .errors import BoardRestartedError, BoardSilentError, NoSuchPortError, PortLostError
+from .errors import BoardRestartedError, BoardSilentError, PortError, PortLostError
 
 __all__ = ["ResumeError", "ResumingDriver"]
 
 T = TypeVar("T")
 
 _INTERRUPTIONS = (BoardRestartedError, BoardSilentError, PortLostError, SilentLinkError)
-_NOT_BACK_YET = (*_INTERRUPTIONS, NoSuchPortError)
+# A port that comes back has not its rights at once, and other programs look at it first.
+_NOT_BACK_YET = (*_INTERRUPTIONS, PortError)
 _PAUSE = 0.1
 
 

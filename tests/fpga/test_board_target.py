@@ -23,10 +23,11 @@ from ohmtwin.host.board_sim import SIMULATED_BAUD, BoardSimulation, build_board
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 from ohmtwin.host.driver import LinkError, WrongChipError
 from ohmtwin.host.emulated import SerialTarget
-from ohmtwin.host.link.errors import PortLostError
+from ohmtwin.host.link.errors import BoardRestartedError, PortLostError
 from ohmtwin.host.link.faults import FaultInjector, FaultRates
 from ohmtwin.host.link.pty import PtyBoard
-from ohmtwin.host.targets import FastTarget, SerialAddress, Target, connect, parse_target
+from ohmtwin.host.serial_address import SerialAddress, parse_target
+from ohmtwin.host.targets import FastTarget, Target, connect
 from ohmtwin.host.verify import verify
 
 # What they share is built in one worker.
@@ -123,7 +124,8 @@ def test_a_board_that_is_killed_and_back_resumes(library: Path) -> None:
     net = compiled()
     codes = random_codes(1, 8, 14)
     with PtyBoard(simulations[0]) as line, FastTarget(net) as fast:
-        with SerialTarget(net, address(line), resume=True) as serial:
+        name = f"serial:{line.device}@{SIMULATED_BAUD}"
+        with connect(name, net, resume=True) as serial:
             assert_equal(fast, serial, codes)
             line.replace(simulations[1])
             assert_equal(fast, serial, random_codes(2, 8, 14))
@@ -133,6 +135,31 @@ def test_a_board_that_is_killed_and_back_resumes(library: Path) -> None:
             line.replace(simulations[1])
             with pytest.raises(LinkError):
                 serial.run(codes)
+    for simulation in simulations:
+        simulation.close()
+
+
+def test_verify_goes_on_with_a_board_that_was_reset(library: Path) -> None:
+    simulations = [BoardSimulation(library), BoardSimulation(library)]
+    x = random_codes(1, 8, 14).astype(np.float32)
+    told: list[str] = []
+
+    with PtyBoard(simulations[0]) as line:
+
+        def reset(what: str, done: int, total: int) -> None:
+            if what == "serial" and what not in told:
+                line.replace(simulations[1])
+            told.append(what)
+
+        name = f"serial:{line.device}@{SIMULATED_BAUD}"
+        levels = ("fast", "serial")
+        report = verify(compiled(), x, levels=levels, target=name, progress=reset, resume=True)
+        assert report.agree, report
+        assert report.counters is not None
+        line.replace(simulations[0])
+        told.clear()
+        with pytest.raises(BoardRestartedError):
+            verify(compiled(), x, levels=levels, target=name, progress=reset)
     for simulation in simulations:
         simulation.close()
 

@@ -17,7 +17,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ohmtwin.arch.errors import ToolError
-from ohmtwin.arch.link import ENCODED_BYTES, PAYLOAD_WORDS, FrameKind, Ident
+from ohmtwin.arch.link import ENCODED_BYTES, PAYLOAD_WORDS, SEQUENCES, WINDOW, FrameKind, Ident
 from ohmtwin.fpga.link.endpoint import LinkEndpoint
 from ohmtwin.fpga.link.serial import SerialLink
 from ohmtwin.fpga.link.uart import UartReceiver, UartTransmitter
@@ -334,6 +334,47 @@ def test_sessions(endpoint: ctypes.CDLL, boards: Callable[..., Board]) -> None:
     assert board.taken == 1
     assert any(f is not None and f.kind is FrameKind.DATA and f.words == (1,) for f in found)
     assert SESSION in [ident(f).session for f in found if f and f.kind is FrameKind.IDENT]
+
+
+def test_sequence_numbers_run_round(endpoint: ctypes.CDLL, boards: Callable[..., Board]) -> None:
+    """Both ways, a word a frame; then the last window before the wrap comes once more."""
+    board = boards(endpoint)
+    answers(board, greeting(FrameKind.HELLO, SESSION))
+    decoder = FrameDecoder()
+    decoder.session = SESSION
+    one = bytes([1, *bytes(7)])
+    taken = 0  # frames of the board, in order
+    found: list[int] = []
+
+    def send(first: int) -> None:
+        nonlocal taken
+        data = b"".join(
+            encode(
+                Frame(
+                    FrameKind.DATA, one, seq=number % SEQUENCES, ack=taken % SEQUENCES,
+                    credit=WINDOW,
+                ),
+                SESSION,
+            )
+            for number in range(first, first + WINDOW)
+        )  # fmt: skip
+        board._lib.bench_put(board._bench, data, len(data))
+        board.run(6000)
+        for chunk in decoder.feed(board.transmit(0.0)):
+            frame = decoder.decode(chunk)
+            assert frame is not None
+            if frame.kind is FrameKind.DATA and frame.seq == taken % SEQUENCES:
+                taken += 1
+                found.extend(frame.words)
+
+    last = SEQUENCES + 4 * WINDOW
+    for first in range(0, last, WINDOW):
+        send(first)
+        assert board.taken == first + WINDOW, "a frame was not taken, though it was its turn"
+    assert taken > SEQUENCES, "the numbers of the board did not run round"
+    send(SEQUENCES - WINDOW)
+    assert board.taken == last, "frames of before the wrap were taken for those after it"
+    assert found == list(range(1, last + 1))
 
 
 def test_a_host_that_is_gone_quiets_the_board(

@@ -104,6 +104,8 @@ def test_a_cable_is_pulled_in_a_run(data: Path) -> None:
 def test_targets_that_are_none(data: Path) -> None:
     code, text = verify(data, "usb:1")
     assert (code, "There is no target 'usb:1'" in text) == (2, True)
+    code, text = verify(data, "fast", "--resume")
+    assert (code, "There is no target 'fast'" in text) == (2, True)
     code, text = verify(data, "serial:/dev/ttyUSB0@fast")
     assert (code, "has no baud rate behind the @" in text) == (2, True)
 

@@ -28,7 +28,7 @@ from ohmtwin.host.link.errors import (
 )
 from ohmtwin.host.link.faults import FaultInjector, FaultRates
 from ohmtwin.host.link.port import SerialPort
-from ohmtwin.host.link.pty import PtyBoard
+from ohmtwin.host.link.pty import PtyBoard, PtyMaster
 from ohmtwin.host.link.transport import SerialTransport
 
 pytest.importorskip("serial", reason="pyserial is not installed")
@@ -238,13 +238,55 @@ def test_a_cable_is_pulled(board: PtyBoard) -> None:
     port.close()
 
 
-def test_a_board_falls_silent(board: PtyBoard) -> None:
-    port = SerialPort.open(board.device, BAUD, patience=10.0)
+@pytest.mark.parametrize("patience", [0.2, 1.0, 10.0])
+def test_a_board_falls_silent(board: PtyBoard, patience: float) -> None:
+    """Told as such, also if the patience is shorter than that takes."""
+    port = SerialPort.open(board.device, BAUD, patience=patience)
     board.replace(Deaf())
     port.write(np.arange(3, dtype=np.uint64))
     with Promptly(), pytest.raises(BoardSilentError, match=r"not answered for 1.5 s"):
         port.read(1)
     port.close()
+
+
+def test_a_board_falls_silent_while_words_wait(board: PtyBoard) -> None:
+    port = SerialPort.open(board.device, BAUD, patience=0.2)
+    board.replace(Deaf())
+    with Promptly(), pytest.raises(BoardSilentError, match=r"not answered for 1.5 s"):
+        port.write(np.arange(5000, dtype=np.uint64))
+    port.close()
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_board_that_answers_a_byte_at_a_time() -> None:
+    """Slower than the rate says, and never a whole frame at once."""
+
+    class Drip(BoardModel):
+        rest = b""
+        at = 0.0
+
+        def transmit(self, now: float) -> bytes:
+            if now < self.at:
+                return b""
+            self.rest = self.rest or super().transmit(now)
+            byte, self.rest = self.rest[:1], self.rest[1:]
+            self.at = now + 0.001
+            return byte
+
+    with PtyBoard(Drip(IDENT, Echo())) as slow:
+        port = SerialPort.open(slow.device, BAUD, patience=10.0)
+        exchange(port, 40)
+        port.close()
+
+
+def test_a_line_that_takes_no_more_bytes() -> None:
+    """The other side of the terminal is there and reads nothing."""
+    master = PtyMaster()
+    transport = SerialTransport(master.device, BAUD)
+    with Promptly(), pytest.raises(PortLostError, match=f"The port {master.device} is lost"):
+        transport.write(bytes(1 << 20))
+    transport.close()
+    master.close()
 
 
 def test_a_board_answers_garbage_from_now_on(board: PtyBoard) -> None:

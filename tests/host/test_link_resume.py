@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The far end killed and restarted in the middle of a run: an error, or the same results."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,7 +19,9 @@ from ohmtwin.host.link.errors import (
     BoardRestartedError,
     BoardSilentError,
     NoSuchPortError,
+    PortBusyError,
     PortLostError,
+    PortRefusedError,
 )
 from ohmtwin.host.link.faults import FaultInjector, FaultRates
 from ohmtwin.host.link.port import SerialPort
@@ -102,6 +105,16 @@ def expected(program: TileProgram, x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return total[:, None] + np.arange(program.output_words, dtype=np.uint64)
 
 
+class Silence:
+    """No power."""
+
+    def receive(self, data: bytes, now: float) -> None:
+        pass
+
+    def transmit(self, now: float) -> bytes:
+        return b""
+
+
 class Bench:
     """A board that is killed at given samples, and a driver of it."""
 
@@ -161,6 +174,20 @@ def test_a_restart_is_an_error_if_nothing_is_asked(benches: list[Bench]) -> None
     with pytest.raises(LinkError, match="failed before"):
         driver.run(samples(bench.program, 60))
     assert bench.connections == 1
+    driver.close()
+
+
+def test_a_board_that_loses_power_in_a_run_is_told(benches: list[Bench]) -> None:
+    """Its serial port stays, as that of a board whose USB chip is powered by the cable."""
+    benches.append(bench := Bench([]))
+    driver = bench.connect()
+    x = samples(bench.program, 60)
+    driver.run(x)
+    bench.running.replace(Silence())
+    began = time.monotonic()
+    with pytest.raises(BoardSilentError, match=r"has not answered for 1\.5 s; see whether it"):
+        driver.run(x)
+    assert time.monotonic() - began < 3.0  # two are promised; a busy machine takes some more
     driver.close()
 
 
@@ -227,6 +254,8 @@ def test_a_board_may_be_away_for_a_while() -> None:
     script: list[Exception | Scripted] = [
         Scripted([1, PortLostError("pulled")]),
         NoSuchPortError("gone"),
+        PortRefusedError("not its rights yet"),
+        PortBusyError("a modem manager looks at it"),
         BoardSilentError("boots"),
         back,
     ]
@@ -242,7 +271,7 @@ def test_a_board_may_be_away_for_a_while() -> None:
     x = np.arange(4, dtype=np.uint64).reshape(2, 2)
     for _ in range(2):
         np.testing.assert_array_equal(driver.run(x), x + np.uint64(1))
-    assert len(rewound) == 3
+    assert len(rewound) == 5
     assert back.script == []
 
 

@@ -23,6 +23,7 @@ from ohmtwin.host.targets import (
     VerilatorTarget,
     connect,
 )
+from ohmtwin.host.verify import verify
 from ohmtwin.host.verilator_build import build_model
 
 Tensors = dict[str, NDArray[np.generic]]
@@ -314,3 +315,10 @@ def test_cycles_do_not_depend_on_the_host(monkeypatch: pytest.MonkeyPatch) -> No
         for code in codes:
             target.run(code[None])
         assert target.counters == want
+
+
+def test_only_a_board_is_resumed() -> None:
+    with pytest.raises(InputError, match="leave resume out for fast"):
+        connect("fast", compiled(), resume=True)
+    with pytest.raises(InputError, match="Only the board of level serial is resumed"):
+        verify(compiled(), np.zeros((1, 21), np.float32), levels=("fast",), resume=True)
