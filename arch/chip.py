@@ -6,7 +6,7 @@ import json
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import field_validator, model_validator
 
@@ -19,7 +19,7 @@ from .errors import ConfigError
 from .formats import ACTIVATION_BITS
 from .inputs import InputCode
 from .registers import CoreEvent
-from .tomlconfig import load_model
+from .tomlconfig import build_model, load_model
 
 __all__ = ["MAX_MESH", "Chip", "RowSchedule", "board_chip_names", "chip_names", "load_chip"]
 
@@ -53,14 +53,6 @@ class Chip(ChipFields):
     RTL, one Verilated model and one :attr:`structure_hash`.
     """
 
-    @field_validator("row_budgets", mode="before")
-    @classmethod
-    def _flatten(cls, value: Any) -> Any:
-        """Slices of planes may be given plane by plane."""
-        if isinstance(value, list | tuple) and all(isinstance(v, list | tuple) for v in value):
-            return tuple(rows for plane in value for rows in plane)
-        return value
-
     @field_validator("mesh")
     @classmethod
     def _check_mesh(cls, value: tuple[int, int]) -> tuple[int, int]:
@@ -93,8 +85,7 @@ class Chip(ChipFields):
             )
         if self.rows_per_read > self.input_rows:
             raise ValueError(
-                f"rows_per_read must be at most the rows of an array ({self.input_rows}), "
-                f"not {self.rows_per_read}"
+                f"rows_per_read must be at most the {self._inputs}, not {self.rows_per_read}"
             )
         self.input_code.check_with(self.row_budgets, self.program_verify, self.weight_encoding)
         self._check_budgets()
@@ -116,6 +107,12 @@ class Chip(ChipFields):
         self._check_code()
         return self
 
+    @property
+    def _inputs(self) -> str:
+        if not self.cell_code.complement_rows:
+            return f"rows of an array ({self.rows})"
+        return f"inputs of an array ({self.input_rows}, of two rows each)"
+
     def _check_budgets(self) -> None:
         given = self.row_budgets
         slices = self.read_slices
@@ -129,8 +126,8 @@ class Chip(ChipFields):
             if not 1 <= rows <= self.input_rows:
                 part = f", slice {number % slices}," if slices > 1 else ""
                 raise ValueError(
-                    f"the row budget of plane {number // slices}{part} must be 1 to the rows of an "
-                    f"array ({self.input_rows}), not {rows}"
+                    f"the row budget of plane {number // slices}{part} must be 1 to the "
+                    f"{self._inputs}, not {rows}"
                 )
         if self.slice_reads:
             check_slices(self)
@@ -440,8 +437,14 @@ class Chip(ChipFields):
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
     def with_(self, **changes: object) -> "Chip":
-        """A validated copy with some fields changed."""
-        return Chip.model_validate({**self.model_dump(), **changes})
+        """A validated copy with some fields changed.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such chip, with the reason.
+        """
+        return build_model({**self.model_dump(), **changes}, Chip, f"chip '{self.name}'")
 
 
 def chip_names() -> list[str]:

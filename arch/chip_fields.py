@@ -2,11 +2,13 @@
 """The fields of a chip configuration; what follows from them stands in :mod:`.chip`."""
 
 from enum import StrEnum
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .ancode import ErrorModel
 from .encodings import WeightEncoding
+from .formats import ACTIVATION_BITS
 from .inputs import MAX_PASSES, InputEncoding
 
 __all__ = ["ChipFields", "RowSchedule"]
@@ -141,3 +143,19 @@ class ChipFields(BaseModel):
     code_table: tuple[int, ...] = ()
     """What to take off a sum, for each remainder modulo A: 0 (but at 0) where an error is only
     detected (run time). Empty: what ``code_errors`` says."""
+
+    @field_validator("row_budgets", mode="before")
+    @classmethod
+    def _flatten(cls, value: Any) -> Any:
+        """Slices of planes may be given plane by plane."""
+        if not (
+            isinstance(value, list | tuple) and all(isinstance(v, list | tuple) for v in value)
+        ):
+            return value
+        lengths = [len(plane) for plane in value]
+        if value and (len(value) != ACTIVATION_BITS or len(set(lengths)) > 1):
+            raise ValueError(
+                f"row_budgets of slices must be {ACTIVATION_BITS} lists, one a bit plane, as long "
+                f"as there are slices, not lists of {', '.join(map(str, lengths))}"
+            )
+        return tuple(rows for plane in value for rows in plane)

@@ -317,9 +317,10 @@ def choose_budgets(
     if target is None or not target > 0:
         raise InputError(f"The target of row budgets must be above 0, not {target}")
     if compiled.partition is not None:
+        way = "leave out its mesh" if compiled.mesh else "choose one with more or larger arrays"
         raise InputError(
             f"Budgets are chosen for a network on one tile, '{compiled.network.name}' takes "
-            f"several; choose a chip with more or larger arrays"
+            f"{len(compiled.parts)} of chip '{compiled.chip.name}'; {way}"
         )
     chip = compiled.chip
     _check_planes(chip)

@@ -93,9 +93,10 @@ def check_campaign(compiled: CompiledNetwork, level: str, at: str, places: Seque
             "alone; give --where data --at sync, or use --level verilator"
         )
     if len(compiled.parts) > 1 or compiled.mesh is not None:
+        way = "leave out its mesh" if compiled.mesh else "use a chip with more cores"
         raise InputError(
             f"Faults are injected into a network on one tile; '{compiled.network.name}' takes "
-            f"{len(compiled.parts)} of chip '{compiled.chip.name}'; use a chip with more cores"
+            f"{len(compiled.parts)} of chip '{compiled.chip.name}'; {way}"
         )
 
 

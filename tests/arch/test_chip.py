@@ -52,6 +52,21 @@ from ohmtwin.arch.errors import ConfigError
             "lower row_budgets to 21,",
         ),
         (
+            {"slice_reads": True, "row_budgets": [[16] * 8] * 4},
+            "row_budgets of slices must be 8 lists, one a bit plane, as long as there are slices, "
+            "not lists of 8, 8, 8, 8",
+        ),
+        ({"slice_reads": True, "row_budgets": [[16] * 4] * 7 + [[16] * 3]}, "lists of 4, 4, 4, 4"),
+        (
+            {
+                "weight_encoding": "xnor",
+                "cell_bits": 1,
+                "row_schedule": "baseline",
+                "rows_per_read": 100,
+            },
+            "rows_per_read must be at most the inputs of an array (64, of two rows each), not 100",
+        ),
+        (
             {"slice_reads": True, "cols": 64, "lanes": 32},
             "slice_reads converts 32 outputs of 4 columns a beat, which 64 columns are no multiple "
             "of; set lanes = 16",
@@ -75,6 +90,11 @@ from ohmtwin.arch.errors import ConfigError
 def test_refusals_name_the_limit(changes: dict[str, int], message: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(message)):
         Chip(**changes)
+
+
+def test_a_changed_chip_that_cannot_be_is_bad_input() -> None:
+    with pytest.raises(ConfigError, match=r"^chip 'mine': slice_reads does not go with program_"):
+        Chip(name="mine", slice_reads=True).with_(program_verify=True)
 
 
 def test_hash_covers_structure_only() -> None:
@@ -159,7 +179,10 @@ BITS = {"weight_encoding": "xnor", "cell_bits": 1}
         ({"weight_encoding": "xnor"}, r"in cells of 1 bit, not 2; set cell_bits = 1"),
         (BITS, r"drives a row for every input, .* set row_schedule = 'baseline'"),
         ({**BITS, "rows": 120}, r"rows must be a multiple of 16 .* not 120"),
-        ({**BITS, "row_schedule": "baseline", "rows": 16}, r"rows of an array \(8\), not 16"),
+        (
+            {**BITS, "row_schedule": "baseline", "rows": 16},
+            r"inputs of an array \(8, of two rows each\), not 16",
+        ),
         ({"weight_encoding": "ternary"}, r"ternary weights have 2 bits, not 8"),
         ({"weight_encoding": "ternary", "weight_bits": 2}, r"cells of 1 bit, not 2"),
         ({"weight_encoding": "flipped", "code_a": 69}, r"an AN code is for the encoding offset"),

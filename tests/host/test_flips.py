@@ -265,6 +265,11 @@ def test_what_cannot_be_injected_is_refused() -> None:
     ):
         with pytest.raises(InputError, match=text):
             call(**options)
+    mesh = compile_network(
+        random_network(1, (21, 7, 5)), chip=SMALL_CHIP.with_(mesh=(2, 1)), device="ideal"
+    )
+    with pytest.raises(InputError, match=r"takes 2 of chip 'small'; leave out its mesh$"):
+        inject(mesh, codes, places=["data"], flips=1, seed=1)
     with pytest.raises(InputError, match="Data memory has 64 words"):
         FastTile(compiled()).flip_data(64, 0)
     arrays = list(FastTile(compiled()).arrays.values())

@@ -234,6 +234,8 @@ def test_the_command(tmp_path: Path) -> None:
         return result.exit_code
 
     output: list[str] = []
+    sliced = tmp_path / "sliced.toml"
+    sliced.write_text("slice_reads = true\n", encoding="utf-8")
     assert run("--test", str(faults)) == 0
     assert "0 cells stuck on and 0 stuck off" in output[-1]
     assert run("--faults", str(faults), "--json", str(report), "--refresh-every", "4") == 0
@@ -249,6 +251,7 @@ def test_the_command(tmp_path: Path) -> None:
         (("--sample-time", "1"), "A refresh needs its samples or its seconds"),
         (("--faults", str(report)), "field 'kind' is not"),
         (("--chip", "lenet3", "--faults", str(faults)), "choose one of"),
+        (("--chip", str(sliced)), "slice_reads does not go with program_verify"),
     ):
         assert run(*more) == 2
         assert why in output[-1]

@@ -127,6 +127,11 @@ def test_passes_that_are_no_planes_are_refused(changes: dict[str, object], messa
         choose_budgets(compiled(CHIP.with_(**changes)), CODES, error_rate=0.5)
 
 
+def test_several_tiles_are_refused() -> None:
+    with pytest.raises(InputError, match=r"takes 2 of chip 'custom'; leave out its mesh$"):
+        choose_budgets(compiled(CHIP.with_(mesh=(2, 1))), CODES, error_rate=0.5)
+
+
 def choose_error(net: CompiledNetwork) -> float:
     return choose_budgets(net, CODES, error_rate=1.0).error_before
 
