@@ -183,7 +183,7 @@ def _measure(
     random = np.random.default_rng([crossbar.seed, number, most])
     levels = spec.levels.astype(np.int64)
     # Of an input with two rows, one of them conducts.
-    cells = levels.reshape(-1, chip.input_rows, chip.cols).any(axis=0)
+    cells = levels.reshape(-1, chip.input_rows, chip.cols).max(axis=0)
     used = int(np.flatnonzero(cells.any(axis=1)).max(initial=0)) + 1
     span = chip.columns_per_output
     outputs = int(np.flatnonzero(cells.any(axis=0)).max(initial=0)) // span + 1
@@ -255,7 +255,8 @@ def _driven(codes: NDArray[np.uint8], chip: Chip, plane: int) -> NDArray[np.int6
     """Rows that a plane of codes uint8 [n, rows] drives: int64 [n]."""
     if chip.cell_code.complement_rows:
         return np.full(len(codes), codes.shape[1])
-    return np.count_nonzero(drives_of(codes, chip.input_code, plane), axis=1)
+    driven: NDArray[np.int64] = np.count_nonzero(drives_of(codes, chip.input_code, plane), axis=1)
+    return driven
 
 
 def _cost(

@@ -246,7 +246,10 @@ def program(
     seed: SeedOption = 1,
     levels: Annotated[str, typer.Option("--levels", help="fast, verilator.")] = "fast,verilator",
     tolerance: Annotated[
-        float | None, typer.Option("--tolerance", help="Error of a cell that is good enough.")
+        float | None,
+        typer.Option(
+            "--tolerance", help="Error of a cell that is good enough, of its conductance."
+        ),
     ] = None,
     gain: Annotated[
         float | None, typer.Option("--gain", help="Share of the error that pulses take off.")
@@ -267,13 +270,18 @@ def program(
     ] = None,
     faults: FaultsOption = None,
     refresh_every: Annotated[
-        int | None, typer.Option("--refresh-every", metavar="N", help="Samples.")
+        int | None,
+        typer.Option("--refresh-every", metavar="N", help="Write the arrays anew every N samples."),
     ] = None,
     refresh_after: Annotated[
-        float | None, typer.Option("--refresh-after", metavar="SECONDS", help="Model time.")
+        float | None,
+        typer.Option(
+            "--refresh-after", metavar="SECONDS", help="Or when so much model time has passed."
+        ),
     ] = None,
     sample_time: Annotated[
-        float, typer.Option("--sample-time", metavar="SECONDS", help="That each sample takes.")
+        float,
+        typer.Option("--sample-time", metavar="SECONDS", help="Model time that a sample takes."),
     ] = 0.0,
     json: JsonFile = None,
 ) -> None:

@@ -14,10 +14,20 @@ from ..arch.errors import ConfigError
 from ..behavioral.effects.faults import STUCK_OFF, STUCK_ON
 from .files import write_text
 
-__all__ = ["load_faults", "save_faults"]
+__all__ = ["cells_by_array", "load_faults", "save_faults"]
 
 _KIND = "ohmtwin fault map"
 _ENDS = {"on": STUCK_ON, "off": STUCK_OFF}
+
+
+def cells_by_array(
+    maps: Mapping[int, NDArray[np.int8]],
+) -> dict[str, dict[str, list[list[int]]]]:
+    """Fault maps [rows, cols] for JSON: by array the [row, column] of cells ``on`` and ``off``."""
+    return {
+        str(number): {end: np.argwhere(cells == value).tolist() for end, value in _ENDS.items()}
+        for number, cells in sorted(maps.items())
+    }
 
 
 def save_faults(path: Path, chip: Chip, maps: Mapping[int, NDArray[np.int8]]) -> None:
@@ -28,11 +38,8 @@ def save_faults(path: Path, chip: Chip, maps: Mapping[int, NDArray[np.int8]]) ->
     InputError
         If the file cannot be written.
     """
-    arrays = {
-        str(number): {end: np.argwhere(cells == value).tolist() for end, value in _ENDS.items()}
-        for number, cells in sorted(maps.items())
-    }
-    about = {"kind": _KIND, "rows": chip.rows, "cols": chip.cols, "arrays": arrays}
+    about: dict[str, Any] = {"kind": _KIND, "rows": chip.rows, "cols": chip.cols}
+    about["arrays"] = cells_by_array(maps)
     write_text(path, json.dumps(about, indent=1) + "\n")
 
 

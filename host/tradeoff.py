@@ -214,6 +214,8 @@ def _check(job: Job) -> None:
     for seed in job.seeds:
         if not 0 <= seed <= MAX_SEED:
             raise InputError(f"--seeds must be 0 to {MAX_SEED}, not {seed}")
+        if job.seeds.count(seed) > 1:
+            raise InputError(f"--seeds names {seed} twice; name each once")
     # What all points start from is no point's fault.
     if job.chip != "auto":
         load_chip(job.chip)

@@ -142,6 +142,9 @@ def points_of(plan: Plan, vary: Mapping[str, Sequence[Any]] = MappingProxyType({
         _check_key(key)
         if not values:
             raise InputError(f"--vary {key} has no value; name one or more")
+        for number, value in enumerate(values):
+            if any(value == other and type(value) is type(other) for other in values[:number]):
+                raise InputError(f"--vary {key} has the value {value} twice; name each once")
     for key in plan.set:
         _check_key(key)
     groups = []

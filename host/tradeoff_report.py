@@ -160,9 +160,11 @@ class TradeoffReport:
 
     def label(self, one: Measured) -> str:
         """What tells a point from the others."""
+        # A point alone differs from none, yet is not what it started from.
+        keys = self.keys if len(self.points) > 1 else one.point.changes
         changes = [
             f"{key.removeprefix('device.')}={value_text(one.point.changes[key])}"
-            for key in self.keys
+            for key in keys
             if key in one.point.changes
         ]
         return one.point.label or ", ".join(changes) or "base"

@@ -20,7 +20,7 @@ from ..compare import correct
 from ..compiler.network import CompiledNetwork, compile_network
 from ..compiler.placement import FaultMaps
 from ..dataset import Dataset, load_dataset
-from ..faultfile import load_faults, save_faults
+from ..faultfile import cells_by_array, load_faults, save_faults
 from ..files import check_output, write_text
 from ..importer.network import load_network
 from ..programming import ProgramOptions, ProgramReport, find_faults, program_arrays, settings_of
@@ -198,6 +198,8 @@ def _as_json(compiled: CompiledNetwork, found: list[_Found], different: int) -> 
             "stuck_on": sum(int((cells > 0).sum()) for cells in one.maps.values()),
             "stuck_off": sum(int((cells < 0).sum()) for cells in one.maps.values()),
             "accuracy": one.accuracy,
+            # As in a fault map, of arrays that have any.
+            "cells": cells_by_array({n: cells for n, cells in one.maps.items() if cells.any()}),
         }
     return {
         "model": compiled.network.name,

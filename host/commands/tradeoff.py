@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ohmtwin tradeoff``: what a chip's options gain and cost."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...arch.errors import InputError
 from .options import DataOption, JsonText, ModelArgument, SamplesOption, StateOption
+
+if TYPE_CHECKING:
+    from ..tradeoff_report import TradeoffReport
 
 __all__ = ["tradeoff_command"]
 
@@ -57,9 +61,10 @@ def tradeoff_command(
     width: Annotated[int, typer.Option("--width", help="Of the picture, in pixels.")] = 1300,
     json: JsonText = False,
 ) -> None:
-    """Run every combination of options: accuracy, cycles, events and gates, and the best."""
-    from rich.console import Console
+    """Run every combination of options: accuracy, cycles, events and gates, and the best.
 
+    Exit code 0 if any of them was measured, 2 if none can be or the input is bad.
+    """
     from ..plots.figures import check_picture
     from ..plots.tradeoff import draw_tradeoff
     from ..tradeoff import Job, tradeoff
@@ -84,16 +89,29 @@ def tradeoff_command(
     )
     with Bars() as bars:
         report = tradeoff(job, points, gates=gates, jobs=jobs, progress=bars)
-    for path in plot or ():
+    nothing = all(one.refused for one in report.points)
+    for path in [] if nothing else plot or ():
         draw_tradeoff(report, path, width)
     if json:
         typer.echo(report.json_text(), nl=False)
-        return
+    else:
+        _print(report, [] if nothing else plot or [])
+    if nothing:
+        first = report.points[0]
+        raise InputError(
+            f"None of the points ({len(report.points)}) can be had, so that nothing was measured; "
+            f"{report.label(first)}: {first.refused}"
+        )
+
+
+def _print(report: "TradeoffReport", pictures: Sequence[Path]) -> None:
+    from rich.console import Console
+
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = max(console.width, 240)
     console.print(report)
-    for path in plot or ():
+    for path in pictures:
         typer.echo(f"wrote {path}")
 
 

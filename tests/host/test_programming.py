@@ -244,6 +244,11 @@ def test_the_command(tmp_path: Path) -> None:
     assert found["refreshes"] == 1
     assert found["pulses"] > 100_000
     assert found["given_up"] == 0
+    assert found["cells"] == {}
+    assert run("--limit", "1", "--samples", "1", "--json", str(report)) == 0
+    found = json.loads(report.read_text(encoding="utf-8"))["levels"]["fast"]
+    given_up = [len(cells[end]) for cells in found["cells"].values() for end in ("on", "off")]
+    assert sum(given_up) == found["given_up"] == found["stuck_on"] + found["stuck_off"] > 1000
     for more, why in (
         (("--levels", "golden"), "programmed at the levels fast and verilator, not 'golden'"),
         (("--tolerance", "2"), "tolerance and the gain of writing must be above 0 and at most 1"),

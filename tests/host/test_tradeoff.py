@@ -107,7 +107,11 @@ def test_points_are_the_product_of_what_varies_and_the_points_of_a_file(tmp_path
         ({"set": {"x": 1}}, {}, "There is no 'x' to vary; choose from"),
         ({"vary": {"lanes": [8]}}, {"lanes": [4]}, "is varied by the file of --config as well"),
         ({"point": [{"lanes": 8}]}, {"lanes": [4]}, "point 1 sets lanes, which is varied too"),
-        ({}, {"lanes": [8] * 100, "rows": [8] * 100}, "make 10000 points; 4096 are the most"),
+        (
+            {},
+            {"lanes": [*range(100)], "rows": [*range(100)]},
+            "make 10000 points; 4096 are the most",
+        ),
     ],
 )
 def test_bad_plans_are_refused(plan: dict[str, Any], vary: dict[str, Any], text: str) -> None:
@@ -274,7 +278,9 @@ def test_labels_name_what_differs() -> None:
     found = report(one, two)
     assert found.keys == ("lanes", "device.spread")
     assert found.label(one) == "lanes=4, spread=0.1"
-    assert report(one).label(one) == "base"
+    assert report(one).label(one) == "adc_bits=6, lanes=4, spread=0.1"
+    plain = Measured(Point({}), refused="x")
+    assert report(plain).label(plain) == "base"
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
@@ -301,7 +307,16 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     assert picture.exists()
     found = json.loads(CliRunner().invoke(app, [*call, "--json"]).stdout)
     assert found["samples"] == 4
-    assert found["points"][0]["front"] == ["cycles", "adc_decisions"]
+    first = found["points"][0]["front"]
+    # Without a single point there is no picture, but every reason.
+    picture.unlink()
+    call[-3] = "rows_per_read=32,300"
+    result = CliRunner().invoke(app, [*call, "--json", "--plot", str(picture)])
+    assert result.exit_code == 2
+    assert "None of the points (2) can be had" in result.stderr
+    assert [bool(one["refused"]) for one in json.loads(result.stdout)["points"]] == [True, True]
+    assert not picture.exists()
+    assert first == ["cycles", "adc_decisions"]
 
 
 @pytest.mark.parametrize(
@@ -313,6 +328,9 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
         (["--seeds", "a"], "--seeds must be numbers"),
         (["--seeds", ","], "--seeds names no seed"),
         (["--seeds", "-1"], "--seeds must be 0 to"),
+        (["--seeds", "1,2,1"], "--seeds names 1 twice; name each once"),
+        (["--vary", "lanes=4,8,4"], "--vary lanes has the value 4 twice; name each once"),
+        (["--vary", "adc_bits=5"], "None of the points (1) can be had, so that nothing was"),
         (["--samples", "0"], "--samples must be 1 to 12"),
         (["--jobs", "0"], "--jobs must be 1 or more"),
         (["--plot", "a.pdf"], "must end in .png or .svg"),
