@@ -22,6 +22,7 @@ __all__ = [
     "double_errors",
     "largest_product",
     "nearest_a",
+    "nearest_choice",
     "single_errors",
     "smallest_a",
     "smallest_detecting_a",
@@ -90,6 +91,20 @@ def nearest_a(a: int, errors: Sequence[int], most: int) -> int | None:
     none."""
     valid = [c for c in range(len(errors) + 1, most + 1) if collision(c, errors) is None]
     return min(valid, key=lambda c: (abs(c - a), -c), default=None)
+
+
+def nearest_choice(a: int, model: ErrorModel, word_bits: int, cell_bits: int, most: int) -> str:
+    """The valid A up to ``most`` that is nearest to ``a``, in words; where there is none, what else
+    to do."""
+    kind = f"'{model}' errors of {word_bits}-bit words in {cell_bits}-bit cells"
+    better = nearest_a(a, single_errors(model, word_bits, cell_bits), most)
+    if better is not None:
+        return f"the nearest A that is valid for {kind} is {better}"
+    none = f"no A up to {most}, the largest that fits, is valid for {kind}"
+    other = nearest_a(a, single_errors(ErrorModel.POWER_OF_TWO, word_bits), most)
+    if model is not ErrorModel.POWER_OF_TWO and other is not None:
+        return f"{none}; '{ErrorModel.POWER_OF_TWO}' errors take {other}"
+    return f"{none}; take weights of 8 bits and a smaller B, or no code"
 
 
 @dataclass(frozen=True)
@@ -217,18 +232,12 @@ class AnCode:
 
     def _clash(self, first: int, second: int) -> str:
         what = "no error" if first == 0 else f"an error of {first:+d}"
-        kind = f"'{self.model}' errors of {self.word_bits}-bit words in {self.cell_bits}-bit cells"
         # Words are twice as long as the weights in them.
         most = largest_product(self.word_bits, self.word_bits // 2) // self.b
-        better = nearest_a(self.a, self.errors, most)
         return (
             f"A = {self.a} does not tell {what} from one of {second:+d}: both leave "
             f"{second % self.a} modulo {self.a}; "
-            + (
-                f"no A up to {most}, the largest that fits, is valid for {kind}"
-                if better is None
-                else f"the nearest A that is valid for {kind} is {better}"
-            )
+            + nearest_choice(self.a, self.model, self.word_bits, self.cell_bits, most)
         )
 
     def _check_table(self, table: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import field_validator, model_validator
 
-from .ancode import AnCode, largest_product, nearest_a, single_errors
+from .ancode import AnCode, largest_product, nearest_choice
 from .budgets import encode_budget
 from .chip_fields import ChipFields, RowSchedule
 from .converters import check_converter, check_slices
@@ -160,15 +160,14 @@ class Chip(ChipFields):
             )
         most = largest_product(self.word_bits, self.weight_bits)
         if self.code_a * self.code_b > most:
-            errors = single_errors(self.code_errors, self.word_bits, self.cell_bits)
-            fits = nearest_a(self.code_a, errors, most // self.code_b)
+            better = nearest_choice(
+                self.code_a, self.code_errors, self.word_bits, self.cell_bits, most // self.code_b
+            )
             if most >= self.code_a:
-                better = f"; with code_a = {self.code_a} code_b may be {most // self.code_a}"
-            else:
-                better = f"; with code_b = {self.code_b} take code_a = {fits}" if fits else ""
+                better = f"with code_a = {self.code_a} code_b may be {most // self.code_a}"
             raise ValueError(
                 f"code_a * code_b is {self.code_a * self.code_b}; {self.word_bits}-bit words hold "
-                f"{self.weight_bits}-bit weights times {most} at most{better}"
+                f"{self.weight_bits}-bit weights times {most} at most; {better}"
             )
         if self.an_code is None:
             raise ValueError("code_a says that there is a code, yet there is none")

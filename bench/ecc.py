@@ -25,7 +25,8 @@ def single_errors_corrected() -> tuple[float, float, int]:
     corrected : float
         Share that comes out as the sum without the error, flagged as corrected.
     rate : float
-        Codewords a cycle and output, from the first one in to the last one out, less the latency.
+        Of those, how many a cycle and output, from the first one in to the last one out, less the
+        latency.
     count : int
         Codewords.
     """
@@ -70,7 +71,7 @@ def single_errors_corrected() -> tuple[float, float, int]:
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    rate = len(words) / (cycles - unit.latency) / _OUTPUTS
+    rate = good / (cycles - unit.latency) / _OUTPUTS
     return good / len(words), rate, len(words)
 
 

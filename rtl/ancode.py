@@ -49,7 +49,8 @@ class AnUnit(wiring.Component):
     write : In(1)
         Put ``write_data`` into the entry ``write_addr`` of the table; an entry that does not exist
         is not written.
-    write_addr : In(range(A))
+    write_addr : In(range(entries))
+        The size of a remainder, up to half of A.
     write_data : In(entry_bits)
         As :attr:`~ohmtwin.arch.ancode.AnCode.words` has it.
 

@@ -150,7 +150,7 @@ def test_events_of_the_fast_machine_are_those_of_registers() -> None:
             {"code_a": 69, "cell_bits": 4, "adc_bits": 8},
             "A = 69 does not tell an error of -5 from one of +64: both leave 64 modulo 69; no A up "
             "to 257, the largest that fits, is valid for 'slice' errors of 16-bit words in 4-bit "
-            "cells",
+            "cells; 'power_of_two' errors take 69",
         ),
         (
             {"code_a": 85, "code_b": 3},
@@ -164,8 +164,14 @@ def test_events_of_the_fast_machine_are_those_of_registers() -> None:
         ),
         (
             {"code_a": 300},
-            "code_a * code_b is 300; 16-bit words hold 8-bit weights times 257 at most; with "
-            "code_b = 1 take code_a = 251",
+            "code_a * code_b is 300; 16-bit words hold 8-bit weights times 257 at most; the "
+            "nearest A that is valid for 'slice' errors of 16-bit words in 2-bit cells is 251",
+        ),
+        (
+            {"code_a": 16, "weight_bits": 4},
+            "A = 16 does not tell an error of +8 from one of -8: both leave 8 modulo 16; no A up "
+            "to 17, the largest that fits, is valid for 'slice' errors of 8-bit words in 2-bit "
+            "cells; take weights of 8 bits and a smaller B, or no code",
         ),
         ({"code_b": 3}, "code_b is for chips with an AN code; give code_a as well"),
         (
