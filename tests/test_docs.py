@@ -57,17 +57,20 @@ def test_make_targets_exist(page: Path) -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no target {target}"
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    """The example itself, with pictures of zeros in the place of the demo's data."""
+@pytest.mark.parametrize("page", ["README.md", "docs/bringup.md"])
+def test_the_python_of_a_page_runs(page: str, tmp_path: Path) -> None:
+    """The example itself, with pictures of zeros for the demo's data, and no board on the cable."""
     import numpy as np
 
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    code = re.search(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
     assert code is not None
     np.savez(tmp_path / "d.npz", x=np.zeros((3, 64), np.float32), y=np.zeros(3, int))
+    assert "build/demo/digits.npz" in code[1]
     text = code[1].replace("build/demo/digits.npz", str(tmp_path / "d.npz"))
     text = text.replace("examples/models", str(ROOT / "examples" / "models"))
+    text = text.replace("serial:/dev/ttyUSB0", "fast")
     names: dict[str, object] = {}
-    exec(compile(text, "README.md", "exec"), names)
+    exec(compile(text, page, "exec"), names)
     assert isinstance(names["net"], ot.CompiledNetwork)
     tensors = names["tensors"]
     assert isinstance(tensors, dict)

@@ -2,10 +2,12 @@
 """What the subcommands of ``ohmtwin fpga`` do."""
 
 import json as json_module
+import shlex
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +22,20 @@ from ...behavioral.cengine import CCrossbar
 from ...behavioral.state import ArrayState
 from ...fpga.boards import BOARDS, Board, find_board
 from ...fpga.resources import check_fit
-from ..board_sim import SIMULATED_BAUD, BoardSimulation, build_board
+from ..board_sim import SIMULATED_BAUD, BoardSimulation, build_board, simulated_board
+from ..compiler.network import MAX_SEED
 from ..link.faults import FaultInjector, FaultRates
 from ..link.port import SerialPort
 from ..link.pty import PtyBoard
 from ..remote_array import RemoteArray
-from ..serial_address import parse_target
+from ..serial_address import DEFAULT_BAUD, SIMULATED, parse_target
 from .progress import Bars
 
 __all__ = ["run_build", "run_program", "run_read", "run_simulate", "show_boards"]
 
 _LOADER = "openFPGALoader"
 _REPORT = "report.json"
+_READS_AT_ONCE = 1000
 _COLUMNS = {"lut": "LUT", "ff": "FF", "bram": "block RAM", "dsp": "multiplier"}
 
 
@@ -46,21 +50,28 @@ def show_boards(json: bool) -> None:
                 "chip": board.chip,
                 "clock_hz": board.clock_hz,
                 "baud": board.baud,
+                "array_only": board.array_only,
                 "capacity": dict(board.capacity),
             }
             for board in BOARDS.values()
         ]
         typer.echo(json_module.dumps(entries, indent=2))
         return
-    table = Table("board", "", "chip", "clock", "line", "LUT", "block RAM", "DSP")
+    table = Table()
+    # Names are to be typed, so they are never cut: 80 columns hold everything else.
+    for column in ("board", "chip", "MHz", "Mbaud"):
+        table.add_column(column, no_wrap=True)
+    for column in ("LUT", "RAM", "DSP"):
+        table.add_column(column, no_wrap=True, justify="right")
+    table.add_column("what it is")
     for board in BOARDS.values():
         table.add_row(
             board.name,
-            board.title,
             board.chip,
-            f"{board.clock_hz / 1e6:g} MHz",
-            f"{board.baud} baud",
+            f"{board.clock_hz / 1e6:g}",
+            f"{board.baud / 1e6:g}",
             *(str(board.capacity[kind]) for kind in ("lut", "bram", "dsp")),
+            board.title,
         )
     Console(highlight=False, soft_wrap=True).print(table)
 
@@ -76,6 +87,8 @@ def run_build(
     seeds: int,
     clock_mhz: float | None,
     host_arrays: bool = False,
+    *,
+    baud: int | None = None,
 ) -> None:
     """Build a bitstream and print what it needs and how fast it is.
 
@@ -99,6 +112,7 @@ def run_build(
             output,
             seeds=seeds,
             clock_hz=None if clock_mhz is None else round(clock_mhz * 1e6),
+            baud=baud,
             host_arrays=host_arrays,
             progress=bars,
         )
@@ -132,7 +146,10 @@ def run_build(
             f"compute wrong results; build it with --clock {int(max(report.fmax_mhz.values()))}, "
             "or try more --seeds"
         )
-    console.print(f"wrote {output / report.bitstream}; load it with 'ohmtwin fpga program'")
+    rate = "" if report.baud == DEFAULT_BAUD else f"@{report.baud}"
+    console.print(f"wrote {output / report.bitstream}; load it with")
+    console.print(f"  ohmtwin fpga program --board {board.name} {output}")
+    console.print(f"and name its port as serial:/dev/ttyUSB0{rate}")
 
 
 def _tree(modules: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, Mapping[str, int]]]:
@@ -179,7 +196,9 @@ def run_program(name: str, folder: Path, flash: bool) -> None:
         )
     options = ["-f"] if flash else []
     command = [loader, "-b", board.loader, *options, str(bitstream)]
-    typer.echo(" ".join(command))
+    if report.get("meets_clock") is False:
+        typer.echo("No placement reached the clock, so this may compute wrong results", err=True)
+    typer.echo(shlex.join(command))
     if subprocess.run(command, check=False).returncode:
         raise ToolError(
             f"{_LOADER} failed; see whether the board is plugged in and this user may use its USB "
@@ -204,6 +223,10 @@ def run_read(
         raise InputError(f"Board {name} holds a tile; run networks on it with ohmtwin verify")
     chip = _chip(board, chip_name)
     where = parse_target(target)
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"--seed must be 0 to {MAX_SEED}, not {seed}")
+    config = board.config_for(chip)
+    check_fit(board, chip, config)
     numbers = np.random.default_rng(seed)
     levels = numbers.integers(0, 1 << chip.cell_bits, (chip.rows, chip.cols), dtype=np.uint8)
     image = ArrayState(
@@ -215,17 +238,26 @@ def run_read(
         adc_bits=chip.adc_bits,
         lanes=chip.lanes,
     ).image()
-    masks = numbers.random((reads, chip.rows)) < chip.rows_per_read / chip.rows
-    began = time.monotonic()
-    port = SerialPort.open(where.device, where.baud, chip_hash=chip.structure_hash)
-    try:
-        codes = RemoteArray(port, chip, image, seed, 0).read_many(masks)
-    finally:
-        port.close()
-    wrong = int((codes != CCrossbar(image, seed, 0).read_many(masks)).sum())
+    model = CCrossbar(image, seed, 0)
+    wrong = 0
+    with ExitStack() as made:
+        bars = made.enter_context(Bars())
+        if where.device == SIMULATED:
+            library = build_board(chip, config, bars, array_only=True)
+            where = made.enter_context(simulated_board(library))
+        began = time.monotonic()
+        port = SerialPort.open(where.device, where.baud, chip_hash=chip.structure_hash)
+        made.callback(port.close)
+        array = RemoteArray(port, chip, image, seed, 0)
+        for start in range(0, reads, _READS_AT_ONCE):
+            bars("reading", start, reads)
+            count = min(_READS_AT_ONCE, reads - start)
+            masks = numbers.random((count, chip.rows)) < chip.rows_per_read / chip.rows
+            wrong += int((array.read_many(masks) != model.read_many(masks)).sum())
+        bars("reading", reads, reads)
     typer.echo(
-        f"{reads} reads of {chip.rows}x{chip.cols} cells, device {device}: {codes.size} codes, "
-        f"{wrong} differ; {time.monotonic() - began:.1f} s with loading"
+        f"{reads} reads of {chip.rows}x{chip.cols} cells, device {device}: {reads * chip.cols} "
+        f"codes, {wrong} differ; {time.monotonic() - began:.1f} s with loading"
     )
     return wrong == 0
 
@@ -252,6 +284,9 @@ def run_simulate(
     chip = _chip(board, chip_name)
     config = board.config_for(chip)
     check_fit(board, chip, config, host_arrays)
+    for option, share in (("--errors", errors), ("--faults", faults)):
+        if not 0 <= share <= 1:
+            raise InputError(f"{option} is a share from 0 to 1, not {share:g}")
     rates = FaultRates.bytes_and_frames(errors, faults)
     bad = errors > 0 or faults > 0
     there, back = (FaultInjector(rates, s) if bad else None for s in (seed, seed + 1))

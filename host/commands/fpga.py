@@ -40,16 +40,23 @@ def build(
     board: _BoardOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to.")],
     chip: _ChipOption = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Placements to try.")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Placements to try; the fastest is packed.")
+    ] = 1,
     clock: Annotated[
-        float | None, typer.Option("--clock", metavar="MHZ", help="Of the fabric.")
+        float | None,
+        typer.Option("--clock", metavar="MHZ", help="Of the fabric, instead of the board's own."),
+    ] = None,
+    baud: Annotated[
+        int | None,
+        typer.Option("--baud", help="Rate of the serial line, instead of the board's own."),
     ] = None,
     host_arrays: _HostedOption = False,
 ) -> None:
     """Build a bitstream; tell its resources by module and how fast it is."""
     from .boards import run_build
 
-    run_build(board, output, chip, seeds, clock, host_arrays)
+    run_build(board, output, chip, seeds, clock, host_arrays, baud=baud)
 
 
 @fpga_app.command()
@@ -68,7 +75,12 @@ def program(
 def read(
     board: _BoardOption,
     target: Annotated[
-        str, typer.Option("--target", metavar="serial:DEVICE[@BAUD]", help="Where the board is.")
+        str,
+        typer.Option(
+            "--target",
+            metavar="serial:DEVICE[@BAUD]",
+            help="Its port; serial:simulated starts one.",
+        ),
     ],
     chip: _ChipOption = None,
     device: Annotated[

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import CapacityError, ConfigError, InputError
+from ohmtwin.fpga import build
 from ohmtwin.fpga.boards import find_board
 from ohmtwin.fpga.build import REPORT, build_bitstream
 from ohmtwin.fpga.crossbar.image import EmulatorConfig, Noise
@@ -50,6 +51,7 @@ def test_a_bitstream(built: Path) -> None:
     assert bytes.fromhex("7eaa997e") in data[:64]  # the preamble of an iCE40
     report = json.loads((built / REPORT).read_text(encoding="utf-8"))
     assert report["board"] == "icebreaker"
+    assert report["baud"] == BOARD.baud
     assert report["chip_hash"] == f"{CHIP.structure_hash:016x}"
     assert report["fpga.fmax_mhz_worst"] == report["fmax_mhz"]["1"] > report["clock_mhz"] == 12
     assert report["fpga.build_s"] > 0
@@ -63,12 +65,27 @@ def test_a_bitstream(built: Path) -> None:
     assert sum(cells["lut"] for cells in array) > 300
 
 
+def test_a_rate_of_the_line_reaches_the_fabric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seen(Exception):
+        pass
+
+    def fabric(**arguments: object) -> None:
+        raise Seen(arguments["baud"])
+
+    monkeypatch.setattr(build, "BoardFabric", fabric)
+    for baud, wanted in ((None, 3_000_000), (115_200, 115_200)):
+        with pytest.raises(Seen, match=f"^{wanted}$"):
+            build_bitstream(BOARD, CHIP, tmp_path / "x", baud=baud)
+
+
 def test_loading_it(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
 
     def run(command: list[str], check: bool) -> SimpleNamespace:
         calls.append(command)
-        return SimpleNamespace(returncode=len(calls) - 1)
+        return SimpleNamespace(returncode=0 if "-f" in command else 1)
 
     def program(*arguments: str) -> tuple[int, str]:
         result = CliRunner().invoke(app, ["fpga", "program", *arguments])
@@ -79,6 +96,13 @@ def test_loading_it(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert program("--board", "icebreaker", str(built), "--flash")[0] == 0
     assert calls[0][:4] == ["/bin/openFPGALoader", "-b", BOARD.loader, "-f"]
     assert calls[0][4] == str(built / "top.bin")
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    report = json.loads((built / REPORT).read_text(encoding="utf-8"))
+    assert "may compute wrong" not in program("--board", "icebreaker", str(built))[1]
+    (slow / REPORT).write_text(json.dumps(report | {"meets_clock": False}), encoding="utf-8")
+    (slow / "top.bin").touch()
+    assert "may compute wrong results" in program("--board", "icebreaker", str(slow))[1]
     code, output = program("--board", "icebreaker", str(built))
     assert (code, "openFPGALoader failed" in output) == (1, True)
     code, output = program("--board", "ulx3s-85f", str(built))

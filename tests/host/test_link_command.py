@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ohmtwin verify --target serial:...`` with every port and board that is wrong: one sentence."""
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from importlib import resources
@@ -14,6 +17,7 @@ from typer.testing import CliRunner
 
 from ohmtwin.arch.chip import load_chip
 from ohmtwin.arch.link import Feature, Ident
+from ohmtwin.fpga.boards import BOARDS
 from ohmtwin.host.cli import app
 from ohmtwin.host.link.board import BoardModel
 from ohmtwin.host.link.line import End, Sink
@@ -110,6 +114,59 @@ def test_targets_that_are_none(data: Path) -> None:
     assert (code, "has no baud rate behind the @" in text) == (2, True)
 
 
+def test_make_demo_on_a_board(tmp_path: Path) -> None:
+    """What `make demo TARGET=...` calls."""
+    root = MODEL.parents[2]
+    target = "usb:/dev/ttyUSB0"
+    make = ["make", "-n", "demo", f"TARGET={target}", f"VENV={tmp_path}"]
+    said = subprocess.run(make, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert f'examples/demo.py --target "{target}"' in said
+    assert "demo,fpga" in said
+    demo = [sys.executable, str(root / "examples/demo.py"), str(tmp_path / "d"), "--target", target]
+    done = subprocess.run(demo, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: There is no target '{target}'; choose one of")
+    assert not list(tmp_path.iterdir())
+
+
+def test_reads_that_cannot_be() -> None:
+    def read(*options: str) -> tuple[int, str]:
+        command = ["fpga", "read", "--target", "serial:/dev/ttyNONE9", *options]
+        result = CliRunner().invoke(app, command)
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result.exit_code, result.stderr
+
+    one = ("--board", "icebreaker")
+    for seed in ("-1", "4294967296"):
+        code, text = read(*one, "--seed", seed)
+        assert (code, f"--seed must be 0 to 4294967295, not {seed}" in text) == (2, True)
+    code, text = read(*one, "--reads", "0")
+    assert (code, "--reads must be 1 or more" in text) == (2, True)
+    code, text = read(*one, "--chip", "ulx3s")
+    assert (code, "holds one emulated array, of a chip with one core" in text) == (2, True)
+    code, text = read(*one, "--reads", "1000000000000")
+    assert (code, "There is no port /dev/ttyNONE9" in text) == (2, True)
+    code, text = read("--board", "ulx3s-85f")
+    assert (code, "holds a tile; run networks on it with ohmtwin verify" in text) == (2, True)
+
+
+def test_boards_are_named_in_full() -> None:
+    result = CliRunner().invoke(app, ["fpga", "boards"], env={"COLUMNS": "80"})
+    names = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("│")]
+    assert {name for name in names if name != "│"} == set(BOARDS)
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    result = CliRunner().invoke(app, ["fpga", "boards", "--json"])
+    assert [board["name"] for board in json.loads(result.stdout)] == list(BOARDS)
+
+
+def test_lines_that_no_simulation_has() -> None:
+    for option, wrong in (("--errors", "2"), ("--faults", "-1"), ("--errors", "nan")):
+        command = ["fpga", "simulate", "--board", "ulx3s-85f", option, wrong]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 2
+        assert f"{option} is a share from 0 to 1, not {wrong}" in result.stderr
+
+
 def test_boards_that_nothing_is_built_for(tmp_path: Path) -> None:
     def build(*options: str) -> tuple[int, str]:
         result = CliRunner().invoke(app, ["fpga", "build", "-o", str(tmp_path / "b"), *options])
@@ -120,9 +177,14 @@ def test_boards_that_nothing_is_built_for(tmp_path: Path) -> None:
     code, text = build("--board", "ulx3s-85f", "--chip", "tile32")
     assert (code, "needs about" in text, "but board ulx3s-85f has" in text) == (2, True, True)
     code, text = build("--board", "ulx3s-85f", "--clock", "61.803")
-    assert code == 2
+    assert (code, "The board's PLL makes no 61.803 MHz out of 25 MHz" in text) == (2, True)
+    code, text = build("--board", "ulx3s-85f", "--clock", "25")
+    assert (code, "cannot make 3000000 baud" in text, "take 1000000" in text) == (2, True, True)
+    code, text = build("--board", "ulx3s-85f", "--baud", "9600")
+    assert (code, "one of 115200, 230400" in text, "not 9600" in text) == (2, True, True)
     code, text = build("--board", "icebreaker", "--host-arrays")
     assert (code, "too small for a tile" in text) == (2, True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
