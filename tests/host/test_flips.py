@@ -4,6 +4,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,18 @@ from typer.testing import CliRunner
 from ohmtwin.arch.errors import InputError
 from ohmtwin.arch.isa import Opcode
 from ohmtwin.behavioral.machine import Machine
+from ohmtwin.host import flip_campaign
 from ohmtwin.host.cli import app
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
-from ohmtwin.host.driver import TileFaultError
-from ohmtwin.host.flip_campaign import inject, run_fast, run_rtl
-from ohmtwin.host.flip_report import Outcome
+from ohmtwin.host.driver import (
+    LinkError,
+    ProtocolError,
+    SilentLinkError,
+    TileFaultError,
+    TileTimeoutError,
+)
+from ohmtwin.host.flip_campaign import Run, inject, run_fast, run_rtl
+from ohmtwin.host.flip_report import FaultReport, Outcome
 from ohmtwin.host.flips import Flip, Space, check_places, flip_space, pick_flips
 from ohmtwin.host.memories import PLACES, Memory, find_memories, mark_memories
 from ohmtwin.host.simulation import Simulation, SimulationError
@@ -227,6 +235,63 @@ def test_a_campaign_tells_masked_silent_and_detected(library: Path) -> None:
         if result.outcome is Outcome.MASKED:
             assert result.correct == 6
     assert inject(compiled(), codes, y, jobs=1, **options) == report
+
+
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [
+        (TileFaultError("x"), "fault"),
+        (TileTimeoutError("x"), "timeout"),
+        (ProtocolError("x"), "protocol"),
+        (SilentLinkError("x"), "no answer"),
+        (LinkError("x"), "link"),
+        (SimulationError("x"), "macro"),
+    ],
+)
+def test_every_error_that_a_host_meets_with_is_a_detection(
+    error: Exception, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(one: CompiledNetwork, words: NDArray[np.uint64], flip: Flip | None = None) -> Run:
+        if flip is not None:
+            raise error
+        return run_fast(one, words)
+
+    monkeypatch.setattr(flip_campaign, "run_fast", fails)
+    (result,) = at_level_fast().results
+    assert (result.outcome, result.how, result.message) == (Outcome.DETECTED, how, "x")
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "how"),
+    [
+        ({}, {"link_fault": True}, "link fault"),
+        ({}, {"detected": (0, 2)}, "code"),
+        ({"detected": (1, 0)}, {"detected": (1, 2)}, ""),
+        ({}, {}, ""),
+    ],
+)
+def test_what_registers_tell_is_a_detection(
+    before: dict[str, Any], changes: dict[str, Any], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A code tells of a flip only if it was quiet without."""
+
+    def told(one: CompiledNetwork, words: NDArray[np.uint64], flip: Flip | None = None) -> Run:
+        run = run_fast(one, words)
+        told = before if flip is None else before | changes
+        counters = replace(run.counters, core_detected=told.get("detected", ()))
+        return replace(run, counters=counters, link_fault=told.get("link_fault", False))
+
+    monkeypatch.setattr(flip_campaign, "run_fast", told)
+    (result,) = at_level_fast().results
+    assert (result.how, result.values) == (how, 0)
+    assert result.outcome is (Outcome.DETECTED if how else Outcome.MASKED)
+    assert result.counters == ("detected" in changes)
+
+
+def at_level_fast() -> FaultReport:
+    """A flip of data memory between two samples."""
+    codes = random_codes(2, 2, 21)
+    return inject(compiled(), codes, places=["data"], flips=1, seed=1, level="fast", at="sync")
 
 
 def test_fast_and_rtl_campaigns_at_a_sync_are_equal(library: Path) -> None:

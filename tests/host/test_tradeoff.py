@@ -219,6 +219,13 @@ def test_refused_points_say_why_and_seeds_make_a_median(data: Path) -> None:
     assert alone.json_text() == report.json_text()
 
 
+def test_a_conversion_takes_as_many_decisions_as_the_adc_has_bits(data: Path) -> None:
+    points = points_of(Plan(), {"adc_bits": [6, 9]})
+    narrow, wide = tradeoff(job(data), points, gates=False, jobs=1).points
+    assert narrow.cost("adc_decisions") == 6 * (narrow.events or {})["conversions"] > 0
+    assert wide.cost("adc_decisions") == 9 * (wide.events or {})["conversions"] > 0
+
+
 def test_auto_takes_more_tiles_where_one_is_too_small(data: Path) -> None:
     points = points_of(Plan(), {"rows": [128, 8], "rows_per_read": [8]})
     report = tradeoff(job(data, "auto"), points, gates=False, jobs=1)
