@@ -27,7 +27,7 @@ from ohmtwin.host.driver import (
     TileTimeoutError,
 )
 from ohmtwin.host.flip_campaign import Run, inject, run_fast, run_rtl
-from ohmtwin.host.flip_report import FaultReport, Outcome
+from ohmtwin.host.flip_report import FaultReport, FlipResult, Outcome
 from ohmtwin.host.flips import Flip, Space, check_places, flip_space, pick_flips
 from ohmtwin.host.memories import PLACES, Memory, find_memories, mark_memories
 from ohmtwin.host.simulation import Simulation, SimulationError
@@ -286,6 +286,26 @@ def test_what_registers_tell_is_a_detection(
     assert (result.how, result.values) == (how, 0)
     assert result.outcome is (Outcome.DETECTED if how else Outcome.MASKED)
     assert result.counters == ("detected" in changes)
+
+
+def test_accuracy_is_lost_where_nothing_is_detected(memories: list[Memory]) -> None:
+    """A host that met with an error runs the sample again."""
+    flip = Flip("data", memories[0], 0, 0, None, 1)
+    results = (
+        FlipResult(flip, Outcome.MASKED, correct=8),
+        FlipResult(flip, Outcome.SILENT, values=9, counters=True, correct=5),
+        FlipResult(flip, Outcome.SILENT, values=1, correct=8),
+        FlipResult(flip, Outcome.DETECTED, "link fault", values=9, counters=True, correct=0),
+        FlipResult(flip, Outcome.DETECTED, "timeout"),
+    )
+    report = FaultReport(
+        *("m", "c", "d", "verilator", "any"), 10, 99, 1, 10, 8, {"data": 64}, results
+    )
+    found = report.summary("data")
+    assert (found.masked, found.silent, found.detected, found.counters) == (1, 2, 2, 1)
+    assert found.how == {"link fault": 1, "timeout": 1}
+    assert found.accuracy_lost == pytest.approx(0.1)
+    assert found.worst == pytest.approx(0.3)
 
 
 def at_level_fast() -> FaultReport:
