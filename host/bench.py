@@ -145,8 +145,8 @@ def measure(sources: Iterable[Source], bars: Bars) -> dict[str, dict[str, Any]]:
     return found
 
 
-def run_bench(json: Path, only: str | None) -> None:
-    """Measure, print a table and write the JSON.
+def run_bench(json: Path | None, only: str | None) -> None:
+    """Measure, print a table and write the JSON where it is asked for.
 
     Raises
     ------
@@ -156,10 +156,12 @@ def run_bench(json: Path, only: str | None) -> None:
         If a model cannot be built.
     """
     sources = pick_groups(only)
-    check_output(json, "--json")
+    if json is not None:
+        check_output(json, "--json")
     with Bars() as bars:
         found = measure(sources, bars)
-    write_text(json, json_module.dumps(found, indent=2, allow_nan=False) + "\n")
+    if json is not None:
+        write_text(json, json_module.dumps(found, indent=2, allow_nan=False) + "\n")
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for column in ("figure", "value", "unit"):
         table.add_column(column, justify="right" if column == "value" else "left")
@@ -170,4 +172,5 @@ def run_bench(json: Path, only: str | None) -> None:
     # What takes long is told in full: each placement, for one.
     for key in (key for source in sources if source.asked for key in source.keys):
         console.print(f"{key}: {found[key]['how']}", markup=False)
-    console.print(f"How each was measured stands in {json}", markup=False)
+    where = "is what --json FILE writes" if json is None else f"stands in {json}"
+    console.print(f"How each was measured {where}", markup=False)

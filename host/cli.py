@@ -178,7 +178,10 @@ def verify(
 
 @app.command()
 def bench(
-    json: Annotated[Path, typer.Option("--json", help="Where to write the figures.")],
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", help="Where to write the figures, with how each was measured."),
+    ] = None,
     only: Annotated[
         str | None,
         typer.Option("--only", metavar="GROUP,...", help="Groups: what stands before the dot."),

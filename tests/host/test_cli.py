@@ -128,6 +128,9 @@ def test_bench_writes_each_figure_with_unit_and_how(
     }
     assert all(set(entry) == {"value", "unit", "how"} for entry in found.values())
     assert run("bench", "--only", "fast, adc_busy", "--json", str(path)).exit_code == 0
+    without = run("bench", "--only", "adc_busy")
+    assert without.exit_code == 0
+    assert "How each was measured is what --json FILE writes" in without.output
     groups = {key.partition(".")[0] for key in json.loads(path.read_text(encoding="utf-8"))}
     assert groups == {"fast", "adc_busy"}
 
