@@ -10,9 +10,10 @@ from networks import random_codes, random_network
 
 from ohmtwin import devices
 from ohmtwin.arch.chip import Chip
-from ohmtwin.arch.errors import InputError
+from ohmtwin.arch.errors import ConfigError, InputError
+from ohmtwin.behavioral.devices.sections import Adc
 from ohmtwin.behavioral.golden import run_network
-from ohmtwin.host.budgets import _by_error, choose_budgets, measure_reads
+from ohmtwin.host.budgets import _by_error, choose_budgets, measure_reads, most_rows
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 
 CHIP = Chip(cores=8, rows=64, cols=64, data_words=256)
@@ -110,6 +111,45 @@ def test_what_is_predicted_is_what_comes(changes: dict[str, object]) -> None:
     assert plan.error_before == pytest.approx(off, rel=0.35)
     again = compiled(net.chip.with_(row_budgets=plan.budgets), spread=0.05)
     assert again.chip.most_rows == plan.budgets[0] > net.chip.most_rows
+
+
+def test_flipped_columns_err_the_other_way() -> None:
+    """An ADC that reads one too much adds to a plain column and takes off from a flipped one."""
+    chip = CHIP.with_(weight_encoding="flipped", rows_per_read=4)
+    device = devices.ideal().model_copy(update={"adc": Adc(offset=1.0)})
+    net = compile_network(NETWORK, chip=chip, device=device)
+    found = measure_reads(net, most=4, reads=4)
+    layer = net.mapping.layers[1]
+    weighed = []
+    for spec in net.program.arrays:
+        if (spec.core, spec.array) in layer.arrays:
+            assert spec.flips is not None
+            signs = np.where(spec.flips, -1, 1)[: 10 * chip.columns_per_output].reshape(10, -1)
+            weighed.append((signs * chip.column_weights).sum(axis=1).mean())
+    bias = found[layer.layer.name].bias[0]
+    assert bias[1:] == pytest.approx([np.mean(weighed)] * 4)
+    assert abs(bias[1]) < sum(chip.column_weights)
+
+
+def test_flipped_columns_fit_reads_of_fewer_rows_too() -> None:
+    """In the baseline a block of fewer rows may sum to more than any that flips are made for."""
+    chip = Chip(
+        **{"cores": 16, "rows": 32, "cols": 64, "data_words": 256, "adc_bits": 5},
+        **{"weight_encoding": "flipped", "row_schedule": "baseline", "rows_per_read": 4},
+    )
+    network = random_network(1, (30, 10))
+
+    def fits(*budgets: int) -> bool:
+        try:
+            compile_network(network, chip=chip.with_(row_budgets=budgets), device="ideal")
+        except ConfigError:
+            return False
+        return True
+
+    most = most_rows(compile_network(network, chip=chip, device="ideal"))
+    assert all(fits(most, *[n] * 7) for n in range(1, most + 1))
+    assert fits(*[21] * 8), "reads of as many rows alone would fit"
+    assert most == 15
 
 
 @pytest.mark.parametrize(

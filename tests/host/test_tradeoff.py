@@ -17,6 +17,8 @@ from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import ConfigError, InputError
 from ohmtwin.behavioral.machine_steps import Control
 from ohmtwin.behavioral.machine_trace import trace_pass
+from ohmtwin.fpga import core_cost
+from ohmtwin.fpga.core_cost import CoreCost
 from ohmtwin.host.cli import app
 from ohmtwin.host.compiler.network import compile_network
 from ohmtwin.host.dataset import load_dataset
@@ -277,6 +279,33 @@ def test_a_writer_is_shared_by_the_cores_of_a_tile() -> None:
     text = console.export_text()
     assert "writer" in text.splitlines()[2]
     assert " 400 " in text
+
+
+def test_gates_are_set_against_a_core_without_options(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synthesis itself is tested in tests/fpga; here each option has a price of its own."""
+
+    def core(chip: Chip) -> CoreCost:
+        lut = 1000 + 34 * (chip.code_a > 0) + chip.lanes
+        return CoreCost(lut, 10 * chip.lanes, 1, 2, {"combine": {"LUT4": lut}})
+
+    monkeypatch.setattr(core_cost, "core_cost", core)
+    monkeypatch.setattr(core_cost, "writer_cost", lambda chip: CoreCost(500, 90, 3, 4, {}))
+    points = [
+        Point({}),
+        Point({"code_a": 69, "lanes": 4}),
+        Point({"adc_bits": 4, "adc_clip": True}),
+        Point({"adc_bits": 2}),
+        Point({"program_verify": True}),
+    ]
+    gates = [one.gates for one in tradeoff(job(data), points, jobs=1).points]
+    assert gates[3] is None, "refused"
+    plain, coded, clipped, _, written = gates
+    assert plain == Gates(1008, 80, 1, 2, 0, 0, {"combine": {"LUT4": 1008}})
+    assert coded == Gates(1038, 40, 1, 2, 34, 0, {"combine": {"LUT4": 1038}})
+    assert clipped == replace(plain, lut_over_plain=None, ff_over_plain=None)
+    assert written == replace(plain, writer_lut=500, writer_ff=90, writer_bram=3, writer_dsp=4)
 
 
 def test_labels_name_what_differs() -> None:
