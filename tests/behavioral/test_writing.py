@@ -174,6 +174,29 @@ def test_settings_that_cannot_be_are_refused() -> None:
     assert WriteSettings(settings.levels, 4, 2, 7, True).words()[0] == 4 | 2 << 4 | 1 << 7 | 7 << 16
 
 
+def test_tolerances_are_the_widest_of_three() -> None:
+    """A share of the conductance, a part of a level step, and half a code, in units of the sum."""
+    kind, on = device(100), chip(6)
+    model = PulseModel.derive(kind, 2)
+    g = kind.conductances(2) / kind.step(2)
+    for average in (0, 2):
+        units = (1 << average) * 16  # codes to a level step
+        for absolute in (0.0, 0.25):
+            settings = derive_settings(
+                kind, on, model, tolerance=0.03, absolute=absolute, average=average
+            )
+            wanted = [
+                max(int(0.03 * x * units), int(absolute * units), (1 << average) // 2) for x in g
+            ]
+            assert [level.tolerance for level in settings.levels] == wanted
+            assert [level.target for level in settings.levels] == [
+                round((x - g[0]) * units) for x in g
+            ]
+    assert settings.levels[0].tolerance == 16
+    plain = derive_settings(kind, on, model, tolerance=0.001, average=2)
+    assert plain.levels[0].tolerance == 2
+
+
 def test_a_mesh_has_no_writer() -> None:
     with pytest.raises(ValueError, match="program_verify is for a tile alone"):
         chip(6, mesh=(2, 1))

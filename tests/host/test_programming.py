@@ -151,7 +151,7 @@ def test_refresh_on_a_schedule() -> None:
         "never": RefreshSchedule(every=100, sample_time=1e3),
     }.items():
         with connect("fast", net) as fast:
-            program_arrays(fast)
+            first = program_arrays(fast)
             fast.advance(seconds=1e3)
             runs[name] = run_refreshed(fast, codes, schedule)
             # The clock of drift starts with a refresh, and none comes behind the last sample.
@@ -167,7 +167,8 @@ def test_refresh_on_a_schedule() -> None:
                 for tensor, want in runs[name].tensors.items():
                     np.testing.assert_array_equal(same.tensors[tensor], want)
     assert len(runs["every"].refreshes) == 2
-    assert all(report.pulses for report in runs["every"].refreshes)
+    # From where the cells are, not from the lowest level.
+    assert all(0 < report.pulses < 0.8 * first.pulses for report in runs["every"].refreshes)
     for tensor, want in runs["every"].tensors.items():
         np.testing.assert_array_equal(runs["after"].tensors[tensor], want)
     assert not runs["never"].refreshes
