@@ -52,24 +52,30 @@ def tool_environment(name: str) -> dict[str, str]:
     Raises
     ------
     ToolError
-        If the program is missing or does not run.
+        If the program is missing, does not run, or cannot keep what it compiles.
     """
     program = find_tool(name)
     if _COMPILED in os.environ or not Path(program).name.startswith("yowasp-"):
         return dict(os.environ)
 
     def compile_itself(folder: Path) -> None:
-        done = subprocess.run(
-            # Not all know the option; those refuse it after they have compiled themselves.
-            [program, "--version"],
-            env=os.environ | {_COMPILED: str(folder)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        if not any(folder.iterdir()):
+        kept = []
+        for _ in range(2):
+            done = subprocess.run(
+                # Not all know the option; those refuse it after they have compiled themselves.
+                [program, "--version"],
+                env=os.environ | {_COMPILED: str(folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            kept.append({path: path.stat().st_mtime_ns for path in files})
+        # Half a file, as of a full disk, is of no use to the second call, which writes it anew.
+        if not kept[0] or kept[0] != kept[1]:
             raise _failed(name, done.stdout)
 
     key = ["yowasp", name, *_versions(name, program)]
@@ -102,6 +108,7 @@ def run_tool(name: str, arguments: Sequence[str], folder: Path, *, log: str | No
         [find_tool(name), *arguments],
         cwd=folder,
         env=tool_environment(name),
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -134,6 +134,7 @@ def build(dut: wiring.Component, folder: Path, runtime: Path) -> ctypes.CDLL:
         "bench_run": (None, [pointer, ctypes.c_uint64]),
         "bench_get": (size, [pointer, ctypes.c_char_p, size]),
         "bench_taken": (ctypes.c_uint64, [pointer]),
+        "bench_quiet": (None, [pointer]),
     }
     for name, (result, arguments) in signatures.items():
         getattr(lib, name).restype = result
@@ -279,6 +280,37 @@ def test_through_the_pins(
     assert received(host, line, n) == sums(words)
     if not byte_errors:
         assert 8 * n * BYTE_TIME / (line.now - began) >= 0.85
+
+
+@pytest.mark.parametrize(("byte_errors", "wanted"), [(0.0, 0.85), (0.001, 0.60)])
+def test_goodput(
+    pins: ctypes.CDLL, boards: Callable[..., Board], byte_errors: float, wanted: float
+) -> None:
+    """To the board, errors both ways. Bytes are paced by the UARTs alone, unlike in a Line, which
+    hands on whole frames."""
+    byte_cycles = 10 * IDENT.clock_hz // BAUD
+    board = boards(pins, byte_cycles)
+    board._lib.bench_quiet(board._bench)
+    rates = FaultRates.bytes_and_frames(byte_errors)
+    there, back = FaultInjector(rates, 7), FaultInjector(rates, 8)
+    host = HostLink(timeout=0.01, random=Random(7))
+    n = 2000 * PAYLOAD_WORDS
+    host.send(Random(8).randbytes(8 * n))
+    now = free = began = 0  # times of a byte
+    while board.taken < n and now < 32 * n:
+        now += 1
+        board.run(byte_cycles)
+        host.receive(back.feed(board.transmit(0.0)), now * BYTE_TIME)
+        began = began if host.is_open else now
+        if now >= free:
+            data = host.transmit(now * BYTE_TIME)
+            free = now + len(data)
+            put = there.feed(data)
+            board._lib.bench_put(board._bench, put, len(put))
+    goodput = 8 * n / (now - began)
+    print(f"goodput {goodput:.3f} at {byte_errors:.1%} byte errors")
+    assert board.taken == n
+    assert goodput >= wanted
 
 
 # Sessions, as tests/host/test_link_session.py asks of the model.

@@ -157,6 +157,21 @@ def test_a_tool_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not list(tmp_path.rglob("building-*"))
 
 
+def test_a_tool_that_cannot_keep_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk: it compiles itself anew at every call, which is what must not be."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    broken = tmp_path / "yowasp-broken"
+    broken.write_text(
+        '#!/bin/sh\necho "no space left"\nsleep 0.01\necho half > "$YOWASP_CACHE_DIR/half"\n',
+        encoding="utf-8",
+    )
+    broken.chmod(0o755)
+    monkeypatch.setattr(tools, "find_tool", lambda name: str(broken))
+    with pytest.raises(ToolError, match=r"(?s)^yowasp-broken failed; .*no space left$"):
+        tools.tool_environment("yowasp-broken")
+    assert not list(tmp_path.rglob("half"))
+
+
 def test_missing_and_failing_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ToolError, match=r"no-such-tool was not found.*pip install 'ohmtwin\[fpga"):
         tools.find_tool("no-such-tool")

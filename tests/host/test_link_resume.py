@@ -13,7 +13,7 @@ from ohmtwin.arch.link import Ident
 from ohmtwin.arch.messages import Header, Kind, message
 from ohmtwin.arch.registers import ID_MAGIC, ID_VERSION, Control, Status, TileRegister
 from ohmtwin.behavioral.program import TileProgram
-from ohmtwin.host.driver import LinkError, TileDriver
+from ohmtwin.host.driver import LinkError, TileDriver, WrongChipError
 from ohmtwin.host.link.board import BoardModel, Words
 from ohmtwin.host.link.errors import (
     BoardRestartedError,
@@ -210,6 +210,24 @@ def test_earlier_runs_are_repeated_for_their_reads(benches: list[Bench]) -> None
     parts = [driver.run(part) for part in (x[:25], x[25:50], x[50:])]
     np.testing.assert_array_equal(np.concatenate(parts), expected(bench.program, x))
     assert driver.interruptions == 1
+    driver.close()
+
+
+def test_a_board_that_comes_back_as_another_is_refused(benches: list[Bench]) -> None:
+    """Meanwhile somebody has loaded another bitstream."""
+    benches.append(bench := Bench([]))
+
+    def killed(number: int) -> bool:
+        if number != 20:
+            return False
+        other = Ident(CHIP.structure_hash ^ 1, 25_000_000)
+        bench.running.replace(BoardModel(other, TinyTile(bench.program, lambda number: False)))
+        return True
+
+    bench.running.replace(BoardModel(IDENT, TinyTile(bench.program, killed)))
+    driver = ResumingDriver(bench.connect, resume=True)
+    with pytest.raises(WrongChipError, match="was built for another configuration"):
+        driver.run(samples(bench.program, 60))
     driver.close()
 
 
