@@ -3,6 +3,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from ohmtwin.arch.ancode import (
@@ -16,6 +17,8 @@ from ohmtwin.arch.ancode import (
     smallest_a,
     smallest_detecting_a,
 )
+from ohmtwin.arch.chip import Chip
+from ohmtwin.behavioral.ancode import decode
 
 POWERS = ErrorModel.POWER_OF_TWO
 SLICE = ErrorModel.SLICE
@@ -163,3 +166,17 @@ def test_table(a: int, b: int) -> None:
     sign_bit = 1 << code.step_bits - 1
     steps = [(word >> code.digit_bits ^ sign_bit) - sign_bit for word in code.words]
     assert steps == [entry.step for entry in code.corrections]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "model"), [(69, 3, SLICE), (37, 5, POWERS), (185, 1, POWERS), (37, 1, POWERS)]
+)
+def test_no_decoded_sum_leaves_the_range_of_a_read(a: int, b: int, model: ErrorModel) -> None:
+    """Accumulators are proven wide enough by it; a correction may take a sum past what was read."""
+    chip = Chip(code_a=a, code_b=b, code_errors=model)
+    assert chip.an_code is not None
+    low, high = chip.sum_range
+    values = decode(chip.an_code, np.arange(low, high + 1)).values
+    least, most = chip.read_range
+    assert least <= values.min() < 0
+    assert high // chip.stored_factor < values.max() <= most
