@@ -2,6 +2,7 @@
 """Arrays that the chip programs itself: the RTL and its specification leave the same cells."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,17 @@ from ohmtwin.fpga.boards import BOARDS
 from ohmtwin.fpga.crossbar.image import EmulatorConfig
 from ohmtwin.fpga.resources import check_fit
 from ohmtwin.host.cli import app
+from ohmtwin.host.commands import program
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 from ohmtwin.host.compiler.placement import seeded_fault_maps
 from ohmtwin.host.faultfile import load_faults, save_faults
-from ohmtwin.host.programming import ProgramOptions, find_faults, program_arrays
+from ohmtwin.host.programming import (
+    ProgramOptions,
+    ProgramReport,
+    find_faults,
+    program_arrays,
+    settings_of,
+)
 from ohmtwin.host.refresh import RefreshSchedule, run_refreshed
 from ohmtwin.host.targets import Target, connect
 
@@ -265,3 +273,42 @@ def test_the_command(tmp_path: Path) -> None:
     ):
         assert run(*more) == 2
         assert why in output[-1]
+
+
+def test_levels_that_differ_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second level whose noise is another: exit 1, and how much differs."""
+    random = np.random.default_rng(0)
+    data, report = tmp_path / "x.npz", tmp_path / "r.json"
+    x = random.integers(0, 17, (6, 64)).astype(np.float32)
+    np.savez(data, x=x, y=random.integers(0, 10, 6))
+
+    def connect_other(level: str, net: CompiledNetwork, bars: object) -> Target:
+        return connect("fast", net if level == "fast" else replace(net, seed=net.seed + 1))
+
+    monkeypatch.setattr(program, "connect", connect_other)
+    call = ["program", str(MODEL), "--data", str(data), "--json", str(report)]
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 1
+    assert " differ\n" in result.output
+    assert json.loads(report.read_text(encoding="utf-8"))["differing"] > 100
+
+
+def test_every_kind_of_difference_counts() -> None:
+    report = ProgramReport({}, settings_of(CHIP, device(), ProgramOptions()), 5, 6, 7, 8)
+    one = program._Found(
+        *("fast", report, (report,)),
+        {0: np.zeros((2, 2), np.int8)},
+        {0: np.zeros((2, 2))},
+        {"t": np.zeros(3, np.int32)},
+        None,
+    )
+    assert one.counts.tolist() == [10, 12, 14, 16]
+    assert one.differing(one) == 0
+    for change in (
+        {"maps": {0: np.array([[0, 1], [0, 0]], np.int8)}},
+        {"cells": {0: np.array([[0, 0], [0, 1e-9]])}},
+        {"tensors": {"t": np.array([0, 0, 1], np.int32)}},
+        {"report": replace(report, cycles=9)},
+        {"refreshes": (replace(report, failures=9),)},
+    ):
+        assert one.differing(replace(one, **change)) == 1

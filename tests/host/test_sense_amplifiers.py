@@ -17,7 +17,7 @@ from ohmtwin.arch.errors import ConfigError, InputError
 from ohmtwin.arch.formats import RequantScale
 from ohmtwin.behavioral.golden import run_network
 from ohmtwin.host.compiler.network import compile_network
-from ohmtwin.host.graph import Dense, Network
+from ohmtwin.host.graph import Conv, Dense, Network
 from ohmtwin.host.targets import connect
 
 CHIP = Chip(
@@ -154,6 +154,41 @@ def test_models_of_several_bits_are_refused() -> None:
         compile_network(random_network(1, (16, 4)), chip=CHIP, device="ideal")
     with pytest.raises(ConfigError, match=r"adds up 16 inputs, a sense amplifier decides on one"):
         compile_network(binary_network(), chip=CHIP.with_(rows_per_read=8), device="ideal")
+
+
+def binary_conv(**attributes: object) -> Network:
+    """One of signs, with codes of 0 and 1; and what is to be different."""
+    m = Maker(1)
+    m.conv(m.input(1, 4, 4), (2, 1, 3, 3), pads=(1, 1, 1, 1))
+    layer = m.layers[0]
+    assert isinstance(layer, Conv)
+    scale = RequantScale.from_float(1.0)
+    m.layers[0] = replace(
+        layer,
+        weights=np.where(layer.weights < 0, -1, 1).astype(np.int8),
+        bias=np.zeros(2, np.int32),
+        mantissa=np.full(2, scale.mantissa, np.uint32),
+        shift=np.full(2, scale.shift, np.uint8),
+        **{"zero_point": 0, "clip_low": 0, "clip_high": 1, "pad_code": 1, **attributes},
+    )
+    return m.network(layer.output)
+
+
+def test_layers_that_are_no_comparison_are_refused() -> None:
+    compile_network(binary_conv(), chip=CHIP, device="ideal")
+    with pytest.raises(ConfigError, match=r"is padded with code 3, a row is driven or not; leave"):
+        compile_network(binary_conv(pad_code=3), chip=CHIP, device="ideal")
+    falls = np.zeros(256, np.uint8)
+    falls[0] = 1
+    with pytest.raises(ConfigError, match=r"has codes that fall as sums rise, .* change the signs"):
+        compile_network(binary_conv(table=falls), chip=CHIP, device="ideal")
+    m = Maker(2)
+    a = m.input(16)
+    adds = m.network(m.combine(a, a))
+    with pytest.raises(
+        ConfigError, match=r"^Layer 'combine\d*' \(\w+\) works on codes of more than"
+    ):
+        compile_network(adds, chip=CHIP, device="ideal")
 
 
 def test_samples_of_several_bits_are_refused() -> None:
