@@ -272,6 +272,7 @@ def program(
         typer.Option("--test", metavar="FILE", help="Find all stuck cells; write their map."),
     ] = None,
     faults: FaultsOption = None,
+    state: StateOption = None,
     refresh_every: Annotated[
         int | None,
         typer.Option("--refresh-every", metavar="N", help="Write the arrays anew every N samples."),
@@ -312,6 +313,7 @@ def program(
         test=test,
         faults=faults,
         refresh=refresh,
+        states=tuple(state or ()),
         json=json,
     )
     raise typer.Exit(0 if agree else 1)
@@ -338,6 +340,7 @@ def budgets(
     device: DeviceOption = "rram",
     seed: SeedOption = 1,
     schedule: ScheduleOption = None,
+    state: StateOption = None,
     output_error: Annotated[
         float | None,
         typer.Option("--output-error", help="Error that layers' codes may have, in steps (RMS)."),
@@ -351,7 +354,19 @@ def budgets(
     """Choose rows a read for each bit plane: the fewest reads that meet a target."""
     from .commands.budgets import run_budgets
 
-    run_budgets(model, data, samples, chip, device, seed, schedule, output_error, error_rate, json)
+    run_budgets(
+        model,
+        data,
+        samples,
+        chip,
+        device,
+        seed,
+        schedule,
+        output_error,
+        error_rate,
+        json,
+        states=tuple(state or ()),
+    )
 
 
 @app.command()

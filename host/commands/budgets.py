@@ -2,6 +2,7 @@
 """``ohmtwin budgets``: how many rows a read should drive, plane by plane."""
 
 import json as json_module
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -14,6 +15,7 @@ from ..compiler.network import compile_network
 from ..dataset import load_dataset
 from ..importer.network import load_network
 from ..verify import check_samples
+from .verify import parse_states
 
 __all__ = ["budget_table", "run_budgets"]
 
@@ -66,6 +68,8 @@ def run_budgets(
     output_error: float | None,
     error_rate: float | None,
     json: bool,
+    *,
+    states: Sequence[str] = (),
 ) -> None:
     """Print the table, or JSON.
 
@@ -74,10 +78,17 @@ def run_budgets(
     InputError
         If anything given cannot be used, or no budgets meet the target.
     """
-    network = load_network(model)
+    network = load_network(model, states=parse_states(states))
     dataset = load_dataset(data, network)
     dataset = dataset.head(check_samples(min(samples, len(dataset)), len(dataset)))
-    compiled = compile_network(network, chip=chip, device=device, seed=seed, schedule=schedule)
+    compiled = compile_network(
+        network,
+        chip=chip,
+        device=device,
+        seed=seed,
+        schedule=schedule,
+        steps=dataset.x.shape[1] if network.states else None,
+    )
     codes = quantize(network, dataset.inputs)
     plan = choose_budgets(compiled, codes, output_error=output_error, error_rate=error_rate)
     if json:

@@ -2,6 +2,7 @@
 """``ohmtwin program``: arrays written by the chip's own controller, and what came of it."""
 
 import json as jsonlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from ..targets import Target, connect
 from ..verify import check_samples
 from .chip import pick_chip
 from .progress import Bars
+from .verify import parse_states
 
 __all__ = ["fault_maps", "run_program"]
 
@@ -95,6 +97,7 @@ def run_program(
     test: Path | None = None,
     faults: Path | None = None,
     refresh: RefreshSchedule | None = None,
+    states: Sequence[str] = (),
     json: Path | None = None,
 ) -> bool:
     """Program, run, print the table, write what is asked for; whether all levels agree.
@@ -116,7 +119,7 @@ def run_program(
     for path, option in ((json, "--json"), (test, "--test")):
         if path is not None:
             check_output(path, option)
-    network = load_network(model)
+    network = load_network(model, states=parse_states(states))
     dataset = load_dataset(data, network)
     dataset = dataset.head(check_samples(samples, len(dataset)))
     writing = pick_chip(chip, network, None).with_(program_verify=True)
@@ -125,7 +128,14 @@ def run_program(
     maps = fault_maps(faults, writing)
     with Bars() as bars:
         bars("compiling", 0, 0)
-        compiled = compile_network(network, chip=writing, device=kind, seed=seed, fault_maps=maps)
+        compiled = compile_network(
+            network,
+            chip=writing,
+            device=kind,
+            seed=seed,
+            fault_maps=maps,
+            steps=dataset.x.shape[1] if network.states else None,
+        )
         found = []
         for level in chosen:
             with connect(level, compiled, bars) as target:

@@ -2,18 +2,23 @@
 """Choosing row budgets: what reads give, the fewest reads for a target, refusals."""
 
 import itertools
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from compiled_runs import run_fast
 from networks import random_codes, random_network
+from typer.testing import CliRunner
 
 from ohmtwin import devices
-from ohmtwin.arch.chip import Chip
+from ohmtwin.arch.chip import Chip, load_chip
 from ohmtwin.arch.errors import ConfigError, InputError
 from ohmtwin.behavioral.devices.sections import Adc
 from ohmtwin.behavioral.golden import run_network
 from ohmtwin.host.budgets import _by_error, choose_budgets, measure_reads, most_rows
+from ohmtwin.host.cli import app
 from ohmtwin.host.compiler.network import CompiledNetwork, compile_network
 
 CHIP = Chip(cores=8, rows=64, cols=64, data_words=256)
@@ -206,3 +211,54 @@ def test_fewest_reads_of_all() -> None:
 def test_refusals(target: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         choose_budgets(compiled(spread=0.2), CODES, reads=8, **target)
+
+
+MODELS = Path(__file__).parents[2] / "examples" / "models"
+
+
+def run(model: str, *arguments: object) -> Result:
+    return CliRunner().invoke(app, ["budgets", str(MODELS / model), *map(str, arguments)])
+
+
+@pytest.mark.parametrize("slices", [False, True])
+def test_the_command(slices: bool, tmp_path: Path) -> None:
+    """What it prints is a line of a chip's file, that it then reads."""
+    data, chip = tmp_path / "d.npz", tmp_path / "chip.toml"
+    np.savez(data, x=(np.random.default_rng(1).random((4, 64)) * 16).astype(np.float32))
+    chip.write_text("slice_reads = true\n" if slices else "")
+    call = ["digits_qdq.onnx", "--data", data, "--chip", chip, "--error-rate", "0.2"]
+    result = run(*call)
+    assert result.exit_code == 0, result.output
+    assert ("slice" in result.output.splitlines()[0]) == slices
+    line = result.output.splitlines()[-1]
+    chip.write_text(chip.read_text() + line + "\n")
+    found = json.loads(run(*call, "--json").stdout)
+    assert load_chip(chip).row_budgets == tuple(found["row_budgets"])
+    assert [entry["rows_before"] for entry in found["planes"]] == found["row_budgets"]
+    assert found["reads"] == found["reads_before"]
+    assert found.keys() == {
+        *("row_budgets", "reads", "reads_before", "error", "error_before", "planes")
+    }
+
+
+def test_a_network_with_states() -> None:
+    call = ["vowels_lstm_step_qdq.onnx", "--data", MODELS / "vowels_steps.npz", "--samples", "1"]
+    call += ["--error-rate", "0.9", "--state", "h=h_out", "--state", "c=c_out", "--json"]
+    result = run(*call)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["row_budgets"] == [21] * 8
+
+
+def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
+    data = tmp_path / "d.npz"
+    np.savez(data, x=np.zeros((3, 64), np.float32))
+    for more, text in (
+        ([], "Give a target: either an output error or an error rate"),
+        (["--error-rate", "0"], "must be above 0, not 0.0"),
+        (["--error-rate", "0.1", "--samples", "0"], "must be 1 to"),
+        (["--error-rate", "0.1", "--chip", "none"], "There is no standard chip 'none'"),
+    ):
+        result = run("digits_qdq.onnx", "--data", data, *more)
+        assert result.exit_code == 2
+        assert text in result.output
+        assert "Traceback" not in result.output
