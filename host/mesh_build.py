@@ -29,6 +29,7 @@ from .verilating import (
     link_library,
     locked,
     one_trigger,
+    parse_headers,
     run_counted,
     silent,
     verilate,
@@ -188,9 +189,10 @@ def build_library(
         work.mkdir()
         (work / _LAYOUT).write_text(layout, encoding="utf-8")
         log = Log(folder.name)
-        include = [f"-I{path}" for path in folders]
+        flags = [*defines, *(f"-I{path}" for path in folders)]
+        parsed = parse_headers(tools, common, report)
         jobs = [
-            compile_job(tools, source, [*defines, *include]) for source in [*sources, *glue[:1]]
+            compile_job(tools, source, flags, headers=parsed) for source in [*sources, *glue[:1]]
         ]
         run_counted("compiling the mesh", jobs, tools, work, log, report)
         objects = [path for at in (work, runtime, *folders) for path in sorted(at.glob("*.o"))]
@@ -213,8 +215,9 @@ def _build_objects(model: Model, tools: Tools, common: Sequence[str], report: Pr
         sources: list[str | Path] = [*tops, *model.extra, f"{model.prefix}.v"]
         flags = (*VERILATE, *model.flags)
         verilate(tools, folder, model.prefix, model.top, sources, log, flags)
+        parsed = parse_headers(tools, common, report)
         jobs = [
-            compile_job(tools, source, (), model.optimize)
+            compile_job(tools, source, (), model.optimize, parsed)
             for source in join_sources(folder, list(folder.glob("*.cpp")))
         ]
         run_counted(f"compiling {model.top}", jobs, tools, folder, log, report)

@@ -2,6 +2,7 @@
 """Builds and the simulation harness, on designs so small that a build takes a few seconds."""
 
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from ohmtwin.arch.chip import Chip
 from ohmtwin.arch.errors import ToolError
 from ohmtwin.behavioral.cengine import CCrossbar
 from ohmtwin.behavioral.image import ArrayImage
-from ohmtwin.host import toolchain, verilator_build
+from ohmtwin.host import toolchain, verilating, verilator_build
 from ohmtwin.host.simulation import Simulation, SimulationError, load_library
+from ohmtwin.host.verilating import join_sources
 from ohmtwin.host.verilator_build import build_model, build_verilog
 
 PORTS = """
@@ -287,3 +289,53 @@ def test_waveform_is_opt_in_and_bounded(tmp_path: Path) -> None:
         np.testing.assert_array_equal(
             push_and_run(simulation, np.arange(3, dtype=np.uint64)) & np.uint64(0xFF), [0, 1, 2]
         )
+
+
+@pytest.fixture(scope="module")
+def parsed() -> Path | None:
+    tools = toolchain.find_tools()
+    return verilating.parse_headers(tools, tools.versions(), quiet)
+
+
+def compiler_says(parsed: Path | None, folder: Path, text: str, fast: str) -> str:
+    """What headers the compiler reads for a source."""
+    source = folder / "part.cpp"
+    source.write_text(text, encoding="utf-8")
+    job = verilating.compile_job(toolchain.find_tools(), source, (), fast, parsed)
+    run = subprocess.run(
+        [*job.command, "-H"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stderr
+
+
+def test_headers_are_parsed_once(parsed: Path | None, tmp_path: Path) -> None:
+    if parsed is None:
+        pytest.skip("CPU: a compiler that has no parsed headers")
+    text = '#include "verilated.h"\nint words(VlWide<3>& wide) { return wide[0]; }\n'
+    # GCC marks parsed headers that it takes with "!", those that do not fit with "x".
+    assert compiler_says(parsed, tmp_path, text, verilating.FAST).startswith(f"! {parsed}.gch")
+    slow = compiler_says(parsed, tmp_path, text, "-O0")
+    assert str(parsed) not in slow
+    assert "verilated_types.h" in slow
+
+
+def test_only_gcc_takes_parsed_headers() -> None:
+    tools = toolchain.find_tools()
+    assert verilating.parse_headers(tools, ["#define __clang__ 1\n"], quiet) is None
+    # What is C does not include C++.
+    job = verilating.compile_job(tools, verilating.C_SOURCES[0], (), headers=Path("some.h"))
+    assert "-include" not in job.command
+
+
+def test_what_runs_once_is_not_optimized(tmp_path: Path) -> None:
+    sources = [tmp_path / name for name in ("a.cpp", "b__Slow.cpp", "c__1__Slow.cpp", "d.cpp")]
+    for source in sources:
+        source.write_text(f"int {source.name[0]};\n", encoding="utf-8")
+    fast, slow = (path.read_text().split("\n") for path in join_sources(tmp_path, sources))
+    assert [line for line in fast if line] == ["int a;", "int d;"]
+    assert [line for line in slow if line] == [
+        '#pragma GCC optimize ("O0")',
+        "int b;",
+        "int c;",
+    ]
