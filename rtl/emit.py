@@ -14,7 +14,11 @@ Verilator's options ``-fno-dfg`` and ``-fno-table`` go with it: both optimizatio
 statements into expressions that are evaluated in every cycle.
 """
 
+import functools
+import gc
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from amaranth._toolchain.yosys import YosysError, find_yosys
 from amaranth.back import rtlil
@@ -35,7 +39,7 @@ attrmap -remove src -remove generator -remove top
 write_verilog -sv -noattr -norename
 """
 
-_MODULE = re.compile(r"^module .*?^endmodule\n", re.MULTILINE | re.DOTALL)
+_MODULE = re.compile(r"^module ([^\s(]+)(.*?^endmodule\n)", re.MULTILINE | re.DOTALL)
 _COPY = re.compile(r"^  always_ff @\((posedge \S+)\)\n    (\S+) +<= (\\\S+) ;\n", re.MULTILINE)
 _COMB = re.compile(
     r"^  always_comb begin\n    (\S+) +=(.*?);\n(.*?)^  end\n", re.MULTILINE | re.DOTALL
@@ -59,14 +63,41 @@ def emit_verilog(component: wiring.Component, name: str) -> str:
     ToolError
         If Yosys fails.
     """
-    text = rtlil.convert(component, name=name, emit_src=False)
+    with _uncollected():
+        text = rtlil.convert(component, name=name, emit_src=False)
     yosys = find_yosys(lambda version: version >= (0, 40))
     try:
         # Yosys warns that not every process survives the way to Verilog; those of Amaranth do.
         verilog = yosys.run(["-q", "-"], _SCRIPT.format(text=text), ignore_warnings=True)
     except YosysError as error:
         raise ToolError(f"Yosys could not write {name} as Verilog: {error}") from error
-    return _MODULE.sub(lambda module: gather(sink(_join_registers(module[0]))), verilog)
+    return _MODULE.sub(_rewrite, verilog)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without a search for cyclic garbage: Amaranth makes many objects and little garbage, and
+    looking through them time and again takes half of its time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _rewrite(module: re.Match[str]) -> str:
+    """A module as the simulator wants it."""
+    name, body = module.groups()
+    return f"module {name}{_rewritten(body)}"
+
+
+@functools.lru_cache(maxsize=64)
+def _rewritten(body: str) -> str:
+    """The same behind a module's name: the cores of a tile differ in their names alone."""
+    head = "module "
+    return gather(sink(_join_registers(head + body))).removeprefix(head)
 
 
 def _join_registers(module: str) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Verilog that is written: the same every time, one process a register, alive at time 0."""
 
+import gc
 import re
 import shutil
 import subprocess
@@ -89,3 +90,59 @@ endmodule
         "0101 0101 00010100 1001",
         "0000 0000 00000000 1001",
     ]
+
+
+class Step(wiring.Component):
+    """A register that is so much ahead."""
+
+    i: In(4)
+    o: Out(4)
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.sync += self.o.eq(self.i ^ self._step)
+        return m
+
+
+class Twins(wiring.Component):
+    """Two submodules that are alike and one that is not."""
+
+    i: In(4)
+    o: Out(12)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for number, step in enumerate((5, 5, 6)):
+            m.submodules[f"part{number}"] = part = Step(step)
+            m.d.comb += [part.i.eq(self.i), self.o.word_select(number, 4).eq(part.o)]
+        return m
+
+
+def test_modules_that_are_alike_stay_apart() -> None:
+    text = emit_verilog(Twins(), "twins")
+    found = re.findall(
+        r"^module \\twins\.(part\d) \((.*?)^endmodule", text, re.MULTILINE | re.DOTALL
+    )
+    assert [name for name, _ in found] == ["part0", "part1", "part2"]
+    bodies = [body for _, body in found]
+    assert bodies[0] == bodies[1]
+    assert bodies[2] == bodies[1].replace("4'h5", "4'h6") != bodies[1]
+
+
+def test_garbage_is_collected_as_before() -> None:
+    assert gc.isenabled()
+    emit_verilog(Registers(), "registers")
+    assert gc.isenabled()
+
+    class Broken(Registers):
+        def elaborate(self, platform: object) -> Module:
+            assert not gc.isenabled()
+            raise KeyError("broken")
+
+    with pytest.raises(KeyError, match="broken"):
+        emit_verilog(Broken(), "broken")
+    assert gc.isenabled()
