@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """For all tests: with --no-tool-skips, a test that skips for want of a tool or package fails."""
 
+import gc
 from collections.abc import Generator
 from typing import Any
 
@@ -16,6 +17,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail instead of skipping where a tool or package is missing",
     )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # What the collection made stays; looking through it again and again for garbage takes half of
+    # the time in which Amaranth elaborates a design, which makes many objects and little garbage.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 20)
 
 
 def _forbid(config: pytest.Config, report: Any) -> None:
