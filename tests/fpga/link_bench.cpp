@@ -16,7 +16,7 @@ struct Bench {
     uint64_t total = 0, taken = 0, random;
     unsigned byte_cycles, to_byte = 0;
     unsigned to_tx = 0;
-    bool quiet = false;
+    bool quiet = false, hold = false;
 };
 
 static unsigned draw(Bench *b) {  // xorshift64
@@ -34,7 +34,7 @@ static void cycle(Bench *b) {
     t.rx___05Fvalid = byte;
     t.rx___05Fpayload = byte ? b->rx.front() : 0;
     t.tx___05Fready = b->to_tx == 0;
-    t.o___05Fready = draw(b) % 4 != 0;
+    t.o___05Fready = draw(b) % 4 != 0 && !b->hold;
     t.i___05Fvalid = !b->answers.empty();
     t.i___05Fpayload = b->answers.empty() ? 0 : b->answers.front();
     t.clk = 0;
@@ -91,6 +91,9 @@ size_t bench_get(Bench *b, uint8_t *bytes, size_t n) {
 }
 
 uint64_t bench_taken(Bench *b) { return b->taken; }
+
+// Whether the tile takes nothing.
+void bench_hold(Bench *b, int hold) { b->hold = hold; }
 
 // From now on the tile answers nothing.
 void bench_quiet(Bench *b) { b->quiet = true; }

@@ -134,6 +134,7 @@ def build(dut: wiring.Component, folder: Path, runtime: Path) -> ctypes.CDLL:
         "bench_run": (None, [pointer, ctypes.c_uint64]),
         "bench_get": (size, [pointer, ctypes.c_char_p, size]),
         "bench_taken": (ctypes.c_uint64, [pointer]),
+        "bench_hold": (None, [pointer, ctypes.c_int]),
         "bench_quiet": (None, [pointer]),
     }
     for name, (result, arguments) in signatures.items():
@@ -214,9 +215,9 @@ def faults(byte_errors: float) -> FaultRates:
     return FaultRates.bytes_and_frames(byte_errors, 0.005 if byte_errors else 0.0)
 
 
-def received(host: HostLink, line: Line, words: int) -> list[int]:
+def received(host: HostLink, line: Line, words: int, seconds: float = 10.0) -> list[int]:
     found = bytearray()
-    until = line.now + 10
+    until = line.now + seconds
     while len(found) < 8 * words and line.now < until:
         line.step()
         found += host.received()
@@ -280,6 +281,97 @@ def test_through_the_pins(
     assert received(host, line, n) == sums(words)
     if not byte_errors:
         assert 8 * n * BYTE_TIME / (line.now - began) >= 0.85
+
+
+def test_a_tile_that_takes_nothing_stops_the_stream_and_loses_nothing(
+    endpoint: ctypes.CDLL, boards: Callable[..., Board]
+) -> None:
+    board = boards(endpoint)
+    host, line = opened(board, FaultRates.bytes_and_frames(0.001, 0.005), 3)
+    board._lib.bench_hold(board._bench, 1)
+    n = 5 * WINDOW * PAYLOAD_WORDS
+    words = np.frombuffer(Random(9).randbytes(8 * n), "<u8").tolist()
+    host.send(np.array(words, "<u8").tobytes())
+    assert received(host, line, 1, 1.0) == []
+    assert board.taken == 0
+    # One window is there; after that the host asks now and then, and sends no more words.
+    assert host.flow.acknowledged == WINDOW
+    before = line.bytes_there
+    assert received(host, line, 1, 1.0) == []
+    assert line.bytes_there - before < 1000
+    board._lib.bench_hold(board._bench, 0)
+    assert received(host, line, n) == sums(words)
+
+
+def test_a_board_sends_no_more_than_a_window_ahead(
+    endpoint: ctypes.CDLL, boards: Callable[..., Board]
+) -> None:
+    board = boards(endpoint)
+    answers(board, greeting(FrameKind.HELLO, SESSION))
+    one = bytes([1, *bytes(7)]) * PAYLOAD_WORDS
+    ahead = WINDOW + 5
+
+    def heard(frames: bytes) -> list[Frame]:
+        board._lib.bench_put(board._bench, frames, len(frames))
+        board.run(TIMEOUT - 1000)
+        decoder = FrameDecoder()
+        decoder.session = SESSION
+        found = [decoder.decode(chunk) for chunk in decoder.feed(board.transmit(0.0))]
+        assert all(frame is not None for frame in found)
+        return [f for f in found if f is not None and f.kind is FrameKind.DATA]
+
+    def sent(frames: bytes) -> dict[int, tuple[int, ...]]:
+        return {frame.seq: frame.words for frame in heard(frames)}
+
+    def ack(number: int, **fields: Any) -> bytes:
+        return encode(Frame(FrameKind.ACK, ack=number, credit=WINDOW, **fields), SESSION)
+
+    for first in (0, WINDOW):  # more would not find room
+        numbers = range(first, min(first + WINDOW, ahead))
+        frames = [Frame(FrameKind.DATA, one, seq=seq, credit=WINDOW) for seq in numbers]
+        found = sent(b"".join(encode(frame, SESSION) for frame in frames))
+        assert set(found) <= set(range(WINDOW))
+    assert board.taken == ahead * PAYLOAD_WORDS
+    found |= sent(ack(0))
+    assert set(found) == set(range(WINDOW)), "all of a window is sent again"
+    # It goes back once a round, however often it is told.
+    gap = heard(ack(0, poll=True))[-1:]
+    now = gap[0].round if gap else 0
+    again = [frame.seq for frame in heard(3 * ack(3, gap=True, heard=now))]
+    assert again.count(3) == 1, again
+    found |= sent(ack(3))
+    assert set(found) == set(range(WINDOW + 3))
+    found |= sent(ack(WINDOW))
+    assert [word for seq in sorted(found) for word in found[seq]] == list(
+        range(1, ahead * PAYLOAD_WORDS + 1)
+    )
+    # Late ones, and of frames that were never sent.
+    left = set(range(WINDOW, ahead))
+    for number in (1, ahead + 1, SEQUENCES - 1):
+        assert set(sent(ack(number))) | set(sent(b"")) | set(sent(b"")) == left
+    assert not sent(ack(ahead)) | sent(b"") | sent(b"")
+
+
+def test_a_board_tells_that_there_is_room_again(
+    endpoint: ctypes.CDLL, boards: Callable[..., Board]
+) -> None:
+    """By itself, though it has nothing else to say: a host that was told of none waits for it."""
+    board = boards(endpoint)
+    answers(board, greeting(FrameKind.HELLO, SESSION))
+    board._lib.bench_quiet(board._bench)
+    board._lib.bench_hold(board._bench, 1)
+    one = bytes([1, *bytes(7)]) * PAYLOAD_WORDS
+    frames = [Frame(FrameKind.DATA, one, seq=seq, credit=WINDOW) for seq in range(WINDOW)]
+    found: list[Frame | None] = []
+    for frame in frames:
+        found += answers(board, encode(frame, SESSION))
+    assert (found[-1] and found[-1].ack, found[-1] and found[-1].credit) == (WINDOW, 0)
+    assert answers(board) == []
+    board._lib.bench_hold(board._bench, 0)
+    told = answers(board)
+    assert 1 <= len(told) <= 2
+    assert all(frame is not None and frame.kind is FrameKind.ACK for frame in told)
+    assert (told[-1] and told[-1].credit) >= WINDOW // 2
 
 
 @pytest.mark.parametrize(("byte_errors", "wanted"), [(0.0, 0.85), (0.001, 0.60)])
