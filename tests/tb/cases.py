@@ -39,6 +39,11 @@ CHIPS = {
     ),
     # Reads of one slice.
     "sliced": Chip(cores=1, rows=32, cols=64, lanes=4, rows_per_read=8, slice_reads=True),
+    # The same of signed columns, of which sixteen hold a weight.
+    "sliced pairs": Chip(
+        **{"cores": 1, "rows": 32, "cols": 64, "cell_bits": 1, "lanes": 2, "rows_per_read": 8},
+        **{"slice_reads": True, "weight_encoding": "differential"},
+    ),
     # Two columns a weight, of a level each.
     "ternary": Chip(
         **{"cores": 1, "rows": 32, "cols": 32, "cell_bits": 1, "lanes": 4, "rows_per_read": 8},
