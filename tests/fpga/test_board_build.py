@@ -52,6 +52,8 @@ def test_a_bitstream(built: Path) -> None:
     report = json.loads((built / REPORT).read_text(encoding="utf-8"))
     assert report["board"] == "icebreaker"
     assert report["baud"] == BOARD.baud
+    page = (Path(__file__).parents[2] / "docs" / "bringup.md").read_text(encoding="utf-8")
+    assert all(f"`{key}`" in page for key in report)
     assert report["chip_hash"] == f"{CHIP.structure_hash:016x}"
     assert report["fpga.fmax_mhz_worst"] == report["fmax_mhz"]["1"] > report["clock_mhz"] == 12
     assert report["fpga.build_s"] > 0
