@@ -16,6 +16,9 @@ from output_change import BINS, MODEL, array_changes, float_changes, picture, si
 from ohmtwin.host.graph import Network
 from ohmtwin.host.importer.network import load_network
 
+# They share what 10,000 instances gave, which one worker computes.
+pytestmark = pytest.mark.xdist_group("output change")
+
 INSTANCES = 10_000
 SIGMA = 0.04
 MSE_BOUND = 1e-3

@@ -2,7 +2,6 @@
 """The macros: the ideal one in Amaranth's simulator, the one behind DPI in Verilator."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from random import Random
@@ -23,6 +22,7 @@ from ohmtwin.behavioral.core import MvmConfig, core_mvm
 from ohmtwin.behavioral.crossbar import Crossbar
 from ohmtwin.behavioral.image import ArrayImage
 from ohmtwin.host.toolchain import find_tools
+from ohmtwin.host.verilating import build_runtime, silent
 from ohmtwin.rtl.core import Core
 from ohmtwin.rtl.emit import emit_verilog
 from ohmtwin.rtl.macro import CrossbarMacro, IdealMacro
@@ -139,19 +139,17 @@ def run(command: list[str | Path], folder: Path, **options: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Objects that do not depend on the model."""
     tools = find_tools()
     folder = tmp_path_factory.mktemp("runtime")
-    sources = [tools.root / "include" / f"verilated{part}.cpp" for part in ("", "_dpi", "_threads")]
-    c_sources = [PACKAGE / "rtl/sv/ohm_dpi.c", PACKAGE / "behavioral/csrc/ohm_crossbar.c"]
-    flags = ["-O0", "-w", "-I", PACKAGE / "behavioral/csrc", *tools.include]
-    run([tools.cxx, "-std=c++20", "-c", *flags, *sources], folder)
-    run([tools.cxx, "-c", "-x", "c", *flags, "-O1", *c_sources], folder)
-    return folder
+    flags = ["-O1", "-w", "-I", PACKAGE / "behavioral/csrc", *tools.include]
+    run([tools.cxx, "-c", "-x", "c", *flags, PACKAGE / "rtl/sv/ohm_dpi.c"], folder)
+    shared = build_runtime(tools, tools.versions(), False, silent)
+    return [folder / "ohm_dpi.o", *sorted(shared.glob("*.o"))]
 
 
-def build(chip: Chip, id: int, folder: Path, runtime: Path) -> Path:
+def build(chip: Chip, id: int, folder: Path, runtime: list[Path]) -> Path:
     tools = find_tools()
     (folder / "pair.sv").write_text(emit_verilog(Pair(chip, id), "pair"), encoding="utf-8")
     verilator: list[str | Path] = [
@@ -167,11 +165,15 @@ def build(chip: Chip, id: int, folder: Path, runtime: Path) -> Path:
         folder,
         env={**os.environ, "VERILATOR_ROOT": str(tools.root)},
     )  # fmt: skip
-    bench = shutil.copy(Path(__file__).with_name("macro_bench.cpp"), folder)
+    # In one source: each by itself would parse Verilator's headers.
+    whole = folder / "whole.cpp"
+    sources = sorted(folder.glob("Vpair*.cpp"))
+    whole.write_text("".join(f'#include "{path}"\n' for path in sources), encoding="utf-8")
+    bench = Path(__file__).with_name("macro_bench.cpp")
     run(
         [tools.cxx, "-std=c++20", "-O0", "-w", f"-DW={chip.outputs_per_beat}", "-I", folder,
          "-I", PACKAGE / "rtl/sv", "-I", PACKAGE / "behavioral/csrc", *tools.include,
-         *folder.glob("Vpair*.cpp"), bench, *runtime.glob("*.o"), "-lm", "-pthread",
+         whole, bench, *runtime, "-lm", "-pthread",
          "-o", folder / "bench"],
         folder,
     )  # fmt: skip
@@ -179,7 +181,7 @@ def build(chip: Chip, id: int, folder: Path, runtime: Path) -> Path:
 
 
 @pytest.mark.parametrize("lanes", [8, 16], ids=["48-bit beats", "96-bit beats"])
-def test_macro_behind_dpi(lanes: int, runtime: Path, tmp_path: Path) -> None:
+def test_macro_behind_dpi(lanes: int, runtime: list[Path], tmp_path: Path) -> None:
     """Sums with noise, cycles and read numbers equal the readable reference."""
     chip = Chip(rows=40, cols=48, cell_bits=2, lanes=lanes, adc_bits=6, rows_per_read=1)
     bench = build(chip, 1, tmp_path, runtime)
