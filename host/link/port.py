@@ -18,14 +18,12 @@ from ...arch.link import (
 )
 from ...arch.registers import ID_MAGIC, ID_VERSION
 from ..driver import LinkError, Port, WrongChipError
+from ..serial_address import DEFAULT_BAUD
 from .errors import BoardRestartedError, BoardSilentError, ForeignDeviceError
 from .session import HostLink
 from .transport import SerialTransport, Transport
 
-__all__ = ["DEFAULT_BAUD", "SerialPort"]
-
-DEFAULT_BAUD = 1_000_000
-"""Every clock that is a multiple of 1 MHz makes it exactly."""
+__all__ = ["SerialPort"]
 
 _TIMEOUT = 0.05
 """Least seconds without an ACK after which frames are sent again."""

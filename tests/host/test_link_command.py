@@ -23,6 +23,7 @@ from ohmtwin.host.link.board import BoardModel
 from ohmtwin.host.link.line import End, Sink
 from ohmtwin.host.link.port import SerialPort
 from ohmtwin.host.link.pty import PtyBoard
+from ohmtwin.host.serial_address import DEFAULT_BAUD
 
 pytest.importorskip("serial", reason="pyserial is not installed")
 pytest.importorskip("termios", reason="this system has no pseudo-terminals")
@@ -156,7 +157,10 @@ def test_boards_are_named_in_full() -> None:
     assert {name for name in names if name != "│"} == set(BOARDS)
     assert max(map(len, result.stdout.splitlines())) <= 80
     result = CliRunner().invoke(app, ["fpga", "boards", "--json"])
-    assert [board["name"] for board in json.loads(result.stdout)] == list(BOARDS)
+    found = json.loads(result.stdout)
+    assert [board["name"] for board in found] == list(BOARDS)
+    # What a port is opened with unless it is told.
+    assert {board["baud"] for board in found} == {DEFAULT_BAUD}
 
 
 def test_lines_that_no_simulation_has() -> None:
