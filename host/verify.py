@@ -37,10 +37,11 @@ from .compare import (
 )
 from .compiler.network import CompiledNetwork
 from .graph import Network, Quantization
+from .link.transport import check_device
 from .mesh_compare import compare_mesh
 from .reference import OnnxReference
 from .report import CounterReport, FloatResult, Report
-from .serial_address import parse_target
+from .serial_address import SIMULATED, parse_target
 from .targets import connect
 from .tensorfiles import TensorFiles, check_folder
 
@@ -80,12 +81,11 @@ def check_target(levels: Sequence[str], target: str | None, resume: bool = False
     Raises
     ------
     InputError
-        If it is not, or in another form than ``serial:/dev/ttyUSB0``.
+        If it is not, or in another form than ``serial:/dev/ttyUSB0``, or there is no such port.
     """
     if resume and target is None:
         raise InputError("Only the board of level serial is resumed; name it, or leave resume out")
-    if target is not None:
-        parse_target(target)
+    address = None if target is None else parse_target(target)
     if (target is None) == ("serial" in levels):
         raise InputError(
             "Level serial needs to be told its board, as --target serial:/dev/ttyUSB0, or "
@@ -93,6 +93,8 @@ def check_target(levels: Sequence[str], target: str | None, resume: bool = False
             if target is None
             else f"The target {target} is only used by level serial: add it to the levels"
         )
+    if address is not None and address.device != SIMULATED:
+        check_device(address.device)  # told before anything is compiled
 
 
 def check_samples(samples: int | None, available: int) -> int:
@@ -303,7 +305,6 @@ def verify(
     count = len(first)
     batch = _batch(network, first.shape[1] if network.states else 1)
     with ExitStack() as stack:
-        files = None if folder is None else stack.enter_context(TensorFiles(folder, count))
         running = [
             LevelRun(
                 name,
@@ -316,6 +317,8 @@ def verify(
             )
             for name in chosen
         ]
+        # Once all levels are there: a board that is not leaves nothing behind.
+        files = None if folder is None else stack.enter_context(TensorFiles(folder, count))
         by_name = {level.name: level for level in running}
         if age or temperature is not None:
             for level in running:

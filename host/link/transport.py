@@ -17,7 +17,7 @@ from .errors import (
     PortRefusedError,
 )
 
-__all__ = ["SerialTransport", "Transport"]
+__all__ = ["SerialTransport", "Transport", "check_device"]
 
 # termios fails on a pseudo-terminal whose other side is gone; Windows has none.
 try:
@@ -49,6 +49,24 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let the device go; closing twice is harmless."""
+
+
+def check_device(device: str) -> None:
+    """Refuse a device file that is not there, without opening anything.
+
+    Raises
+    ------
+    NoSuchPortError
+        If it is named by its path, and there is no such file.
+    """
+    if os.path.isabs(device) and not os.path.exists(device):
+        raise _no_port(device)
+
+
+def _no_port(device: str) -> NoSuchPortError:
+    return NoSuchPortError(
+        f"There is no port {device}; 'python -m serial.tools.list_ports' lists those there are"
+    )
 
 
 def _pyserial() -> ModuleType:
@@ -132,9 +150,7 @@ def _opening(device: str, baud: int, error: Exception) -> PortError:
     if isinstance(error, ValueError | OverflowError):
         return PortRefusedError(f"The port {device} cannot run at {baud} baud: {text}")
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO) or "FileNotFound" in text:
-        return NoSuchPortError(
-            f"There is no port {device}; 'python -m serial.tools.list_ports' lists those there are"
-        )
+        return _no_port(device)
     # What pyserial says if another program holds its lock; the driver's own lock is EBUSY.
     if number in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in text:
         return PortBusyError(

@@ -61,6 +61,9 @@ def verify(data: Path, target: str, *options: str) -> tuple[int, str]:
 def test_ports_that_cannot_be_opened(data: Path) -> None:
     code, text = verify(data, "serial:/dev/ttyNONE9")
     assert (code, "There is no port /dev/ttyNONE9; 'python -m serial" in text) == (2, True)
+    code, text = verify(data, "serial:ttyNONE9", "--trace", str(data.parent / "trace"))
+    assert (code, "There is no port ttyNONE9; 'python -m serial" in text) == (2, True)
+    assert not (data.parent / "trace").exists()
     code, text = verify(data, "serial:/dev/null")
     assert (code, "/dev/null cannot be opened as a serial port" in text) == (2, True)
     code, text = verify(data, f"serial:{data}")
