@@ -87,7 +87,14 @@ def load_faults(path: Path) -> tuple[tuple[int, int], dict[int, NDArray[np.int8]
                         f"{path}: array {name}, field '{end}': cells are [row, column] within "
                         f"{rows} rows and {cols} columns, not {str(place)[:40]}"
                     )
+                if cells[tuple(place)] not in (0, _ENDS[end]):
+                    raise ConfigError(
+                        f"{path}: array {name} has cell {place} both stuck on and stuck off; it "
+                        f"can be one of them"
+                    )
                 cells[tuple(place)] = _ENDS[end]
+        if int(name) in maps:
+            raise ConfigError(f"{path}: array {int(name)} is there twice; give all its cells once")
         maps[int(name)] = cells
     return (rows, cols), maps
 

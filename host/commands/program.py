@@ -116,6 +116,14 @@ def run_program(
             f"Arrays are programmed at the levels {' and '.join(_LEVELS)}, not "
             f"'{wrong[0] if wrong else levels}'"
         )
+    if test is not None and refresh is not None:
+        raise ConfigError(
+            "--test writes and reads cells, it runs no samples between which arrays could be "
+            "refreshed; leave out --test, or --refresh-every, --refresh-after and --sample-time"
+        )
+    twice = [level for level in chosen if chosen.count(level) > 1]
+    if twice:
+        raise ConfigError(f"--levels names {twice[0]} twice; name each level once")
     for path, option in ((json, "--json"), (test, "--test")):
         if path is not None:
             check_output(path, option)

@@ -80,7 +80,7 @@ def check_fault_maps(chip: Chip, maps: FaultMaps) -> None:
         if not 0 <= number < chip.arrays:
             raise ConfigError(
                 f"A fault map is given for {what} {number}, but chip '{chip.name}' has {what}s "
-                f"0 to {chip.arrays - 1}"
+                f"0 to {chip.arrays - 1}; name the chip that was tested, or leave the map out"
             )
         try:
             check_map(cells, chip.rows, chip.cols)

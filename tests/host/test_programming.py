@@ -221,6 +221,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         (good.replace("16", "0") + "{}}", "fields 'rows', 'cols' and 'arrays' must be there"),
         (good + '{"a": {}}}', "by the number of the array, not 'a'"),
         (good + '{"0": {"on": [[16, 0]]}}}', r"within 16 rows and 32 columns, not \[16, 0\]"),
+        (good + '{"0": {"on": [[1, 2]], "off": [[1, 2]]}}}', r"cell \[1, 2\] both stuck on and"),
+        (good + '{"1": {}, "01": {}}}', "array 1 is there twice; give all its cells once"),
         (good + '{"0": {"on": 3}}}', r"array 0, field 'on': cells are \[row, column\]"),
     ):
         path.write_text(text, encoding="utf-8")
@@ -269,6 +271,8 @@ def test_the_command(tmp_path: Path) -> None:
         (("--sample-time", "1"), "A refresh needs its samples or its seconds"),
         (("--faults", str(report)), "field 'kind' is not"),
         (("--chip", "lenet3", "--faults", str(faults)), "choose one of"),
+        (("--levels", "fast,fast"), "--levels names fast twice"),
+        (("--test", str(faults), "--refresh-every", "4"), "--test writes and reads cells, it runs"),
         (("--chip", str(sliced)), "slice_reads does not go with program_verify"),
     ):
         assert run(*more) == 2
