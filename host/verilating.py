@@ -117,10 +117,17 @@ def build_runtime(tools: Tools, common: Sequence[str], trace: bool, progress: Pr
     """What all models share: Verilator's own C++, what it calls when a model fails, and the
     crossbar, as a folder of objects."""
     include = tools.root / "include"
-    sources = [include / name for name in (*_RUNTIME, *(_RUNTIME_TRACE if trace else ()))]
-    sources += [C_SOURCES[0], _FAILURES]
+    plain = None
+    if trace:
+        # The same objects and one more.
+        plain = build_runtime(tools, common, False, progress)
+        sources = [include / name for name in _RUNTIME_TRACE]
+    else:
+        sources = [*(include / name for name in _RUNTIME), C_SOURCES[0], _FAILURES]
 
     def build(folder: Path) -> None:
+        for path in plain.glob("*.o") if plain is not None else ():
+            shutil.copy(path, folder)
         log = Log(folder.name)
         jobs = [compile_job(tools, path, ()) for path in sources]
         run_counted("compiling the runtime", jobs, tools, folder, log, progress)
