@@ -18,6 +18,8 @@ from .toolchain import Progress, find_tools
 from .verilating import (
     BRANCHES,
     C_SOURCES,
+    FAST,
+    GATES,
     RECIPE,
     SV,
     VERILATE,
@@ -188,7 +190,7 @@ def build_verilog(
     trace, single_eval : bool
         See :func:`build_model`.
     gates : bool
-        It is a netlist, which has no branches to keep.
+        It is a netlist: much code that runs little, so compiled in less time.
     faults : bool
         Its marked memories can be written from outside (:mod:`.memories`).
     defines : sequence of str
@@ -225,6 +227,7 @@ def build_verilog(
         library=_LIBRARY,
         flags=flags,
         defines=given,
+        fast=GATES if gates else FAST,
         trace=trace,
     )
     return build_library(key, recipe, tools, progress)

@@ -314,7 +314,8 @@ def test_headers_are_parsed_once(parsed: Path | None, tmp_path: Path) -> None:
         pytest.skip("CPU: a compiler that has no parsed headers")
     text = '#include "verilated.h"\nint words(VlWide<3>& wide) { return wide[0]; }\n'
     # GCC marks parsed headers that it takes with "!", those that do not fit with "x".
-    assert compiler_says(parsed, tmp_path, text, verilating.FAST).startswith(f"! {parsed}.gch")
+    for fast in (verilating.FAST, verilating.GATES):
+        assert compiler_says(parsed, tmp_path, text, fast).startswith(f"! {parsed}.gch"), fast
     slow = compiler_says(parsed, tmp_path, text, "-O0")
     assert str(parsed) not in slow
     assert "verilated_types.h" in slow
